@@ -1,0 +1,172 @@
+"""Strict typed configs: a YAML file (safe_load), an optional `extends`, dotted overrides -> a frozen pydantic model.
+
+Every mistake is a UserError that names the file, the key and what is allowed there.
+"""
+
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import write_atomic
+
+
+class Strict(BaseModel):
+    """Base of every config model: unknown keys are errors, types are not coerced, instances are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def load_config(path: Path | str, model: type[Model], overrides: list[str] | tuple[str, ...] = ()) -> Model:
+    """Read `path` as `model`.
+
+    `extends: other.yaml` in the file names a file (relative to it) whose keys are the defaults.
+    overrides: `a.b=value`; the value is YAML; an item of a list is named by its index or its `name`.
+    Raises UserError.
+    """
+    path = Path(path)
+    raw = read_yaml(path)
+    for override in overrides:
+        _apply_override(raw, override)
+    return validate(raw, model, path)
+
+
+def validate(raw: Any, model: type[Model], where: Path | str) -> Model:
+    """Check a plain tree (as YAML or JSON gives it) against `model`. Raises UserError that names `where` and the key."""
+    try:
+        # JSON mode stays strict, yet takes a list for a tuple and a string for a Path or a Literal.
+        return model.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise _explain(error, model, where) from None
+    except TypeError as error:
+        raise UserError(f"a value has no place in a config: {error}", where, "Use text, numbers, lists and maps.") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The file's tree with `extends` resolved. Raises UserError."""
+    return _read_extended(path, ())
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise UserError("`extends` goes round in a circle", path, "Remove one of the `extends` lines.")
+    if not path.is_file():
+        raise UserError("no such config file", path, "Give the path of a YAML file, for example configs/demo.yaml.")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"not valid YAML{line}", path, "Mend the syntax.") from None
+    if not isinstance(raw, dict):
+        raise UserError("the config must be a map of keys", path, "See configs/demo.yaml.")
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    return _merge(_read_extended(path.parent / str(parent), (*seen, path.resolve())), raw)
+
+
+def _merge(under: dict, over: dict) -> dict:
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _apply_override(raw: dict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not of the form key.path=value", "command line", "Example: seed=7")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"the value of override {key!r} is not valid YAML", "command line", "Quote it.") from None
+    *parents, last = key.split(".")
+    node: Any = raw
+    for part in parents:
+        node = _child(node, part, key)
+    if isinstance(node, list):
+        node[_position(node, last, key)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, part, key)]
+    child = node.get(part)
+    if child is None:
+        child = node[part] = {}
+    if not isinstance(child, dict | list):
+        raise UserError(f"override {key!r}: {part!r} holds a plain value", "command line", "Shorten the key.")
+    return child
+
+
+def _position(items: list, part: str, key: str) -> int:
+    names = [item.get("name") if isinstance(item, dict) else None for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    known = ", ".join(str(name) for name in names if name) or f"0 to {len(items) - 1}"
+    raise UserError(f"override {key!r}: no item {part!r}", "command line", f"There are: {known}.")
+
+
+def dump_config(config: Strict, path: Path) -> None:
+    """Write the resolved config as YAML, atomically."""
+    write_atomic(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) -> UserError:
+    first = error.errors()[0]
+    location = [part for part in first["loc"] if not _is_union_tag(part)]
+    key = ".".join(str(part) for part in location) or "(top level)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        allowed = sorted(owner.model_fields) if owner else []
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return UserError(f"unknown key {key!r}{more}", where, f"{hint}Allowed here: {', '.join(allowed)}.")
+    if first["type"] == "missing":
+        return UserError(f"key {key!r} is missing{more}", where, "Add it.")
+    got = first.get("input")
+    shown = "" if isinstance(got, dict | list) else f" (got {json.dumps(got, default=str)})"
+    message = first["msg"].removeprefix("Value error, ")
+    return UserError(f"key {key!r}: {message}{shown}{more}", where, "Correct the value.")
+
+
+def _is_union_tag(part: Any) -> bool:
+    return isinstance(part, str) and ("[" in part or part.startswith("function-"))
+
+
+def _model_at(model: Any, location: list) -> type[BaseModel] | None:
+    for part in location:
+        model = _unwrap(model)
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        elif typing.get_origin(model) in (list, tuple, dict):
+            model = [a for a in typing.get_args(model) if a is not Ellipsis][-1]
+        else:
+            return None
+    model = _unwrap(model)
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _unwrap(annotation: Any) -> Any:
+    """Optional[X] -> X, Annotated[X, ...] -> X."""
+    while typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        arguments = [a for a in typing.get_args(annotation) if a is not type(None)]
+        annotation = arguments[0]
+    return annotation

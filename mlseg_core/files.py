@@ -1,0 +1,87 @@
+"""Files that someone reads later: hashes, atomic writes, first-wins publishing. POSIX: temporary file, fsync, link or rename."""
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.errors import UserError
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """Hex sha256 of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the folder's entries (new names, renames) survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def temporary_beside(target: Path) -> Path:
+    """A fresh name in the target's folder; names that start with `.tmp-` are never read by anyone."""
+    return target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Readers see the old file or the new one, never a part. Replaces what is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """write_atomic of indented JSON."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError when the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", path, "Check the path, or run the phase that writes it.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid JSON ({error})", path, "Restore the file or make it again.") from None
+
+
+def publish_first(temporary: Path, target: Path) -> bool:
+    """Give `temporary` its final name unless somebody did so before; removes `temporary` either way.
+
+    Both must lie in one folder (hard links across folders are not portable). Returns True for the winner.
+    The file is synced before it gets its name, so a published file is whole.
+    """
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        try:
+            os.link(temporary, target)
+            won = True
+        except FileExistsError:
+            won = os.fstat(handle).st_nlink == 2  # NFS may say EEXIST for a link that it did make
+    finally:
+        os.close(handle)
+    temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+    return won
