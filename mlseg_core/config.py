@@ -20,7 +20,7 @@ from mlseg_core.files import write_atomic
 class Strict(BaseModel):
     """Base of every config model: unknown keys are errors, types are not coerced, instances are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 Model = TypeVar("Model", bound=Strict)
@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=Strict)
 def load_config(path: Path | str, model: type[Model], overrides: list[str] | tuple[str, ...] = ()) -> Model:
     """Read `path` as `model`.
 
-    `extends: other.yaml` in the file names a file (relative to it) whose keys are the defaults.
+    `extends: other.yaml` (or a list) in the file names files, relative to it, whose keys are the defaults.
     overrides: `a.b=value`; the value is YAML; an item of a list is named by its index or its `name`.
     Raises UserError.
     """
@@ -48,7 +48,9 @@ def validate(raw: Any, model: type[Model], where: Path | str) -> Model:
     except ValidationError as error:
         raise _explain(error, model, where) from None
     except TypeError as error:
-        raise UserError(f"a value has no place in a config: {error}", where, "Use text, numbers, lists and maps.") from None
+        raise UserError(
+            f"a value has no place in a config: {error}", where, "Use text, numbers, lists and maps."
+        ) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -69,10 +71,11 @@ def _read_extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f"not valid YAML{line}", path, "Mend the syntax.") from None
     if not isinstance(raw, dict):
         raise UserError("the config must be a map of keys", path, "See configs/demo.yaml.")
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    return _merge(_read_extended(path.parent / str(parent), (*seen, path.resolve())), raw)
+    parents = raw.pop("extends", [])
+    tree: dict[str, Any] = {}
+    for parent in [parents] if isinstance(parents, str) else parents:
+        tree = _merge(tree, _read_extended(path.parent / str(parent), (*seen, path.resolve())))
+    return _merge(tree, raw)
 
 
 def _merge(under: dict, over: dict) -> dict:

@@ -5,9 +5,7 @@ files of a phase. A worker that stands alone on a terminal shows a bar itself; i
 """
 
 import json
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +31,9 @@ class Tally:
 class Progress:
     """Counts units. path: where the tally goes (None: nowhere). every_s: seconds between log lines."""
 
-    def __init__(self, label: str, total: int, unit: str, path: Path | None = None, every_s: float = 10.0, done: int = 0):
+    def __init__(
+        self, label: str, total: int, unit: str, path: Path | None = None, every_s: float = 10.0, done: int = 0
+    ):
         self.label, self.path, self.every_s = label, path, every_s
         self.tally = Tally(unit, done, total, 0.0, "", time.time())
         self._first, self._start = done, time.monotonic()
@@ -86,5 +86,3 @@ def read_tallies(folder: Path) -> list[Tally]:
         except (OSError, ValueError, TypeError):
             continue
     return tallies
-
-

@@ -1,0 +1,101 @@
+"""Starting or continuing a campaign: make or check its run folder, then plan on SLURM or run here."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.completion import Standing, set_aside, survey
+from launch.config import CampaignConfig, load_campaign
+from launch.graph import build_graph
+from launch.liveness import planner_pid
+from launch.plans import read_plans
+from launch.run_folder import RunFolder, code_hash, find_run, package_folders
+from launch.slurm_queue import has_slurm, read_queue
+from mlseg_core.config import dump_config
+from mlseg_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A run folder that is ready to go on. warnings: what a person should know first."""
+
+    run: RunFolder
+    config: CampaignConfig
+    standings: list[Standing]
+    warnings: list[str]
+
+    @property
+    def is_done(self) -> bool:
+        return all(standing.state == "done" for standing in self.standings)
+
+
+def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = False) -> Campaign:
+    """Make the run folder at the first start; later, take over an edited config. Raises UserError."""
+    run = RunFolder.of(config)
+    graph = build_graph(config)
+    if not run.exists():
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.freeze_code()
+        dump_config(config, run.config_path)
+        return Campaign(run, config, survey(config, graph, run), [])
+    standings = survey(config, graph, run)
+    stale = [standing for standing in standings if standing.state == "stale"]
+    if stale and not accept:
+        names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
+        raise UserError(f"these phases are no longer valid: {names}", run.path, "Add --accept to do them again.")
+    changed = run.config() != config
+    if stale or changed or accept_code:
+        _refuse_while_running(config, run)
+    if stale:
+        set_aside(stale, run)
+        standings = survey(config, graph, run)
+    if changed:
+        dump_config(config, run.config_path)
+    return Campaign(run, config, standings, _check_code(run, accept_code))
+
+
+def _check_code(run: RunFolder, accept: bool) -> list[str]:
+    if accept:
+        run.set_aside(run.code)
+    run.freeze_code()
+    if Path(__file__).resolve().is_relative_to(run.code.resolve()) or run.frozen()["hash"] == code_hash(
+        package_folders()
+    ):
+        return []
+    return [f"the code differs from {run.code}, which this run goes on with; --accept-code takes the new code"]
+
+
+def _refuse_while_running(config: CampaignConfig, run: RunFolder) -> None:
+    if planner_pid(run.path) is not None:
+        raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+    ids = {job for plan in read_plans(run) for job in plan.ids()}
+    if ids and uses_slurm(config) and any(job.can_run for job in read_queue(ids)):
+        raise UserError("jobs of the campaign are in the queue", run.path, f"First: mlseg cancel {run.path}")
+
+
+def uses_slurm(config: CampaignConfig) -> bool:
+    """Where the campaign runs. Raises UserError when SLURM is asked for and missing, or does not answer."""
+    if config.cluster.executor == "local":
+        return False
+    found = has_slurm()
+    if config.cluster.executor == "slurm" and not found:
+        raise UserError("cluster.executor is slurm, but this machine has none", "cluster", "Use auto or local.")
+    return found
+
+
+def load_where(where: Path, overrides: list[str]) -> CampaignConfig:
+    """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError."""
+    if not where.is_dir():
+        return load_campaign(where, overrides)
+    run = find_run(where)
+    config = load_campaign(run.config_path, overrides)
+    # The folder may have been moved since: it is where the person says it is.
+    moved = {"runs": run.path.parent, "name": run.path.name}
+    return config if config.folder.absolute() == run.path else config.model_copy(update=moved)
+
+
+def enter_working_folder(run: RunFolder) -> None:
+    """Relative paths in the config start where the campaign was started."""
+    folder = run.frozen().get("folder")
+    if folder and Path(folder).is_dir():
+        os.chdir(folder)

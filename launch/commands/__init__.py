@@ -1,0 +1,1 @@
+"""The command line's groups: each module adds its subcommands to the parser and runs them."""

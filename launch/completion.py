@@ -1,0 +1,142 @@
+"""When a phase is done: its manifest is published and done.json says so under the fingerprint that the config asks for.
+
+A phase's fingerprint hashes its kind, recipe_version, the config that concerns it and the manifests of its inputs.
+"""
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.config import CampaignConfig
+from launch.graph import Phase
+from launch.kinds import kind_of
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json
+
+StandingName = Literal["done", "missing", "stale"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a phase stands by its files.
+
+    why: what made it stale; a phase begun under another config is stale too, as its parts lie about.
+    done: the content of done.json, or of state.json while there is none.
+    """
+
+    phase: Phase
+    state: StandingName
+    why: str = ""
+    done: dict[str, Any] = field(default_factory=dict)
+
+
+def survey(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Standing]:
+    """The standing of every phase under `config`. Cheap: stats files, hashes only what was touched."""
+    standings: dict[str, Standing] = {}
+    for phase in graph:
+        standings[phase.name] = _stand(config, phase, run, standings)
+    return list(standings.values())
+
+
+def _stand(config: CampaignConfig, phase: Phase, run: RunFolder, before: dict[str, Standing]) -> Standing:
+    path = run.phase(phase) / "done.json"
+    is_done = path.exists()
+    record = read_json(path) if is_done else run.state(phase)
+    if "recipe" not in record:
+        return Standing(phase, "missing")
+    stale_inputs = [name for name in phase.inputs if before[name].state == "stale"]
+    if record["recipe"] != recipe(config, phase):
+        return Standing(phase, "stale", "its config changed", record)
+    if stale_inputs:
+        return Standing(phase, "stale", f"its input {stale_inputs[0]} is to be redone", record)
+    outputs = {name: before[name].done["outputs"]["sha256"] for name in phase.inputs if before[name].state == "done"}
+    if any(record["inputs"].get(name) != sha256 for name, sha256 in outputs.items()):
+        return Standing(phase, "stale", "an input was made anew since", record)
+    if not is_done:
+        return Standing(phase, "missing")
+    if not _unchanged(run.path / record["outputs"]["path"], record["outputs"]):
+        return Standing(phase, "stale", f"{record['outputs']['path']} was changed or removed since", record)
+    return Standing(phase, "done", "", record)
+
+
+def _unchanged(path: Path, facts: dict[str, Any]) -> bool:
+    if not path.exists() or path.stat().st_size != facts["bytes"]:
+        return False
+    return path.stat().st_mtime_ns == facts["mtime_ns"] or sha256_file(path) == facts["sha256"]
+
+
+def input_hashes(graph: Sequence[Phase], phase: Phase, run: RunFolder) -> dict[str, str]:
+    """sha256 of the manifest of each input phase. Raises UserError when one is not done."""
+    hashes = {}
+    for other in graph:
+        if other.name in phase.inputs:
+            path = run.phase(other) / "done.json"
+            if not path.exists():
+                raise UserError(
+                    f"phase {phase.name} reads phase {other.name}, which is not done", run.path, "Run that phase first."
+                )
+            hashes[other.name] = read_json(path)["outputs"]["sha256"]
+    return hashes
+
+
+def phase_fingerprint(config: CampaignConfig, phase: Phase, inputs: dict[str, str]) -> str:
+    """Identity of the phase's results: what they are made from, and how."""
+    return fingerprint({"recipe": recipe(config, phase), "inputs": inputs})
+
+
+def is_done(config: CampaignConfig, graph: Sequence[Phase], phase: Phase, run: RunFolder) -> bool:
+    """True when done.json stands under the current fingerprint and the manifest is as it was."""
+    return any(standing.phase == phase and standing.state == "done" for standing in survey(config, graph, run))
+
+
+def publish_done(
+    config: CampaignConfig, phase: Phase, run: RunFolder, inputs: dict[str, str], started: float, attempt: str
+) -> bool:
+    """Write done.json, first-wins; False when another attempt was first. Raises UserError without a manifest."""
+    manifest = kind_of(phase).manifest(run, phase)
+    if not manifest.exists():
+        raise UserError(f"phase {phase.name} ended without its manifest", manifest, "Look at the phase's log.")
+    facts = manifest.stat()
+    done = {
+        "phase": phase.name,
+        "kind": phase.kind,
+        "fingerprint": phase_fingerprint(config, phase, inputs),
+        "recipe": recipe(config, phase),
+        "inputs": inputs,
+        "outputs": {
+            "path": str(manifest.relative_to(run.path)),
+            "sha256": sha256_file(manifest),
+            "bytes": facts.st_size,
+            "mtime_ns": facts.st_mtime_ns,
+        },
+        "code": run.frozen().get("hash", ""),
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "ended": time.time(),
+        "seconds": round(time.time() - started, 1),
+    }
+    target = run.phase(phase) / "done.json"
+    temporary = temporary_beside(target)
+    write_json(temporary, done)
+    return publish_first(temporary, target)
+
+
+def set_aside(standings: Sequence[Standing], run: RunFolder) -> None:
+    """Move the stale phases and their outputs out of the way, last phase first.
+
+    done.json goes last: after a kill halfway the phase is still known to be stale.
+    """
+    for standing in reversed(standings):
+        if standing.state == "stale":
+            for path in (*kind_of(standing.phase).outputs(run, standing.phase), run.phase(standing.phase)):
+                run.set_aside(path)
+
+
+def recipe(config: CampaignConfig, phase: Phase) -> str:
+    """Hash of what decides the phase's results, apart from its inputs."""
+    kind = kind_of(phase)
+    return fingerprint([phase.kind, kind.recipe_version, kind.concerns(config, phase)])

@@ -1,0 +1,93 @@
+"""A campaign: where its slides come from, how they become shards, the steps of Table 8, and the cluster it runs on."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlseg_core.config import Strict, load_config
+from mlseg_dist.config import LearningConfig
+from shards.config import ShardsConfig
+from shards.phantom.config import PhantomConfig
+from shards.tiles_config import TilesConfig
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class JobConfig(Strict):
+    """Resources of one kind of job."""
+
+    workers: Count = 1
+    """Jobs of a map's array."""
+    nodes: Count = 1
+    tasks_per_node: Count = 1
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    cpus_per_task: Count = 1
+    mem_gb: Annotated[int, Field(ge=0)] = 0
+    """Memory per node, GB; 0: the partition's default."""
+    timeout_min: Annotated[int, Field(ge=30)] = 60
+    """Time limit, minutes; at least 30, because submitit counts a preemption of a shorter job as a time-out."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    setup: tuple[str, ...] = ()
+    """Shell lines before the job, for example `module load cuda`."""
+    extra: dict[str, str] = {}
+    """Further sbatch parameters, name -> value."""
+
+
+class ClusterConfig(Strict):
+    """Where jobs run. auto: SLURM where `sbatch` is on the PATH, else this machine."""
+
+    executor: Literal["auto", "slurm", "local"] = "auto"
+    map: JobConfig = JobConfig()
+    """Workers that draw slides, cut shards and label them."""
+    train: JobConfig = JobConfig()
+    single: JobConfig = JobConfig()
+    """Merging, evaluation, the report, planning again."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 3
+    """How often a failed phase is planned again before a person is asked."""
+
+
+class CampaignConfig(LearningConfig):
+    """One campaign file."""
+
+    runs: Path = Path("runs")
+    phantom: PhantomConfig | None = None
+    """Draw synthetic slides."""
+    tiles: TilesConfig | None = None
+    """Import a folder of tiles and masks."""
+    slides: Path | None = None
+    """A slide table, for slides that exist."""
+    shards: ShardsConfig
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [name for name in ("phantom", "tiles", "slides") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of phantom, tiles, slides says where slides come from, not {given or 'none'}"
+            )
+        names = [step.name for step in self.steps]
+        if len(set(names)) != len(names):
+            raise ValueError("the names of steps must be unique")
+        missing = sorted(set(self.shards.fine_classes) - set(self.training_classes))
+        unknown = sorted(set(self.training_classes) - set(self.shards.fine_classes))
+        if missing or unknown:
+            raise ValueError(f"training_classes must map each fine class once (missing {missing}, unknown {unknown})")
+        if self.train.patch_px > self.shards.store_px:
+            raise ValueError("train.patch_px is larger than shards.store_px")
+        for left, right in zip(self.steps, self.steps[1:], strict=False):
+            if right.start == "teacher" and right.model != left.model:
+                raise ValueError(f"step {right.name} starts from its teacher {left.name}, but their models differ")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return self.runs / self.name
+
+
+def load_campaign(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> CampaignConfig:
+    """Raises UserError."""
+    return load_config(path, CampaignConfig, overrides)

@@ -1,0 +1,214 @@
+"""What runs inside a job: one process of one phase. Pickles hold only the run folder, the phase and the worker's place.
+
+It ends with the project's exit statuses and leaves its state in the phase's folder: 0 done, 1 failed, 2 the user's
+mistake, 75 interrupted (requeued on SLURM).
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, NoReturn
+
+from submitit import JobEnvironment
+
+from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
+from launch.config import CampaignConfig
+from launch.graph import Phase, build_graph
+from launch.kinds import MapKind, kind_of
+from launch.liveness import die_with_planner
+from launch.plans import wait_until_planned
+from launch.rendezvous import export_ranks
+from launch.run_folder import RunFolder, package_folders
+from launch.slurm_queue import requeue
+from mlseg_core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError, exit_status
+from mlseg_core.files import read_json
+from mlseg_core.map import Incomplete, merge, run_units
+
+Part = Literal["work", "merge"]
+STATUS_NAMES = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
+_FENCE_POLL_S = 5.0
+
+
+def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers: int = 1) -> NoReturn:
+    """Do one process's part of a phase and exit. worker, workers: its place in a map on SLURM (locally: its rank)."""
+    signals = Signals()
+    run = RunFolder(Path(run_path))
+    die_with_planner(run.path)
+    environment = JobEnvironment()
+    worker += environment.global_rank  # a map's workers are the elements of an array on SLURM, the ranks of a job here
+    workers = max(workers, environment.num_tasks)
+    process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
+    status = EXIT_DONE
+    phase: Phase | None = None
+    try:
+        assert_frozen(run)
+        os.chdir(run.frozen()["folder"])
+        config = run.config()
+        phase = next(phase for phase in build_graph(config) if phase.name == phase_name)
+        if environment.cluster == "slurm":
+            wait_until_planned(run, environment.job_id)
+        process.report(phase, "running")
+        _do(config, run, phase, process, signals, worker, workers)
+    except BaseException as error:
+        status = exit_status(error)
+        process.report(phase, STATUS_NAMES.get(status, "failed"), error)
+        said = f"mlseg: {_line(error)}" if status in STATUS_NAMES else traceback.format_exc()
+        print(said, file=sys.stderr, flush=True)
+    else:
+        process.report(phase, "done")
+    if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
+        _requeue_all(environment)
+    sys.exit(status)
+
+
+def attempt_name(environment: JobEnvironment) -> str:
+    """Job id and restart count: names one attempt of a job."""
+    return f"{environment.job_id}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+
+
+class Signals:
+    """USR2, TERM and INT set a flag that the work looks at between steps or units."""
+
+    def __init__(self) -> None:
+        self.stopped = self.wants_requeue = False
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stopped = True
+        # TERM alone comes with scancel, or when SLURM requeues by itself: then it is not ours to requeue.
+        self.wants_requeue |= number == signal.SIGUSR2
+
+
+@dataclass
+class Process:
+    """What this process says of itself: in tasks/PART-INDEX.json, and in state.json when it is the first or has failed."""
+
+    run: RunFolder
+    part: Part
+    index: int
+    attempt: str
+    job: str
+    log: str
+    alone: bool = False
+
+    def report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
+        if phase is None:
+            return
+        facts: dict[str, Any] = {
+            "status": status,
+            "part": self.part,
+            "job": self.job,
+            "attempt": self.attempt,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "error": _line(error) if error else "",
+            "log": self.log,
+        }
+        self.run.write_task(phase, self.index, **facts)
+        if (self.index == 0 or error) and not self.is_superseded(phase):
+            self.run.write_state(phase, **{**self.run.state(phase), **facts})
+
+    def begin(self, phase: Phase, recipe_hash: str, inputs: dict[str, str], alone: bool) -> None:
+        """Before anything is written: say from what. alone: this attempt takes over from older ones."""
+        state = self.run.state(phase)
+        if alone and self.index == 0:
+            self.run.write_state(phase, **{**state, "recipe": recipe_hash, "inputs": inputs, "owner": self.attempt})
+        elif state.get("recipe") != recipe_hash or state.get("inputs") != inputs:
+            self.run.write_state(phase, **{**state, "recipe": recipe_hash, "inputs": inputs})
+        self.alone = alone
+
+    def is_superseded(self, phase: Phase) -> bool:
+        """True when a newer attempt has taken over: this job's node was thought lost."""
+        return self.alone and self.run.state(phase).get("owner", self.attempt) != self.attempt
+
+
+def _do(
+    config: CampaignConfig, run: RunFolder, phase: Phase, process: Process, signals: Signals, worker: int, workers: int
+) -> None:
+    graph, started = build_graph(config), time.time()
+    if is_done(config, graph, phase, run):
+        print(f"phase {phase.name} is done already", flush=True)
+        return
+    inputs = input_hashes(graph, phase, run)
+    kind = kind_of(phase)
+    process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
+    if isinstance(kind, MapKind):
+        mapping = kind.mapping(config, run, phase)
+        folder = kind.folder(run, phase)
+        if process.part == "work":
+            failures = run_units(
+                mapping.units, mapping.work, folder, describe=mapping.describe, worker=worker, workers=workers,
+                label=phase.name, stop=lambda: signals.stopped, progress_unit=mapping.unit,
+            )  # fmt: skip
+            if failures:
+                counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit}"
+                raise RuntimeError(f"{counts} failed{_first_failure(folder)}")
+            return
+        try:
+            merge(mapping.units, folder)
+        except Incomplete as error:
+            raise RuntimeError(f"{error}{_first_failure(folder)}") from error
+        mapping.publish()
+    else:
+        export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
+        kind.work(config, run, phase, _Stop(signals, process, phase))
+        if int(os.environ["RANK"]) != 0:
+            return
+        if process.is_superseded(phase):
+            raise Interrupted("a newer attempt of this phase has taken over")
+    if publish_done(config, phase, run, inputs, started, process.attempt):
+        print(f"phase {phase.name} done: {phase_fingerprint(config, phase, inputs)[:12]}", flush=True)
+
+
+def _first_failure(folder: Path) -> str:
+    for path in sorted((folder / "failed").glob("*.json")):
+        failed = read_json(path)
+        return f"; {failed['unit']}: {failed['reason']} (see {path})"
+    return ""
+
+
+class _Stop:
+    """True once a signal came, or once a newer attempt of the phase has begun."""
+
+    def __init__(self, signals: Signals, process: Process, phase: Phase) -> None:
+        self._signals, self._process, self._phase = signals, process, phase
+        self._looked = time.monotonic()
+
+    def __call__(self) -> bool:
+        if self._process.index == 0 and time.monotonic() - self._looked > _FENCE_POLL_S:
+            self._looked = time.monotonic()
+            self._signals.stopped |= self._process.is_superseded(self._phase)
+        return self._signals.stopped
+
+
+def _requeue_all(environment: JobEnvironment) -> None:
+    if environment.global_rank == 0:
+        requeue(environment.raw_job_id)
+    time.sleep(60)  # SLURM ends the step; leaving early would make --kill-on-bad-exit cut rank 0 short
+
+
+def assert_frozen(run: RunFolder) -> None:
+    """Raises UserError unless the packages come from the run folder (names such as `launch` exist elsewhere too)."""
+    for package, folder in package_folders().items():
+        if folder.resolve().parent != run.code.resolve():
+            raise UserError(
+                f"package {package!r} comes from {folder}, not from the run's frozen code",
+                run.code,
+                "Start jobs with `mlseg run`, and keep PYTHONPATH out of cluster setup lines.",
+            )
+
+
+def _line(error: BaseException | None) -> str:
+    text = str(error)
+    if isinstance(error, UserError):
+        return f"error: {text}"
+    if isinstance(error, Interrupted):
+        return f"interrupted: {text}"
+    return f"{type(error).__name__}: {text}"

@@ -1,0 +1,248 @@
+"""The registry of phase kinds: what each depends on, what it publishes and which functions do its work.
+
+A kind imports its functions only when its job runs, so that planning and the slides and shards jobs never load torch.
+Raise a kind's `recipe_version` by hand when its results change for the same inputs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+from launch.config import CampaignConfig
+from launch.graph import KindName, Phase
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
+from mlseg_core.map import Describe, Unit, Work
+
+JobName = Literal["map", "train", "single"]
+Stop = Callable[[], bool]
+
+
+class Kind(ABC):
+    """job: which entry of cluster.jobs sizes it.  recipe_version: part of every fingerprint."""
+
+    job: ClassVar[JobName]
+    recipe_version: ClassVar[int] = 1
+
+    @abstractmethod
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        """The part of the config that decides the phase's results, as plain JSON values."""
+
+    @abstractmethod
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        """The file that the phase publishes last; its hash stands for all outputs."""
+
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        """What is set aside, beside the phase's own folder, when the phase is no longer valid."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A map over units: its work, and what turns the finished units into the published manifest."""
+
+    units: Sequence[Unit]
+    work: Work
+    describe: Describe | None
+    publish: Callable[[], Any]
+    unit: str
+
+
+class MapKind(Kind):
+    """Many units, any number of workers, then one merge."""
+
+    job: ClassVar[JobName] = "map"
+
+    @abstractmethod
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        """Where the units' outputs go."""
+
+    @abstractmethod
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        """The work to do. Raises UserError."""
+
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        return (self.folder(run, phase),)
+
+
+class WholeKind(Kind):
+    """One job that does the phase from start to end, on every rank."""
+
+    @abstractmethod
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+        """Do it, or continue it. Raises Interrupted at a safe point once stop() is true, UserError."""
+
+
+class Slides(MapKind):
+    """Phantom slides drawn, or slides made of imported tiles and masks; with their table."""
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        source = config.phantom or config.tiles
+        assert source is not None
+        return [type(source).__name__, source.model_dump(mode="json")]
+
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return run.data / "slides"
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return self.folder(run, phase) / "slides.csv"
+
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        maker, settings = slide_maker(config)
+        folder = self.folder(run, phase)
+        return Mapping(maker.units(settings), maker.draw, None, lambda: maker.write_table(settings, folder), "slides")
+
+
+def slide_maker(config: CampaignConfig) -> tuple[ModuleType, Any]:
+    """The module that makes the slides (units, draw, write_table), and its settings."""
+    if config.phantom is not None:
+        from shards import phantom
+
+        return phantom, config.phantom
+    from shards import tiles
+
+    return tiles, config.tiles
+
+
+def slide_table(config: CampaignConfig, run: RunFolder) -> Path:
+    """The slide table that the campaign starts from."""
+    return config.slides if config.slides is not None else run.data / "slides" / "slides.csv"
+
+
+class Shards(MapKind):
+    """Slides cut into tars of samples."""
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        return [config.shards.model_dump(mode="json"), _file_hash(config.slides)]
+
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return run.data / "shards"
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return self.folder(run, phase) / "manifest.json"
+
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        from shards import build
+
+        table, folder = slide_table(config, run), self.folder(run, phase)
+        return Mapping(
+            build.units(config.shards, table),
+            build.cut,
+            build.describe,
+            lambda: build.write_manifest(config.shards, table, folder),
+            "slides",
+        )
+
+
+class Label(MapKind):
+    """The teacher labels the train split, one sidecar shard per shard."""
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        label = config.steps[phase.step - 1].label.model_dump(mode="json")
+        return {"label": label, "classes": config.training_classes, "precision": config.train.precision}
+
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return run.data / f"labels-{phase.step}"
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return self.folder(run, phase) / "manifest.json"
+
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        from mlseg_dist import labelling
+
+        folder = self.folder(run, phase)
+        return Mapping(
+            labelling.units(config, phase.step - 1, run.path),
+            labelling.label,
+            labelling.describe,
+            lambda: labelling.write_round(config, phase.step - 1, run.path, folder),
+            "shards",
+        )
+
+
+_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every"}
+"""Keys of TrainConfig that change the speed or the disk space, not what is learnt."""
+
+
+class Train(WholeKind):
+    """One row of Table 8; its teacher is what later phases read."""
+
+    job: ClassVar[JobName] = "train"
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        return {
+            **config.model_dump(mode="json", include={"seed", "training_classes", "loss"}),
+            "train": config.train.model_dump(mode="json", exclude=_SAME_RESULTS),
+            "step": config.steps[phase.step].model_dump(mode="json", exclude={"label"}),
+        }
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return run.phase(phase) / "teacher.json"
+
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+        from mlseg_dist.training.train import train
+
+        train(config, phase.step, run.path, run.phase(phase), stop)
+
+
+class Evaluate(WholeKind):
+    """Every teacher on the validation and test splits and the unseen slides."""
+
+    job: ClassVar[JobName] = "single"
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        return config.model_dump(mode="json", include={"training_classes", "evaluate"})
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return run.phase(phase) / "evaluation.json"
+
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+        from mlseg_dist.evaluation import evaluate
+
+        evaluate(config, run.path, run.phase(phase))
+
+
+class Report(WholeKind):
+    """The page that people read, the numbers beside it, and the checks of the config."""
+
+    job: ClassVar[JobName] = "single"
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        return config.model_dump(mode="json", include={"name", "checks"})
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return run.report / "index.html"
+
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        return (run.report,)
+
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+        from mlseg_dist import report
+
+        report.write(config, run.path, run.phase(phase))
+
+
+KINDS: dict[KindName, MapKind | WholeKind] = {
+    "slides": Slides(),
+    "shards": Shards(),
+    "label": Label(),
+    "train": Train(),
+    "evaluate": Evaluate(),
+    "report": Report(),
+}
+
+
+def kind_of(phase: Phase) -> MapKind | WholeKind:
+    return KINDS[phase.kind]
+
+
+def _file_hash(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UserError("no such slide table", path, "Correct `slides` in the config.")
+    return sha256_file(path)

@@ -1,0 +1,116 @@
+"""Local jobs die with the planner that started them, even by SIGKILL, and a new start never runs beside an old one.
+
+The planner holds a lock on `planner.lock` and writes its token there; every task holds a shared lock on `tasks.lock`
+for life and watches the first. The kernel releases locks at death, so nothing here depends on pids or clocks.
+The files lie in this machine's temporary folder, as locks on network file systems cannot be relied on.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.errors import UserError
+
+TOKEN_VARIABLE = "MLSEG_LOCAL_PLANNER"  # noqa: S105  (names a variable, is no secret)
+_POLL_S = 0.5
+
+
+@contextmanager
+def local_planner(run: Path, wait_s: float = 30.0) -> Iterator[str]:
+    """Be the only local planner of a run folder; yields the token that its tasks get. Raises UserError."""
+    planner, tasks = _open(run, "planner"), _open(run, "tasks")
+    try:
+        if not _lock_patiently(planner):
+            raise UserError("the campaign is already running on this machine", run, "Follow it with `mlseg status`.")
+        token = secrets.token_hex(8)
+        os.ftruncate(planner, 0)
+        os.pwrite(planner, json.dumps({"token": token, "pid": os.getpid()}).encode(), 0)
+        deadline = time.monotonic() + wait_s
+        while not _lock(tasks, fcntl.LOCK_EX):  # tasks of a planner that was killed see the new token and end
+            if time.monotonic() > deadline:
+                raise UserError("processes of an earlier start are still alive", run, "Wait for them, or kill them.")
+            time.sleep(_POLL_S / 5)
+        fcntl.flock(tasks, fcntl.LOCK_UN)
+        yield token
+    finally:
+        os.close(tasks)
+        os.close(planner)
+
+
+def planner_pid(run: Path) -> int | None:
+    """Process id of the local planner that runs this campaign now."""
+    handle = _open(run, "planner")
+    try:
+        return None if _lock(handle, fcntl.LOCK_SH) else int(_content(handle).get("pid", 0)) or None
+    finally:
+        os.close(handle)
+
+
+def die_with_planner(run: Path) -> None:
+    """In a task of a local job: hold the tasks' lock for life and end at once when the planner is gone."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is None:
+        return
+    tasks, planner = _open(run, "tasks"), _open(run, "planner")
+    fcntl.flock(tasks, fcntl.LOCK_SH)
+    if _is_gone(planner, token):
+        os._exit(1)
+    threading.Thread(target=_watch, args=(planner, token), daemon=True, name="die-with-planner").start()
+
+
+def _watch(planner: int, token: str) -> None:
+    while not _is_gone(planner, token):
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_gone(planner: int, token: str) -> bool:
+    if _content(planner).get("token") != token:
+        return True
+    if _lock(planner, fcntl.LOCK_SH):
+        fcntl.flock(planner, fcntl.LOCK_UN)
+        return True
+    return False
+
+
+def _open(run: Path, name: str) -> int:
+    key = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"mlseg-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise UserError("the folder for locks belongs to somebody else", folder, "Remove it, or set TMPDIR.")
+    return os.open(folder / f"{key}-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _lock(handle: int, mode: int) -> bool:
+    try:
+        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_patiently(handle: int) -> bool:
+    """Others hold the planner's lock for an instant when they look whether it is free."""
+    for _ in range(10):
+        if _lock(handle, fcntl.LOCK_EX):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _content(handle: int) -> dict[str, Any]:
+    try:
+        return json.loads(os.pread(handle, 4096, 0) or b"{}")
+    except ValueError:
+        return {}  # caught between truncate and write: the planner is new

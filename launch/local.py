@@ -1,0 +1,180 @@
+"""The same graph on this machine: phase after phase through submitit's local executor, with live progress in the terminal."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from submitit import Job, LocalExecutor
+from submitit.helpers import clean_env
+
+from launch.completion import is_done
+from launch.config import CampaignConfig
+from launch.console import Console
+from launch.graph import Phase, build_graph
+from launch.job import Part, run_job
+from launch.kinds import MapKind, kind_of
+from launch.liveness import TOKEN_VARIABLE, local_planner
+from launch.phase_progress import phase_tally
+from launch.run_folder import RunFolder
+from launch.variables import environment, job_environment
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR
+
+_POLL_S = 0.2
+_GRACE_S = 120.0  # to save a checkpoint after a signal
+_FAILED_GRACE_S = 5.0  # for the other processes of a phase once one has failed
+_TRIES = 3  # of a phase that was interrupted while nobody asked us to stop
+_LOCAL_LIMIT_MIN = 60 * 24 * 365  # submitit wants a time limit; there is none here
+
+
+def run_locally(run: RunFolder, console: Console) -> int:
+    """Run every phase that is not done. Returns the exit status; a failure has been shown."""
+    config = run.config()
+    graph = build_graph(config)
+    with local_planner(run.path) as token, _Stopping() as stopping:
+        for phase in graph:
+            if is_done(config, graph, phase, run):
+                continue
+            for attempt in range(_TRIES):
+                console.begin(phase, len(graph))
+                status = _run_phase(run, config, phase, token, console, stopping)
+                if status != EXIT_INTERRUPTED or stopping.asked or attempt == _TRIES - 1:
+                    break
+            if status != EXIT_DONE:
+                return status
+            if not is_done(config, graph, phase, run):
+                console.fail(phase, "it ended without being done", run.logs(phase))
+                return EXIT_FAILED
+            console.end(phase)
+    return EXIT_DONE
+
+
+def _run_phase(
+    run: RunFolder, config: CampaignConfig, phase: Phase, token: str, console: Console, stopping: "_Stopping"
+) -> int:
+    parts: tuple[Part, ...] = ("work", "merge") if isinstance(kind_of(phase), MapKind) else ("work",)
+    for part in parts:
+        status = LocalPart(run, config, phase, part, token).wait(console, stopping)
+        if status != EXIT_DONE:
+            return status
+    return EXIT_DONE
+
+
+class LocalPart:
+    """One running part of a phase: submitit's controller process and its tasks."""
+
+    def __init__(self, run: RunFolder, config: CampaignConfig, phase: Phase, part: Part, token: str) -> None:
+        self.run, self.phase, self.part = run, phase, part
+        kind = kind_of(phase)
+        resources = config.cluster.single if part == "merge" else getattr(config.cluster, kind.job)
+        is_array = isinstance(kind, MapKind) and part == "work"
+        # All ranks of the job start on this machine; on GPUs no more of them than one node is said to have.
+        nodes = 1 if resources.gpus_per_node else resources.nodes
+        self.size = resources.workers if is_array else nodes * resources.tasks_per_node
+        executor = LocalExecutor(run.logs(phase))
+        executor.update_parameters(
+            tasks_per_node=self.size,
+            gpus_per_node=resources.gpus_per_node,
+            timeout_min=_LOCAL_LIMIT_MIN,
+            stderr_to_stdout=True,
+        )
+        variables = {**job_environment(run, resources), TOKEN_VARIABLE: token}
+        with clean_env(), environment(variables), _ignored(signal.SIGINT):
+            # the controller would answer Ctrl-C by killing its tasks; we tell them to stop, and wait
+            self.job: Job[Any] = executor.submit(run_job, str(run.path), phase.name, part)
+
+    def wait(self, console: Console, stopping: "_Stopping") -> int:
+        """Show progress until the processes have ended; returns an exit status."""
+        ending: float | None = None
+        failure: dict[str, Any] | None = None
+        while not self.job.done():
+            console.update(self.phase, phase_tally(self.run, self.phase))
+            if failure is None and (failure := self._failed_task()) is not None:
+                ending = time.monotonic() + _FAILED_GRACE_S
+                self._signal(signal.SIGTERM)
+            if stopping.asked and ending is None:
+                ending = time.monotonic() + _GRACE_S
+                console.note("stopping at the next safe point …")
+                self._signal(signal.SIGTERM)
+            if ending is not None and time.monotonic() > ending:
+                self._signal(signal.SIGKILL)
+            time.sleep(_POLL_S)
+        return self._outcome(console, stopping, failure)
+
+    def _outcome(self, console: Console, stopping: "_Stopping", failure: dict[str, Any] | None) -> int:
+        tasks = self._tasks()
+        failure = failure or self._failed_task()
+        statuses = [task["status"] for task in tasks]
+        if failure is None and "interrupted" in statuses:
+            return EXIT_INTERRUPTED
+        if failure is None and len(tasks) == self.size and set(statuses) == {"done"}:
+            return EXIT_DONE
+        if failure is None and stopping.asked:
+            return EXIT_INTERRUPTED
+        log = Path(failure["log"]) if failure else self.job.paths.stdout
+        console.fail(self.phase, failure["error"] if failure else "a process ended before it could say why", log)
+        return EXIT_USER_ERROR if failure and failure["status"] == "user error" else EXIT_FAILED
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        """Records of this job's processes."""
+        tasks = self.run.tasks(self.phase)
+        return [task for task in tasks if task.get("job") == self.job.job_id and task.get("part") == self.part]
+
+    def _failed_task(self) -> dict[str, Any] | None:
+        """The process that failed; the user's mistake first, then an error with a reason, then one that vanished."""
+        tasks = self._tasks()
+        for status in ("user error", "failed"):
+            for task in tasks:
+                if task["status"] == status:
+                    return task
+        for task in tasks:
+            if task["status"] == "running" and not _is_alive(task["pid"]):
+                return {**task, "status": "failed", "error": "the process was killed (out of memory?)"}
+        return None
+
+    def _signal(self, number: signal.Signals) -> None:
+        for task in self._tasks():
+            if task["status"] == "running" and _is_alive(task["pid"]):
+                os.kill(task["pid"], number)
+
+
+class _Stopping:
+    """asked: someone pressed Ctrl-C or sent TERM to the planner; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_Stopping":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt  # the tasks see that we are gone and end
+        self.asked = True
+
+
+@contextmanager
+def _ignored(number: signal.Signals) -> Iterator[None]:
+    old = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, old)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

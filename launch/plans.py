@@ -1,0 +1,72 @@
+"""Plans: which jobs were submitted for which phases, one file per planning, RUN/plans/NNNN.json.
+
+A plan is published first-wins, so that of two planners that start at once only one counts; the other cancels its jobs,
+and a job that stands in no plan ends by itself.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from launch.run_folder import RunFolder
+from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
+
+Reason = Literal["new", "failed", "interrupted", "lost"]
+_WAIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One planning.
+
+    by: `person`, `replan` (a job that runs when a phase failed) or `cancel`.
+    jobs: phase -> part -> job id.  reasons: why the phase had to be submitted.  replan: id of the re-planning job.
+    """
+
+    number: int
+    by: Literal["person", "replan", "cancel"]
+    jobs: dict[str, dict[str, str]] = field(default_factory=dict)
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    replan: str = ""
+    made: float = field(default_factory=time.time)
+
+    def ids(self) -> list[str]:
+        return [job for parts in self.jobs.values() for job in parts.values()] + ([self.replan] if self.replan else [])
+
+
+def read_plans(run: RunFolder) -> list[Plan]:
+    """All plans, oldest first."""
+    return [Plan(**read_json(path)) for path in sorted(run.plans.glob("[0-9]*.json"))]
+
+
+def publish_plan(run: RunFolder, plan: Plan) -> bool:
+    """False when another planner published a plan of this number first."""
+    target = run.plans / f"{plan.number:04d}.json"
+    temporary = temporary_beside(target)
+    write_json(temporary, asdict(plan))
+    return publish_first(temporary, target)
+
+
+def latest_jobs(plans: list[Plan], phase: str) -> dict[str, str]:
+    """The phase's newest jobs: part -> id."""
+    return next((plan.jobs[phase] for plan in reversed(plans) if phase in plan.jobs), {})
+
+
+def retries_in_a_row(plans: list[Plan], phase: str) -> int:
+    """How often the phase was planned again by itself since a person last planned; interruptions do not count."""
+    count = 0
+    for plan in reversed(plans):
+        if plan.by != "replan":
+            break
+        count += plan.reasons.get(phase) in ("failed", "lost")
+    return count
+
+
+def wait_until_planned(run: RunFolder, job_id: str) -> None:
+    """Return once the job stands in a plan; its planner may still be submitting. Raises RuntimeError when it never does."""
+    main = job_id.split("_")[0]
+    deadline = time.monotonic() + _WAIT_S
+    while not any(main in plan.ids() for plan in read_plans(run)):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"job {job_id} stands in no plan of {run.plans}: its planner died or came second")
+        time.sleep(0.5)

@@ -1,0 +1,68 @@
+"""How the ranks of a job find each other: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+
+Rank 0 picks an address that other nodes can reach and a free port, and writes both to a file named by job and restart.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from submitit import JobEnvironment
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, write_json
+
+_WAIT_S = 120.0
+
+
+def export_ranks(environment: JobEnvironment, attempt: str, folder: Path) -> None:
+    """Set torch.distributed's variables. attempt: job id and restart count; folder: shared by the job's nodes."""
+    os.environ["RANK"] = str(environment.global_rank)
+    os.environ["WORLD_SIZE"] = str(environment.num_tasks)
+    os.environ["LOCAL_RANK"] = str(environment.local_rank)
+    os.environ["LOCAL_WORLD_SIZE"] = str(environment.num_tasks // environment.num_nodes)
+    path = folder / f"rendezvous-{attempt}.json"
+    if environment.global_rank == 0:
+        write_json(path, {"address": _address(environment), "port": _free_port()})
+    deadline = time.monotonic() + _WAIT_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"rank 0 did not write {path} within {_WAIT_S:.0f} s; did it start?")
+        time.sleep(0.1)
+    place = read_json(path)
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = place["address"], str(place["port"])
+
+
+def _address(environment: JobEnvironment) -> str:
+    if environment.num_nodes == 1:
+        return "127.0.0.1"
+    node = os.environ.get("SLURMD_NODENAME", environment.hostnames[0])
+    for name in (node, _slurm_address(node), socket.gethostname()):
+        if name and _resolves(name):
+            return name
+    raise UserError(
+        f"node {node!r} has no address that resolves", "SLURM", "Ask the site for its DNS name or NodeAddr."
+    )
+
+
+def _slurm_address(node: str) -> str:
+    shown = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, timeout=60, check=False)
+    found = re.search(r"NodeAddr=(\S+)", shown.stdout)
+    return found.group(1) if found else ""
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,160 @@
+"""The run folder: where a campaign keeps its config, its frozen code, its phases' states and its outputs.
+
+RUN/campaign.yaml   the resolved config          RUN/code/      the packages that the jobs import
+RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels
+RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
+"""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from launch.config import CampaignConfig, load_campaign
+from launch.graph import Phase
+from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint, read_json, sha256_file, write_json
+
+PACKAGES = ("launch", "mlseg_core", "mlseg_dist", "shards")
+
+
+class RunFolder:
+    """Paths and small records of one campaign's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        if any(mark in str(self.path) for mark in "%\n\r\\"):
+            raise UserError(
+                f"the run folder's path {str(self.path)!r} holds %, \\ or a line break, which job logs cannot carry",
+                "runs, name",
+                "Choose another name or folder.",
+            )
+
+    @classmethod
+    def of(cls, config: CampaignConfig) -> "RunFolder":
+        if config.name in (".", ".."):
+            raise UserError(f"{config.name!r} is no name for a run", "name", "Choose a plain folder name.")
+        return cls(config.folder)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "campaign.yaml"
+
+    @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
+    def exists(self) -> bool:
+        return self.config_path.is_file()
+
+    def config(self) -> CampaignConfig:
+        """The campaign's resolved config. Raises UserError."""
+        if not self.exists():
+            raise UserError("no campaign.yaml: not a run folder", self.path, "Give the folder that `mlseg run` made.")
+        return load_campaign(self.config_path, ())
+
+    def phase(self, phase: Phase) -> Path:
+        return self.path / "phases" / phase.folder
+
+    def logs(self, phase: Phase) -> Path:
+        return self.phase(phase) / "logs"
+
+    def state(self, phase: Phase) -> dict[str, Any]:
+        """What the phase's last attempt said of itself; {} before the first."""
+        return _read_or_empty(self.phase(phase) / "state.json")
+
+    def write_state(self, phase: Phase, **facts: Any) -> None:
+        write_json(self.phase(phase) / "state.json", {"name": phase.name, **facts, "updated": time.time()})
+
+    def write_task(self, phase: Phase, index: int, **facts: Any) -> None:
+        """One process of a phase says how it is doing."""
+        write_json(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
+
+    def tasks(self, phase: Phase) -> list[dict[str, Any]]:
+        return [_read_or_empty(path) for path in sorted((self.phase(phase) / "tasks").glob("*.json"))]
+
+    def frozen(self) -> dict[str, Any]:
+        """hash: of the frozen code.  folder: the working folder that relative paths in the config start from."""
+        return _read_or_empty(self.code / "frozen.json")
+
+    def freeze_code(self) -> None:
+        """Copy the packages this process runs into RUN/code; whoever does it first wins."""
+        if (self.code / "frozen.json").exists():
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / f".tmp-code-{os.getpid()}-{secrets.token_hex(4)}"
+        skip = shutil.ignore_patterns("__pycache__", ".*")
+        for package, source in package_folders().items():
+            shutil.copytree(source, temporary / package, ignore=skip)
+        write_json(temporary / "frozen.json", {"hash": code_hash(package_folders()), "folder": str(Path.cwd())})
+        try:
+            temporary.rename(self.code)
+        except OSError:
+            if not (self.code / "frozen.json").exists():
+                raise
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def set_aside(self, path: Path) -> None:
+        """Move an output that is no longer valid to RUN/aside, where a person can look at it or delete it."""
+        if not path.exists():
+            return
+        aside = self.path / "aside"
+        aside.mkdir(exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        path.rename(aside / f"{path.name}-{stamp}-{secrets.token_hex(2)}")
+
+
+def find_run(where: Path) -> RunFolder:
+    """The run folder named by a person: the folder itself, or the config that it was made from. Raises UserError."""
+    if where.is_dir():
+        run = RunFolder(where)
+        run.config()
+        return run
+    run = RunFolder.of(load_campaign(where, ()))
+    if not run.exists():
+        raise UserError("no run folder yet", run.path, f"Start it: mlseg run {where}")
+    return run
+
+
+def package_folders() -> dict[str, Path]:
+    """Where this process's own packages lie."""
+    folders = {}
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(f"package {package!r} cannot be found", "installation", "Run: make install.")
+        folders[package] = Path(next(iter(spec.submodule_search_locations)))
+    return folders
+
+
+def code_hash(folders: dict[str, Path]) -> str:
+    """Hash of all source files of the packages."""
+    return fingerprint(
+        {
+            f"{package}/{path.relative_to(folder)}": sha256_file(path)
+            for package, folder in folders.items()
+            for path in sorted(folder.rglob("*.py"))
+        }
+    )
+
+
+def _read_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except UserError:
+        return {}

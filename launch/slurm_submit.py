@@ -1,0 +1,104 @@
+"""Submitting a phase's jobs to SLURM through submitit, and the job that plans again when one of them fails."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import clean_env
+
+from launch.config import CampaignConfig, JobConfig
+from launch.graph import Phase
+from launch.job import run_job
+from launch.kinds import MapKind, kind_of
+from launch.run_folder import RunFolder
+from launch.variables import environment, job_environment
+from mlseg_core.errors import UserError
+
+_SIGNAL_DELAY_S = 120  # USR2 comes so long before the time limit: enough to save a checkpoint
+
+
+class Submitter:
+    """Submits jobs of one run folder and remembers their ids, so that a half-made plan can be taken back."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.config: CampaignConfig = run.config()
+        self.ids: list[str] = []
+
+    def submit(self, phase: Phase, after: Sequence[str]) -> dict[str, str]:
+        """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id."""
+        kind = kind_of(phase)
+        if not isinstance(kind, MapKind):
+            job = getattr(self.config.cluster, kind.job)
+            return {"work": self._submit(phase, "work", job, _afterok(after))}
+        job = self.config.cluster.map
+        work = self._submit(phase, "work", job, _afterok(after), job.workers)
+        # afterany: the units decide whether the map is complete, not the fate of a worker
+        ends = ",".join(filter(None, [f"afterany:{work}", _afterok(after)]))
+        return {"work": work, "merge": self._submit(phase, "merge", self.config.cluster.single, ends)}
+
+    def submit_replan(self, watched: Sequence[str]) -> str:
+        """One job that starts as soon as one of the watched jobs fails, and is dropped when all end well."""
+        from launch.replan import replan
+
+        folder = self.run.path / "plans" / "logs"
+        executor = self._executor(folder, "replan", self.config.cluster.single)
+        executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
+        return self._run(lambda: [executor.submit(replan, str(self.run.path))])
+
+    def _submit(self, phase: Phase, part: str, job: JobConfig, dependency: str | None, workers: int = 1) -> str:
+        executor = self._executor(self.run.logs(phase), f"{phase.folder}-{part}", job)
+        if dependency:
+            executor.update_parameters(dependency=dependency)
+        arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
+        return self._run(lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
+
+    def _run(self, submit: Any) -> str:
+        # clean_env hides the settings of the job that we may run in, but also where SLURM's configuration lies
+        found = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+        try:
+            with clean_env(), environment(found):
+                job_id = submit()[0].job_id.split("_")[0]
+        except FailedJobError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise UserError(f"SLURM refused a job: {said}", "cluster", "Correct the cluster's settings.") from error
+        self.ids.append(job_id)
+        return job_id
+
+    def _executor(self, folder: Any, name: str, job: JobConfig) -> SlurmExecutor:
+        executor = SlurmExecutor(folder)
+        optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
+        if job.mem_gb:
+            optional["mem"] = f"{job.mem_gb}GB"
+        if job.gpus_per_node:
+            optional["gpus_per_node"] = job.gpus_per_node
+        executor.update_parameters(
+            job_name=f"mlseg-{self.config.name}-{name}",
+            time=job.timeout_min,
+            nodes=job.nodes,
+            ntasks_per_node=job.tasks_per_node,
+            cpus_per_task=job.cpus_per_task,
+            signal_delay_s=_SIGNAL_DELAY_S,
+            stderr_to_stdout=True,
+            wckey=None,
+            setup=[*job.setup, *_exports(job_environment(self.run, job))],
+            # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
+            srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
+            additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **job.extra},
+            **{key: value for key, value in optional.items() if value is not None},
+        )
+        return executor
+
+
+def _exports(variables: dict[str, str]) -> list[str]:
+    """Shell lines; what `module load` put on PYTHONPATH stays, after our code."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PYTHONPATH"]
+    code = shlex.quote(variables["PYTHONPATH"])
+    return [*lines, f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
+
+
+def _afterok(jobs: Sequence[str]) -> str | None:
+    return f"afterok:{':'.join(jobs)}" if jobs else None

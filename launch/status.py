@@ -1,0 +1,85 @@
+"""Where a campaign stands: phases by their files, jobs by the queue, progress by the tallies."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from launch.campaign import uses_slurm
+from launch.completion import survey
+from launch.config import CampaignConfig
+from launch.graph import build_graph
+from launch.liveness import planner_pid
+from launch.phase_progress import phase_tally
+from launch.plans import latest_jobs, read_plans
+from launch.run_folder import RunFolder
+from launch.slurm_queue import QueuedJob, read_queue
+from mlseg_core.files import read_json
+
+
+@dataclass(frozen=True)
+class PhaseStatus:
+    """state: done, running, queued, failed, interrupted, lost (no job and no word), stale or waiting."""
+
+    number: int
+    name: str
+    kind: str
+    state: str
+    why: str = ""
+    log: str = ""
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    run: str
+    name: str
+    done: bool
+    executor: str
+    alert: str
+    phases: list[PhaseStatus]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
+    """Read everything once; changes nothing."""
+    graph = build_graph(config)
+    plans = read_plans(run)
+    slurm = bool(plans) and uses_slurm(config)
+    ids = {job for plan in plans for job in plan.ids()}
+    queue = read_queue(ids, settle=False) if slurm else []
+    alive = planner_pid(run.path) is not None
+    phases = []
+    for standing in survey(config, graph, run):
+        phase, state = standing.phase, run.state(standing.phase)
+        mine = set(latest_jobs(plans, phase.name).values())
+        jobs = [job for job in queue if job.main in mine]
+        name, why = str(standing.state), standing.why
+        if name == "missing":
+            name, why = _unfinished(state, jobs, alive, slurm)
+        tally = phase_tally(run, phase) if name == "running" else None
+        progress = {**asdict(tally), "eta_s": tally.eta_s} if tally else None
+        log = state.get("log", "") if name in ("failed", "running") else ""
+        shown = [asdict(job) for job in jobs]
+        phases.append(PhaseStatus(phase.number, phase.name, phase.kind, name, why, log, shown, progress))
+    done = all(phase.state == "done" for phase in phases)
+    alert_path = run.path / "alert.json"
+    alert = read_json(alert_path)["alert"] if alert_path.exists() and not done else ""
+    return CampaignStatus(str(run.path), config.name, done, "slurm" if slurm else "local", alert, phases)
+
+
+def _unfinished(state: dict[str, Any], jobs: list[QueuedJob], alive: bool, slurm: bool) -> tuple[str, str]:
+    if any(job.state == "RUNNING" for job in jobs):
+        return "running", ""
+    waiting = [job for job in jobs if job.can_run]
+    if waiting:
+        return "queued", waiting[0].reason
+    status = state.get("status", "")
+    if status in ("failed", "user error"):
+        return "failed", state.get("error", "").split("\n")[0]
+    if status == "interrupted":
+        return "interrupted", "to be continued"
+    if status in ("running", "done"):
+        return ("running", "") if alive and not slurm else ("lost", "its processes are gone; start again to continue")
+    return "waiting", ""

@@ -1,0 +1,68 @@
+"""Sidecar labels: class and confidence of a pixel in one byte, and how they join human labels.
+
+Byte = class * 21 + level, level = probability rounded down in steps of .05 (0 … 20); 255 = no prediction. Thresholds
+in steps of .05 are therefore exact and are applied when labels are read.
+"""
+
+import cv2
+import numpy as np
+
+from mlseg_dist.config import IGNORED
+
+LEVELS = 21
+
+
+def encode(probabilities: np.ndarray) -> np.ndarray:
+    """Class probabilities float (C, H, W) -> uint8 (H, W)."""
+    best = probabilities.argmax(axis=0)
+    level = np.floor(probabilities.max(axis=0) * (LEVELS - 1) + 1e-6).astype(np.uint8)
+    return (best * LEVELS + level).astype(np.uint8)
+
+
+def level_of(threshold: float) -> int:
+    return round(threshold * (LEVELS - 1))
+
+
+def decode(codes: np.ndarray, threshold: float) -> np.ndarray:
+    """Accepted classes, uint8; below the threshold, and where nothing was predicted: 255."""
+    accepted = (codes != IGNORED) & (codes % LEVELS >= level_of(threshold))
+    return np.where(accepted, codes // LEVELS, IGNORED).astype(np.uint8)
+
+
+def block_mode(codes: np.ndarray, block: int) -> np.ndarray:
+    """Codes of block x block cells: the class where the whole block agrees, with its least level; mixed = 255."""
+    height, width = codes.shape[0] // block, codes.shape[1] // block
+    cells = codes[: height * block, : width * block].reshape(height, block, width, block).swapaxes(1, 2)
+    cells = cells.reshape(height, width, block * block)
+    classes = cells // LEVELS
+    same = (classes == classes[..., :1]).all(axis=-1) & (cells != IGNORED).all(axis=-1)
+    return np.where(same, cells.min(axis=-1), IGNORED).astype(np.uint8)
+
+
+def low_from_high(high_codes: np.ndarray, low_codes: np.ndarray | None, ratio: int, threshold: float) -> np.ndarray:
+    """Low codes (SPEC §4): the centre from the high prediction by block mode, elsewhere the low head's or 255.
+
+    Where both exist in the centre, an accepted high block beats low. Both maps have one shape and stride.
+    """
+    low = np.full_like(high_codes, IGNORED) if low_codes is None else low_codes.copy()
+    block = block_mode(high_codes, ratio)
+    top, left = (low.shape[0] - block.shape[0]) // 2, (low.shape[1] - block.shape[1]) // 2
+    inner = low[top : top + block.shape[0], left : left + block.shape[1]]
+    accepted = decode(block, threshold) != IGNORED
+    inner[accepted] = block[accepted]
+    if low_codes is None:
+        inner[:] = block
+    return low
+
+
+def join(human: np.ndarray, codes: np.ndarray | None, threshold: float) -> np.ndarray:
+    """Training classes, uint8: human pixels win; elsewhere what the teacher's round accepts; else 255.
+
+    codes may be at 1/2 or 1/4 of the human label's resolution.
+    """
+    if codes is None:
+        return human
+    accepted = decode(codes, threshold)
+    if accepted.shape != human.shape:
+        accepted = cv2.resize(accepted, human.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.where(human != IGNORED, human, accepted)

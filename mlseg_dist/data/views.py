@@ -1,0 +1,46 @@
+"""Both views of a pair as arrays, with labels in training classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlseg_dist.data import labels
+from mlseg_dist.data.corpus import Corpus, PairRef
+from shards.sample import decode_label, decode_rgb
+
+
+@dataclass(frozen=True)
+class Views:
+    """high, low: uint8 (S, S, 3) RGB. high_label, low_label: uint8 (S, S) training classes. high_fine: fine ids."""
+
+    high: np.ndarray
+    low: np.ndarray
+    high_label: np.ndarray
+    low_label: np.ndarray
+    high_fine: np.ndarray
+
+
+def stored_views(corpus: Corpus, ref: PairRef, threshold: float = 1.0) -> Views:
+    """The whole stored field. With a round of labels, predictions at or above `threshold` fill what humans left open."""
+    members = corpus.read(ref)
+    sidecar = corpus.read_sidecar(ref)
+    fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
+    label = {
+        view: labels.join(
+            corpus.training_class_of[fine[view]],
+            decode_label(sidecar[f"{view}.png"]) if sidecar else None,
+            threshold,
+        )
+        for view in ("high", "low")
+    }
+    return Views(
+        decode_rgb(members["high.jpg"]), decode_rgb(members["low.jpg"]), label["high"], label["low"], fine["high"]
+    )
+
+
+def centre_views(corpus: Corpus, ref: PairRef, patch_px: int) -> Views:
+    """The centre patch with human labels only: what validation and evaluation see."""
+    views = stored_views(corpus, ref)
+    edge = (views.high.shape[0] - patch_px) // 2
+    part = slice(edge, edge + patch_px)
+    return Views(*(getattr(views, name)[part, part] for name in Views.__dataclass_fields__))

@@ -1,0 +1,61 @@
+"""A step's teacher as a function: views in, class probabilities out."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
+from mlseg_dist.config import LearningConfig
+from mlseg_dist.model import build_model, channels_last
+from mlseg_dist.model.munet import MUNet
+from mlseg_dist.model.unet import UNet
+from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
+from shards.manifest import read_manifest
+
+
+def normalise(rgb_BHWC: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), channels last, about zero mean and unit spread."""
+    return (rgb_BHWC.permute(0, 3, 1, 2).float() - 127.5) / 64.0
+
+
+def level_ratio(run: Path) -> int:
+    """low µm/px over high µm/px of the run's corpus."""
+    views = read_manifest(shards_folder(run) / "manifest.json").views
+    return round(views["low_mpp"] / views["high_mpp"])
+
+
+def device_for(local_rank: int = 0) -> torch.device:
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
+class Predictor:
+    """A network in evaluation mode. output: the head to use on the high grid (or the low view's, for a low base)."""
+
+    def __init__(self, model: UNet | MUNet, precision: str, device: torch.device | None = None) -> None:
+        self.device = device or device_for()
+        self.model = model.to(self.device).eval()
+        channels_last(self.model)
+        self.bf16 = precision == "bf16"
+        self.output = "merged" if isinstance(model, MUNet) else model.view
+
+    @torch.inference_mode()
+    def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
+        """uint8 (B, S, S, 3) each -> head -> softmax probabilities, float32 (B, 3, S, S)."""
+        inputs = [normalise(torch.from_numpy(np.ascontiguousarray(x)).to(self.device)) for x in (high, low)]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.model(*inputs)
+        return {head: x.float().softmax(dim=1).cpu().numpy() for head, x in logits.items()}
+
+
+def load_teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
+    """The published teacher of a step. Raises UserError when it is missing or its file is not the one published."""
+    step = config.steps[step_index]
+    record = teacher_record(run, step.name)
+    path = phase_folder(run, step.name) / record["weights"]
+    if not path.exists() or sha256_file(path) != record["sha256"]:
+        raise UserError("the teacher's weights are missing or damaged", path, f"Run step {step.name} again.")
+    model = build_model(step.model, level_ratio(run), config.train.bn_momentum)
+    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return Predictor(model, config.train.precision)

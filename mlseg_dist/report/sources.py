@@ -1,0 +1,100 @@
+"""What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, sha256_file
+from mlseg_dist.config import LearningConfig
+from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
+
+
+@dataclass(frozen=True)
+class Sources:
+    """curves: step -> lines of metrics.jsonl. evaluation: evaluation.json or None; pictures lie in evaluation_folder.
+
+    rounds: per label round its number, teacher, threshold, accepted and rejected px. hashes: what -> hex digest.
+    """
+
+    config: LearningConfig
+    curves: dict[str, list[dict[str, Any]]]
+    evaluation: dict[str, Any] | None
+    evaluation_folder: Path
+    rounds: list[dict[str, Any]]
+    config_text: str
+    hashes: dict[str, str]
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The evaluated steps, in order."""
+        return self.evaluation["steps"] if self.evaluation else []
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.evaluation["splits"]) if self.evaluation else []
+
+
+def read_sources(config: LearningConfig, run: Path) -> Sources:
+    """Everything that is there by now. Raises UserError for a file that is there and damaged."""
+    folder = _phase(run, "evaluate")
+    evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").exists() else None
+    campaign = run / "campaign.yaml"
+    return Sources(
+        config=config,
+        curves={step.name: _lines(_phase(run, step.name) / "metrics.jsonl") for step in config.steps},
+        evaluation=evaluation,
+        evaluation_folder=folder,
+        rounds=_rounds(config, run),
+        config_text=campaign.read_text(encoding="utf-8") if campaign.exists() else "",
+        hashes=_hashes(config, run),
+    )
+
+
+def _phase(run: Path, name: str) -> Path:
+    try:
+        return phase_folder(run, name)
+    except UserError:
+        return run / "phases" / name  # does not exist
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Records of a metrics.jsonl; a last line that is cut short (the writer still writes, or was killed) is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return [record for record in records if isinstance(record, dict) and record.get("kind") in ("train", "val")]
+
+
+def _rounds(config: LearningConfig, run: Path) -> list[dict[str, Any]]:
+    rounds = []
+    for number in range(1, len(config.steps)):
+        path = labels_folder(run, number) / "manifest.json"
+        if path.exists():
+            teacher = config.steps[number - 1]
+            facts = {"teacher": teacher.name, "threshold": teacher.label.threshold, **read_json(path)["facts"]}
+            rounds.append({**facts, "round": number})
+    return rounds
+
+
+def _hashes(config: LearningConfig, run: Path) -> dict[str, str]:
+    found = {}
+    files = {"shards": shards_folder(run) / "manifest.json"}
+    files |= {f"labels {n}": labels_folder(run, n) / "manifest.json" for n in range(1, len(config.steps))}
+    for what, path in files.items():
+        if path.exists():
+            found[f"{what} manifest"] = sha256_file(path)
+    for step in config.steps:
+        teacher = _phase(run, step.name) / "teacher.json"
+        if teacher.exists():
+            found[f"teacher {step.name}"] = read_json(teacher)["sha256"]
+    frozen = run / "code" / "frozen.json"
+    if frozen.exists():
+        found["code"] = read_json(frozen)["hash"]
+    return found

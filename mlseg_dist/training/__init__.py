@@ -1,0 +1,1 @@
+"""One step of Table 8: a resumable DeepSpeed job over shards."""

@@ -1,0 +1,153 @@
+"""Train one step of Table 8 on all ranks of a job; stop at any step boundary and continue bitwise on the same world.
+
+In: the corpus, the round of labels made by the step before (none for the base). Out, in the phase's folder:
+metrics.jsonl, checkpoints/, and teacher.json, which names the weights with the best validation mIoU.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from mlseg_core.errors import Interrupted
+from mlseg_core.progress import Progress
+from mlseg_core.randomness import integer_seed
+from mlseg_dist.config import LearningConfig, StepConfig
+from mlseg_dist.data.batches import Batches, MicroBatch
+from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.data.order import Order, check_world
+from mlseg_dist.inference import level_ratio, load_teacher, normalise
+from mlseg_dist.loss import total_loss
+from mlseg_dist.model import build_model
+from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.training import checkpoint
+from mlseg_dist.training.batchnorm import RunningStatistics
+from mlseg_dist.training.engine import Engine, World, join_world
+from mlseg_dist.training.journal import Journal
+from mlseg_dist.training.schedule import learning_rate
+from mlseg_dist.training.teacher import BestTeacher
+from mlseg_dist.training.validate import validate, validation_refs
+from mlseg_dist.training.window import Window
+
+
+def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop: Callable[[], bool]) -> None:
+    """Called on every rank (see engine.join_world). Raises Interrupted, checkpoint saved, once any rank's stop() says so."""
+    step_config, settings = config.steps[step_index], config.train
+    check_world(settings.micro_batches_per_step, int(os.environ.get("WORLD_SIZE", "1")))
+    world = join_world(settings)
+    corpus, threshold = open_corpus(config, step_index, run)
+    pools = corpus.pools()
+    total = total_steps(config, step_config, sum(len(pool) for pool in pools.values()))
+    order = Order(pools, config.seed, step_config.name, settings.quads_per_micro_batch)
+    batches = Batches(corpus, order, step_config.augment, settings.patch_px, threshold, settings.workers)
+    val_refs = validation_refs(corpus, settings.max_validation_samples)
+
+    model = build_model(
+        step_config.model, level_ratio(run), settings.bn_momentum, integer_seed(config.seed, step_config.name)
+    )
+    if step_config.start == "teacher" and step_index > 0:
+        model.load_state_dict(load_teacher(config, step_index - 1, run).model.state_dict())
+    engine = Engine(model.to(world.device), settings, world)
+    statistics = RunningStatistics(model)
+    best = BestTeacher(phase)
+    first = 0
+    resumed = checkpoint.load_newest(phase / "checkpoints")
+    if resumed:
+        state, cursor = resumed
+        engine.load(state)
+        statistics.reload()
+        best.load(cursor["best"])
+        first = cursor["step"]
+    journal = Journal(config, phase, first) if world.rank == 0 else None
+    progress = (
+        Progress(step_config.name, total, "steps", phase / "progress" / "0.json", done=first) if journal else None
+    )
+
+    def save(done: int) -> None:
+        if world.rank == 0:
+            cursor = {"step": done, "world": world.size, "best": best.record}
+            checkpoint.save(phase / "checkpoints", done, engine.state(), cursor, settings.keep_checkpoints)
+
+    each, mine = settings.micro_batches_per_step, range(world.rank, settings.micro_batches_per_step, world.size)
+    stream = batches.stream(step * each + m for step in range(first, total) for m in mine)
+    validate_at = {math.ceil(total * (i + 1) / settings.validations) for i in range(settings.validations)}
+    window = Window(world)
+    model.train()
+    for step in range(first, total):
+        lr = learning_rate(step, total, step_config.lr, settings.cycles, settings.warmup_steps)
+        for _ in mine:
+            batch = next(stream)
+            statistics.begin()
+            torch.manual_seed(integer_seed(config.seed, step_config.name, "drop-connect", step, batch.number))
+            loss, parts, logits, targets = forward(engine, batch, config, step_config, world)
+            statistics.keep()
+            engine.backward(loss)
+            norm = engine.step(lr)
+            window.add(loss, parts, logits, targets, batch.wait_s)
+        statistics.advance()
+        if not math.isfinite(norm):
+            raise RuntimeError(f"{step_config.name}: the gradient is not finite at step {step} (loss {float(loss)})")
+        done = step + 1
+        stopped = agree(stop(), world)
+        if window.full or done == total or done in validate_at:
+            figures = window.close(done, done / total * step_config.epochs, lr)
+            if journal and progress:
+                journal.train(figures)
+                progress.advance(done - progress.tally.done, f"loss {figures['loss']:.3f}")
+        if done in validate_at:
+            scores = validate(model, corpus, val_refs, config, world)
+            best.offer(done, scores, model, world)
+            if journal:
+                journal.validation(done, scores, model, corpus, val_refs)
+            window.restart_clock()
+        if done in validate_at or done % settings.checkpoint_every == 0 or stopped or done == total:
+            save(done)
+            best.drop_older(world)
+        if stopped and done < total:
+            if journal:
+                journal.close()
+            raise Interrupted(f"{step_config.name}: stopped at step {done} of {total}, checkpoint saved")
+    if journal and progress:
+        progress.finish()
+        journal.close()
+        best.publish()
+    dist.barrier()
+
+
+def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
+    """The corpus, joined with the round of labels that the step before made, and the threshold to read them at."""
+    if step_index == 0:
+        return Corpus(shards_folder(run), config.training_classes), 1.0
+    corpus = Corpus(shards_folder(run), config.training_classes, labels_folder(run, step_index))
+    return corpus, config.steps[step_index - 1].label.threshold
+
+
+def total_steps(config: LearningConfig, step: StepConfig, pairs: int) -> int:
+    """Optimizer steps of a phase: epochs x draws of an epoch / draws of a step, at least one."""
+    draws = config.train.epoch_draws or pairs
+    per_step = config.train.quads_per_micro_batch * 4 * config.train.micro_batches_per_step
+    return max(1, round(step.epochs * draws / per_step))
+
+
+def forward(
+    engine: Engine, batch: MicroBatch, config: LearningConfig, step: StepConfig, world: World
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Loss of one micro-batch, its parts, logits per head and targets per view."""
+    views = {name: getattr(batch, name).to(world.device, non_blocking=True) for name in ("high", "low")}
+    targets = {name: getattr(batch, f"{name}_label").to(world.device, non_blocking=True) for name in ("high", "low")}
+    with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+        logits = engine.forward(normalise(views["high"]), normalise(views["low"]))
+    loss, parts = total_loss(logits, targets, config.loss, step.weights)
+    return loss, parts, logits, targets
+
+
+def agree(flag: bool, world: World) -> bool:
+    """True on every rank when it is true on any."""
+    if world.size == 1:
+        return flag
+    told = torch.tensor(int(flag), device=world.device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told)

@@ -1,0 +1,76 @@
+"""Validation while training: confusion counts and losses on the centre patches, shared out over ranks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
+from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.views import centre_views
+from mlseg_dist.inference import normalise
+from mlseg_dist.loss import head_loss
+from mlseg_dist.training.engine import World
+
+
+def validation_refs(corpus: Corpus, most: int | None) -> list[PairRef]:
+    """All pairs of the val split, or `most` of them, evenly spaced."""
+    refs = corpus.refs("val")
+    if most is None or len(refs) <= most:
+        return refs
+    return [refs[i] for i in np.linspace(0, len(refs) - 1, most).round().astype(int)]
+
+
+@torch.no_grad()
+def validate(
+    model: torch.nn.Module, corpus: Corpus, refs: Sequence[PairRef], config: LearningConfig, world: World
+) -> dict[str, Any]:
+    """Pooled figures of the output head (merged; the base's own): miou, iou per class, accuracy, wce, wdl (unweighted)."""
+    batch = config.train.quads_per_micro_batch * 4
+    confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
+    losses = torch.zeros(3, dtype=torch.float64)
+    even = torch.ones(len(CLASSES), device=world.device)
+    was_training = model.training
+    model.eval()
+    for first in range(world.rank * batch, len(refs), world.size * batch):
+        views = [centre_views(corpus, ref, config.train.patch_px) for ref in refs[first : first + batch]]
+        high, low = (torch.from_numpy(np.stack([getattr(v, n) for v in views])) for n in ("high", "low"))
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            logits = model(normalise(high.to(world.device)), normalise(low.to(world.device)))
+        head = "merged" if "merged" in logits else next(iter(logits))
+        label = "low_label" if head == "low" else "high_label"
+        target = torch.from_numpy(np.stack([getattr(v, label) for v in views])).to(world.device)
+        wce, wdl = head_loss(logits[head], target, even)
+        losses += torch.tensor([float(wce), float(wdl), 1.0], dtype=torch.float64)
+        confusion += count(logits[head].argmax(1), target).cpu()
+    model.train(was_training)
+    if world.size > 1:
+        confusion, losses = confusion.to(world.device), losses.to(world.device)
+        dist.all_reduce(confusion)
+        dist.all_reduce(losses)
+    return figures(confusion.cpu().numpy()) | {
+        "wce": float(losses[0] / losses[2]),
+        "wdl": float(losses[1] / losses[2]),
+    }
+
+
+def count(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Confusion int64 (3, 3), rows truth, columns prediction, over labelled pixels."""
+    labelled = target != IGNORED
+    pairs = target[labelled].long() * len(CLASSES) + predicted[labelled].long()
+    return torch.bincount(pairs, minlength=len(CLASSES) ** 2).reshape(len(CLASSES), len(CLASSES))
+
+
+def figures(confusion: np.ndarray) -> dict[str, Any]:
+    """IoU per class (None where a class is neither in truth nor predicted), their mean, accuracy."""
+    hit = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hit
+    iou = {name: float(hit[c] / union[c]) if union[c] else None for c, name in enumerate(CLASSES)}
+    known = [value for value in iou.values() if value is not None]
+    return {
+        "miou": float(np.mean(known)) if known else 0.0,
+        "iou": iou,
+        "accuracy": float(hit.sum() / max(1, confusion.sum())),
+    }

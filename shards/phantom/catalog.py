@@ -1,0 +1,93 @@
+"""Stains, scanners and labs of the phantom slides: constants only.
+
+Optical density vectors (R, G, B) of haematoxylin, eosin, DAB and AEC: Ruifrok & Johnston 2001.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Vector = tuple[float, float, float]
+
+HAEMATOXYLIN: Vector = (0.650, 0.704, 0.286)
+EOSIN: Vector = (0.072, 0.990, 0.105)
+DAB: Vector = (0.268, 0.570, 0.776)
+AEC: Vector = (0.274, 0.679, 0.680)
+
+
+@dataclass(frozen=True)
+class Stain:
+    """chromogen: what marks the antigen. matrix: what colours protein (stroma, cytoplasm) everywhere."""
+
+    chromogen: Vector
+    matrix: Vector
+    where: Literal["nucleus", "membrane", "none"]
+    score: Literal["allred", "her2", "percent", "none"]
+
+
+def _mixed(first: Vector, second: Vector, share: float) -> Vector:
+    a, b, c = ((1 - share) * x + share * y for x, y in zip(first, second, strict=True))
+    return (a, b, c)
+
+
+_FAINT = _mixed(HAEMATOXYLIN, DAB, 0.35)  # counterstain and unspecific DAB: the grey-beige of stroma in IHC
+
+STAINS: dict[str, Stain] = {
+    "ER": Stain(DAB, _FAINT, "nucleus", "allred"),
+    "PR": Stain(DAB, _FAINT, "nucleus", "allred"),
+    "HER2": Stain(DAB, _FAINT, "membrane", "her2"),
+    "Ki67": Stain(DAB, _FAINT, "nucleus", "percent"),
+    "GATA3": Stain(AEC, _mixed(HAEMATOXYLIN, AEC, 0.4), "nucleus", "percent"),
+    "H&E": Stain(EOSIN, EOSIN, "none", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """mpp: factor on the config's. blur: PSF sigma in µm. sharpen: unsharp amount. gamma, white: per channel R, G, B.
+
+    mixing: how much of each channel leaks into the others. noise: standard deviation in grey levels.
+    """
+
+    mpp: float
+    blur: float
+    sharpen: float
+    gamma: Vector
+    white: Vector
+    mixing: float
+    noise: float
+
+
+SCANNERS: dict[str, Scanner] = {
+    "Morphle": Scanner(0.97, 0.60, 0.0, (1.00, 1.03, 1.05), (243, 243, 240), 0.02, 2.5),
+    "Optrascan": Scanner(1.06, 0.85, 0.2, (1.12, 1.05, 0.95), (236, 240, 245), 0.06, 3.5),
+    "Philips": Scanner(1.00, 0.55, 0.5, (0.90, 0.92, 0.96), (250, 248, 250), 0.00, 1.5),
+    "Motic": Scanner(1.03, 0.95, 0.0, (1.05, 0.95, 0.88), (240, 246, 238), 0.09, 4.0),
+    "Aperio": Scanner(0.94, 0.70, 0.3, (0.88, 1.00, 1.10), (245, 238, 236), 0.04, 2.0),
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Amounts of nuclear counterstain, chromogen and matrix, and how far the lab's hues are turned (R against B)."""
+
+    counterstain: float
+    chromogen: float
+    matrix: float
+    turn: float
+
+
+LABS: dict[str, Lab] = {
+    "DS1": Lab(1.00, 1.00, 1.00, 0.00),
+    "DS2": Lab(0.78, 1.15, 0.85, 0.05),
+    "DS3": Lab(1.25, 0.90, 1.20, -0.05),
+    "DS4": Lab(0.90, 0.80, 1.35, 0.03),
+    "DS5": Lab(1.10, 1.25, 0.80, -0.08),
+    "DS6": Lab(0.70, 0.95, 1.10, 0.08),
+    "DS7": Lab(1.15, 0.90, 1.00, 0.10),
+    "DS8": Lab(0.85, 1.10, 1.40, -0.11),
+}
+
+SEEN = {"stain": ["ER", "PR", "HER2", "Ki67"], "scanner": ["Morphle", "Optrascan", "Philips"]}
+SEEN_LABS = ["DS1", "DS2", "DS3", "DS4", "DS5", "DS6"]
+UNSEEN = {"dev-unseen": ("GATA3", "Aperio", "DS8"), "final-unseen": ("H&E", "Motic", "DS7")}
+"""The paper's unseen test is H&E, Motic, DS7; the set to tune on has its own three."""

@@ -1,0 +1,128 @@
+"""The slide table: slides.csv -> checked rows. Paths are relative to the CSV."""
+
+import csv
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlseg_core.errors import UserError
+
+SPLITS = ("train", "val", "test", "dev-unseen", "final-unseen")
+REQUIRED = ("slide", "patient", "stain", "scanner", "source", "split", "annotation")
+OPTIONAL = ("mpp", "score")
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One row. slide: path of the image; annotation: path or None; mpp: µm/px of level 0 when the file does not say."""
+
+    slide: Path
+    patient: str
+    stain: str
+    scanner: str
+    source: str
+    split: str
+    annotation: Path | None
+    mpp: float | None
+    score: float | None
+
+    @property
+    def slug(self) -> str:
+        """The slide's name in KEYs and shard names: letters, digits, `_` and `-` only, all above the `+` that ends it, so that KEYs sort by slide.
+
+        A name that had to be changed gets a short hash, so that two names never become one.
+        """
+        name = self.slide.stem
+        slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
+        if slug == name:
+            return slug
+        return f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def read_slide_table(path: Path) -> list[Slide]:
+    """Rows in the file's order. Raises UserError with the line for anything that is wrong, a patient in two splits included."""
+    if not path.is_file():
+        raise UserError("no such slide table", path, "Give the path of a CSV file.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or []
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a CSV file in UTF-8 ({error})", path, "Save it as CSV, UTF-8.") from None
+    missing = [name for name in REQUIRED if name not in header]
+    unknown = [name for name in header if name not in REQUIRED + OPTIONAL]
+    if missing or unknown:
+        what = f"missing columns: {', '.join(missing)}" if missing else f"unknown columns: {', '.join(unknown)}"
+        raise UserError(what, path, f"The header is {','.join(REQUIRED + OPTIONAL)} (the last two optional).")
+    if not rows:
+        raise UserError("no slides in the table", path, "Add a row for each slide.")
+    slides = [_row(path, number, row) for number, row in enumerate(rows, start=2)]
+    _check_patients(path, slides)
+    _check_slugs(path, slides)
+    return slides
+
+
+def _row(path: Path, number: int, row: dict) -> Slide:
+    where = f"{path} line {number}"
+    if None in row or None in row.values():
+        raise UserError("the row has another number of fields than the header", where, "Check the commas.")
+    row = {key: value.strip() for key, value in row.items()}
+    for name in ("slide", "patient", "split"):
+        if not row[name]:
+            raise UserError(f"column {name!r} is empty", where, "Fill it in.")
+    if row["split"] not in SPLITS:
+        raise UserError(f"split {row['split']!r} is unknown", where, f"Use one of: {', '.join(SPLITS)}.")
+    slide = path.parent / row["slide"]
+    annotation = path.parent / row["annotation"] if row["annotation"] else None
+    for file in (slide, annotation):
+        if file is not None and not file.exists():
+            raise UserError(f"file {str(file)!r} does not exist", where, "Paths are relative to the slide table.")
+    return Slide(
+        slide,
+        row["patient"],
+        row["stain"],
+        row["scanner"],
+        row["source"],
+        row["split"],
+        annotation,
+        _number(row.get("mpp", ""), "mpp", where),
+        _number(row.get("score", ""), "score", where),
+    )
+
+
+def _number(text: str, name: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < 1e6 or (name == "mpp" and value == 0):
+        raise UserError(f"column {name!r} is not a sensible number: {text!r}", where, "Use a decimal point, no unit.")
+    return value
+
+
+def _check_patients(path: Path, slides: list[Slide]) -> None:
+    split_of: dict[str, str] = {}
+    for slide in slides:
+        split = split_of.setdefault(slide.patient, slide.split)
+        if split != slide.split:
+            raise UserError(
+                f"patient {slide.patient!r} is in two splits, {split} and {slide.split}",
+                path,
+                "Put all slides of a patient into one split; anything else leaks.",
+            )
+
+
+def _check_slugs(path: Path, slides: list[Slide]) -> None:
+    seen: dict[str, Slide] = {}
+    for slide in slides:
+        twin = seen.setdefault(slide.slug, slide)
+        if twin is not slide:
+            raise UserError(
+                f"two slides are named {slide.slide.stem!r}: {twin.slide} and {slide.slide}",
+                path,
+                "Rename one of them.",
+            )

@@ -1,0 +1,39 @@
+#!/bin/bash
+#SBATCH --job-name=mlseg-master
+#SBATCH --time=00:30:00
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=1
+#SBATCH --output=mlseg-master-%j.log
+#
+# Start or continue a campaign:   sbatch slurm/master.sh [CONFIG] [key.path=value …]
+# It plans, submits every phase with its dependencies, and leaves in seconds; run it again at any time.
+# Without SLURM, `bash slurm/master.sh` runs the same phases on this machine.
+set -euo pipefail
+
+config=configs/paper.yaml
+if [[ $# -gt 0 && $1 != *=* ]]; then
+    config=$1
+    shift
+    [[ -f $config ]] && config=$(realpath -- "$config") # it may be relative to where we were called
+fi
+
+# SLURM runs a copy of this file from its spool: the project is where sbatch was called, or the folder above this file.
+for project in "${SLURM_SUBMIT_DIR:-}" "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"; do
+    [[ -n $project && -f $project/slurm/master.sh && -f $project/pyproject.toml ]] && break
+    project=""
+done
+if [[ -z $project ]]; then
+    echo "master.sh: error: call sbatch from the project's folder (the one that holds slurm/master.sh)" >&2
+    exit 2
+fi
+cd "$project"
+
+if [[ -f .venv/bin/activate ]]; then
+    source .venv/bin/activate
+fi
+if ! command -v mlseg >/dev/null; then
+    echo "master.sh: error: mlseg is not installed; run: make install" >&2
+    exit 2
+fi
+
+exec mlseg run "$config" "$@"

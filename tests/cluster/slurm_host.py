@@ -1,0 +1,163 @@
+"""A real SLURM on this host, without root's help or munge: one slurmctld and three slurmd in a folder of their own.
+
+By hand: `python tests/cluster/slurm_host.py FOLDER` starts it, prints the SLURM_CONF to export, and ends it on Ctrl-C.
+"""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NODES = ("n1", "n2", "n3")
+_PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun")
+
+_CONF = """
+ClusterName=mlsegtest
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdParameters=config_overrides
+SlurmctldParameters=preempt_send_user_signal
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SchedulerType=sched/backfill
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=2,requeue_setup_env_fail
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+ReturnToService=2
+KillWait=5
+MinJobAge=600
+SlurmctldTimeout=30
+SlurmdTimeout=30
+InactiveLimit=0
+{nodes}
+PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=20
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
+"""
+
+
+def missing_programs() -> list[str]:
+    """SLURM's programs that this machine lacks (Debian: apt-get install slurm-wlm)."""
+    return [program for program in _PROGRAMS if _find(program) is None]
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+class SlurmHost:
+    """Started on entry, ended on exit; `environment` holds what commands need to find it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "slurm.conf"
+        self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "SlurmHost":
+        (self.folder / "state").mkdir(parents=True, exist_ok=True)
+        ports = _free_ports(len(NODES) + 1)
+        host = socket.gethostname()
+        nodes = "\n".join(
+            # the one machine plays three nodes of two CPUs each
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
+            for name, port in zip(NODES, ports[1:], strict=True)
+        )
+        self.conf.write_text(
+            _CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=self.folder, nodes=nodes)
+        )
+        try:
+            self._start("slurmctld", "-D", "-f", str(self.conf))
+            for name in NODES:
+                (self.folder / f"spool-{name}").mkdir(exist_ok=True)
+                self._start("slurmd", "-D", "-N", name, "-f", str(self.conf))
+            self.wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%t").split().count("idle") >= len(NODES), 60)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the jobs, then the daemons."""
+        if self._processes and self._processes[0].poll() is None:
+            subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, timeout=30, check=False)
+            time.sleep(1)
+        for process in reversed(self._processes):
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._processes = []
+
+    def run(self, *command: str) -> str:
+        """Output of a command that talks to this SLURM; "" when it fails."""
+        answer = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        return answer.stdout if answer.returncode == 0 else ""
+
+    def jobs(self) -> dict[str, str]:
+        """Job id -> state, of every job that the controller remembers."""
+        lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def wait_for(self, condition, timeout_s: float, every_s: float = 0.5) -> None:
+        """Raises TimeoutError with the end of the controller's log."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                log = self.folder / "slurmctld.log"
+                tail = "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else "(no log)"
+                raise TimeoutError(f"not within {timeout_s} s; queue: {self.jobs()}\n{tail}")
+            time.sleep(every_s)
+
+    def _start(self, program: str, *arguments: str) -> None:
+        path = _find(program)
+        assert path is not None
+        with open(self.folder / f"{program}-{len(self._processes)}.out", "wb") as output:
+            self._processes.append(
+                subprocess.Popen(
+                    [path, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                )
+            )
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+if __name__ == "__main__":
+    with SlurmHost(Path(sys.argv[1]).absolute()) as slurm:
+        print(f"export SLURM_CONF={slurm.conf}", flush=True)
+        signal.pause()
