@@ -43,7 +43,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     if stale and not accept:
         names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
         raise UserError(f"these phases are no longer valid: {names}", run.path, "Add --accept to do them again.")
-    changed = run.config() != config
+    changed = not _has_config(run, config)
     if stale or changed or accept_code:
         _refuse_while_running(config, run)
     if stale:
@@ -52,6 +52,13 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     if changed:
         dump_config(config, run.config_path)
     return Campaign(run, config, standings, _check_code(run, accept_code))
+
+
+def _has_config(run: RunFolder, config: CampaignConfig) -> bool:
+    try:
+        return run.config() == config
+    except UserError:
+        return False  # written by other code, which knew other keys
 
 
 def _check_code(run: RunFolder, accept: bool) -> list[str]:

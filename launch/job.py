@@ -20,7 +20,7 @@ from submitit import JobEnvironment
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
-from launch.kinds import MapKind, kind_of
+from launch.kinds import MapKind, Mapping, kind_of
 from launch.liveness import die_with_planner
 from launch.plans import wait_until_planned
 from launch.rendezvous import export_ranks
@@ -30,13 +30,17 @@ from mlseg_core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR, Inte
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, merge, run_units
 
-Part = Literal["work", "merge"]
+Part = Literal["work", "merge", "both"]
 STATUS_NAMES = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
 _FENCE_POLL_S = 5.0
 
 
 def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers: int = 1) -> NoReturn:
-    """Do one process's part of a phase and exit. worker, workers: its place in a map on SLURM (locally: its rank)."""
+    """Do one process's part of a phase and exit.
+
+    part: for a map on SLURM `work` or `merge`, locally `both`; for any other phase `work`.
+    worker, workers: the place in the array of a map on SLURM; locally the rank says it.
+    """
     signals = Signals()
     run = RunFolder(Path(run_path))
     die_with_planner(run.path)
@@ -140,22 +144,13 @@ def _do(
     kind = kind_of(phase)
     process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
     if isinstance(kind, MapKind):
-        mapping = kind.mapping(config, run, phase)
-        folder = kind.folder(run, phase)
-        if process.part == "work":
-            failures = run_units(
-                mapping.units, mapping.work, folder, describe=mapping.describe, worker=worker, workers=workers,
-                label=phase.name, stop=lambda: signals.stopped, progress_unit=mapping.unit,
-            )  # fmt: skip
-            if failures:
-                counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit}"
-                raise RuntimeError(f"{counts} failed{_first_failure(folder)}")
+        mapping, folder = kind.mapping(config, run, phase), kind.folder(run, phase)
+        if process.part != "merge":
+            _work(mapping, folder, phase.name, signals, worker, workers)
+        if process.part == "work" or worker != 0:
             return
-        try:
-            merge(mapping.units, folder)
-        except Incomplete as error:
-            raise RuntimeError(f"{error}{_first_failure(folder)}") from error
-        mapping.publish()
+        _wait_for_others(run, phase, process, workers, signals)
+        _merge(mapping, folder)
     else:
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
         kind.work(config, run, phase, _Stop(signals, process, phase))
@@ -165,6 +160,42 @@ def _do(
             raise Interrupted("a newer attempt of this phase has taken over")
     if publish_done(config, phase, run, inputs, started, process.attempt):
         print(f"phase {phase.name} done: {phase_fingerprint(config, phase, inputs)[:12]}", flush=True)
+
+
+def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:
+    failures = run_units(
+        mapping.units,
+        mapping.work,
+        folder,
+        describe=mapping.describe,
+        worker=worker,
+        workers=workers,
+        label=label,
+        stop=lambda: signals.stopped,
+        progress_unit=mapping.unit,
+    )
+    if failures:
+        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit}"
+        raise RuntimeError(f"{counts} failed{_first_failure(folder)}")
+
+
+def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: int, signals: Signals) -> None:
+    """Locally one process merges when the others have ended, so that no further start is paid for."""
+    while process.part == "both":
+        mine = [task for task in run.tasks(phase) if task["job"] == process.job and task["part"] == "both"]
+        if sum(task["status"] != "running" for task in mine) >= workers - 1:
+            return
+        if signals.stopped:
+            raise Interrupted("stopped before merging")
+        time.sleep(0.1)
+
+
+def _merge(mapping: Mapping, folder: Path) -> None:
+    try:
+        merge(mapping.units, folder)
+    except Incomplete as error:
+        raise RuntimeError(f"{error}{_first_failure(folder)}") from error
+    mapping.publish()
 
 
 def _first_failure(folder: Path) -> str:

@@ -1,4 +1,7 @@
-"""The same graph on this machine: phase after phase through submitit's local executor, with live progress in the terminal."""
+"""The same graph on this machine: phase after phase through submitit's local executor, with live progress.
+
+Of a job's resources only the numbers of processes, threads and GPUs count here; `setup` and what is SLURM's does not.
+"""
 
 import os
 import signal
@@ -35,14 +38,16 @@ def run_locally(run: RunFolder, console: Console) -> int:
     config = run.config()
     graph = build_graph(config)
     with local_planner(run.path) as token, _Stopping() as stopping:
-        for phase in graph:
-            if is_done(config, graph, phase, run):
-                continue
+        left = [phase for phase in graph if not is_done(config, graph, phase, run)]
+        console.note(f"{run.path}: {len(graph) - len(left)} of {len(graph)} phases are done; running here")
+        for phase in left:
             for attempt in range(_TRIES):
                 console.begin(phase, len(graph))
                 status = _run_phase(run, config, phase, token, console, stopping)
                 if status != EXIT_INTERRUPTED or stopping.asked or attempt == _TRIES - 1:
                     break
+            if status == EXIT_INTERRUPTED:
+                console.note("interrupted; start again to continue")
             if status != EXIT_DONE:
                 return status
             if not is_done(config, graph, phase, run):
@@ -55,25 +60,20 @@ def run_locally(run: RunFolder, console: Console) -> int:
 def _run_phase(
     run: RunFolder, config: CampaignConfig, phase: Phase, token: str, console: Console, stopping: "_Stopping"
 ) -> int:
-    parts: tuple[Part, ...] = ("work", "merge") if isinstance(kind_of(phase), MapKind) else ("work",)
-    for part in parts:
-        status = LocalPart(run, config, phase, part, token).wait(console, stopping)
-        if status != EXIT_DONE:
-            return status
-    return EXIT_DONE
+    part: Part = "both" if isinstance(kind_of(phase), MapKind) else "work"
+    return LocalJob(run, config, phase, part, token).wait(console, stopping)
 
 
-class LocalPart:
-    """One running part of a phase: submitit's controller process and its tasks."""
+class LocalJob:
+    """The running job of a phase: submitit's controller process and its tasks."""
 
     def __init__(self, run: RunFolder, config: CampaignConfig, phase: Phase, part: Part, token: str) -> None:
         self.run, self.phase, self.part = run, phase, part
         kind = kind_of(phase)
-        resources = config.cluster.single if part == "merge" else getattr(config.cluster, kind.job)
-        is_array = isinstance(kind, MapKind) and part == "work"
+        resources = getattr(config.cluster, kind.job)
         # All ranks of the job start on this machine; on GPUs no more of them than one node is said to have.
         nodes = 1 if resources.gpus_per_node else resources.nodes
-        self.size = resources.workers if is_array else nodes * resources.tasks_per_node
+        self.size = resources.workers if part == "both" else nodes * resources.tasks_per_node
         executor = LocalExecutor(run.logs(phase))
         executor.update_parameters(
             tasks_per_node=self.size,

@@ -39,7 +39,7 @@ def missing_phases(
         phase = standing.phase
         if phase.name in done or is_on_its_way(phase, plans, queue):
             continue
-        missing.append(Missing(phase, _reason(phase, plans, statuses.get(phase.name, ""), done)))
+        missing.append(Missing(phase, missing_reason(phase, plans, statuses.get(phase.name, ""), done)))
     return missing
 
 
@@ -48,7 +48,8 @@ def is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob]) -
     return any(queued.main == job and queued.can_run for queued in queue)
 
 
-def _reason(phase: Phase, plans: list[Plan], status: str, done: set[str]) -> Reason:
+def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str]) -> Reason:
+    """Why a phase that is not on its way has to be submitted. status: what its last attempt said of itself."""
     if not latest_jobs(plans, phase.name) or any(name not in done for name in phase.inputs):
         return "new"
     if status == "interrupted":
@@ -120,6 +121,7 @@ def cancel_on_slurm(run: RunFolder) -> list[str]:
     number = plans[-1].number + 1 if plans else 1
     while not publish_plan(run, Plan(number, "cancel")):
         number += 1
-    ids = sorted({job.main for job in read_queue({job for plan in read_plans(run) for job in plan.ids()})})
+    queue = read_queue({job for plan in plans for job in plan.ids()}, settle=False)
+    ids = sorted({job.main for job in queue if job.can_run})
     cancel(ids)
     return ids

@@ -14,7 +14,7 @@ _NOT_CONFIGURED = "Could not establish a configuration source"
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One job (or array element) in the queue. main: the array's id.  reason: why pending."""
+    """One job (or array element) in the queue, or just ended. main: the array's id.  reason: why pending or ended."""
 
     main: str
     id: str
@@ -59,7 +59,7 @@ def read_queue(ids: set[str], settle: bool = True) -> list[QueuedJob]:
 
 def _squeue() -> list[QueuedJob]:
     form = _SEPARATOR.join(["%F", "%i", "%T", "%r", "%N"])
-    answer = _run(["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", form])
+    answer = _run(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", form])
     jobs = []
     for line in answer.splitlines():
         main, job, state, reason, nodes = line.split(_SEPARATOR)

@@ -9,6 +9,7 @@ from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.liveness import planner_pid
 from launch.phase_progress import phase_tally
+from launch.planner import missing_reason
 from launch.plans import latest_jobs, read_plans
 from launch.run_folder import RunFolder
 from launch.slurm_queue import QueuedJob, read_queue
@@ -51,16 +52,22 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     queue = read_queue(ids, settle=False) if slurm else []
     alive = planner_pid(run.path) is not None
     phases = []
-    for standing in survey(config, graph, run):
+    standings = survey(config, graph, run)
+    done_names = {standing.phase.name for standing in standings if standing.state == "done"}
+    for standing in standings:
         phase, state = standing.phase, run.state(standing.phase)
         mine = set(latest_jobs(plans, phase.name).values())
         jobs = [job for job in queue if job.main in mine]
         name, why = str(standing.state), standing.why
         if name == "missing":
             name, why = _unfinished(state, jobs, alive, slurm)
+            if name == "waiting" and missing_reason(phase, plans, "", done_names) == "lost":
+                ended = [f"job {job.id} {job.state} {job.reason}" for job in jobs if job.state != "COMPLETED"]
+                name, why = "lost", ended[0] if ended else "its job ended before it could say why"
         tally = phase_tally(run, phase) if name == "running" else None
         progress = {**asdict(tally), "eta_s": tally.eta_s} if tally else None
         log = state.get("log", "") if name in ("failed", "running") else ""
+        log = str(run.logs(phase)) if name == "lost" else log
         shown = [asdict(job) for job in jobs]
         phases.append(PhaseStatus(phase.number, phase.name, phase.kind, name, why, log, shown, progress))
     done = all(phase.state == "done" for phase in phases)

@@ -24,7 +24,9 @@ class ShardsConfig(Strict):
     tissue_stride_um: Annotated[float, Field(ge=0)] = 0.0
     """Grid step of unannotated tissue patches of the train split (for pseudo-labels), µm; 0: none."""
     max_per_class: Annotated[int, Field(ge=1)] = 100_000
-    """At most so many seeds of one fine class a slide; chosen by the seed of the campaign."""
+    """At most so many seeds of one fine class a slide; chosen by `seed`."""
+    class_caps: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Fine class -> its own cap instead of max_per_class."""
     max_tissue: Annotated[int, Field(ge=0)] = 100_000
     """At most so many unannotated tissue patches a slide."""
     samples_per_shard: Annotated[int, Field(ge=1)] = 1000
@@ -46,7 +48,7 @@ class ShardsConfig(Strict):
             raise ValueError(f"low_mpp / high_mpp must be 2, 4, 8, …, not {ratio:g}")
         if len(set(self.fine_classes)) != len(self.fine_classes) or len(self.fine_classes) > 255:
             raise ValueError("fine_classes must be unique and at most 255")
-        unknown = sorted({*self.annotation_classes.values(), *self.priority} - set(self.fine_classes))
+        unknown = sorted({*self.annotation_classes.values(), *self.priority, *self.class_caps} - set(self.fine_classes))
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")
         return self

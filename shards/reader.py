@@ -63,8 +63,9 @@ class SlideReader:
         box = [left / scale[0], top / scale[1], size_px * step[0] / scale[0], size_px * step[1] / scale[1]]
         first = (int(np.floor(box[0])), int(np.floor(box[1])))
         last = (int(np.ceil(box[0] + box[2])), int(np.ceil(box[1] + box[3])))
-        rgb = self._region(level, first, last)
-        inner = (box[0] - first[0], box[1] - first[1], box[0] - first[0] + box[2], box[1] - first[1] + box[3])
+        rgb, origin = self._region(level, first, last)
+        inner = (box[0] - origin[0], box[1] - origin[1], box[0] - origin[0] + box[2], box[1] - origin[1] + box[3])
+        inner = tuple(float(np.clip(value, 0, rgb.shape[1 - i % 2])) for i, value in enumerate(inner))
         image = np.asarray(Image.fromarray(rgb).resize((size_px, size_px), Image.Resampling.BOX, box=inner))
         return image, self._inside(left, top, step, size_px)
 
@@ -79,29 +80,29 @@ class SlideReader:
         ]
         return max(fits, key=lambda i: self._scales[i][0], default=0)
 
-    def _region(self, level: int, first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:
-        """Level pixels [first, last), RGB; transparent and out-of-bounds pixels are glass."""
+    def _region(
+        self, level: int, first: tuple[int, int], last: tuple[int, int]
+    ) -> tuple[np.ndarray, tuple[float, float]]:
+        """Level pixels [first, last), RGB, and where the array really begins, in level px.
+
+        Transparent and out-of-bounds pixels are glass. OpenSlide takes integer level-0 coordinates and divides them by
+        one downsample for both axes, so what it returns begins up to half a level-0 px beside what was asked for.
+        """
         width, height = self._slide.level_dimensions[level]
-        scale = self._scales[level]
+        downsample = self._slide.level_downsamples[level]
         x0, y0 = max(0, first[0]), max(0, first[1])
         x1, y1 = min(width, last[0]), min(height, last[1])
         out = np.empty((last[1] - first[1], last[0] - first[0], 3), np.uint8)
         out[:] = self.glass
+        location = (round(x0 * downsample), round(y0 * downsample))
         if x1 > x0 and y1 > y0:
-            out[y0 - first[1] : y1 - first[1], x0 - first[0] : x1 - first[0]] = self._read_level(
-                level, (x0, y0), scale, (x1 - x0, y1 - y0)
-            )
-        return out
-
-    def _read_level(
-        self, level: int, origin: tuple[int, int], scale: tuple[float, float], size: tuple[int, int]
-    ) -> np.ndarray:
-        location = (int(np.floor(origin[0] * scale[0])), int(np.floor(origin[1] * scale[1])))
-        rgba = np.asarray(self._slide.read_region(location, level, size))
-        alpha = rgba[..., 3:]
-        if (alpha == 255).all():
-            return rgba[..., :3]
-        return np.where(alpha == 0, np.array(self.glass, np.uint8), rgba[..., :3])
+            rgba = np.asarray(self._slide.read_region(location, level, (x1 - x0, y1 - y0)))
+            rgb = rgba[..., :3]
+            if not rgba[..., 3].all():
+                rgb = np.where(rgba[..., 3:] == 0, np.array(self.glass, np.uint8), rgb)
+            out[y0 - first[1] : y1 - first[1], x0 - first[0] : x1 - first[0]] = rgb
+        beside = (location[0] / downsample - x0, location[1] / downsample - y0)
+        return out, (first[0] + beside[0], first[1] + beside[1])
 
     @property
     def glass(self) -> tuple[int, int, int]:

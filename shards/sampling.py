@@ -37,7 +37,8 @@ def choose_seeds(
     kept: list[Seed] = []
     for fine_id in sorted({seed.fine for seed in seeds}):
         of_class = [seed for seed in seeds if seed.fine == fine_id]
-        kept += _cap(of_class, config.max_per_class, config.seed, slug, config.fine_classes[fine_id])
+        name = config.fine_classes[fine_id]
+        kept += _cap(of_class, config.class_caps.get(name, config.max_per_class), config.seed, slug, name)
     if config.tissue_stride_um and split == "train":
         x, y, fine = _grid(config.tissue_stride_um, size, mpp, regions)
         free = (fine == UNLABELLED) & tissue.at(x, y)

@@ -82,8 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     from launch.console import Console
     from launch.local import run_locally
 
-    done = sum(standing.state == "done" for standing in campaign.standings)
-    print(f"{campaign.run.path}: {done} of {len(campaign.standings)} phases are done; running here", flush=True)
     console = Console()
     try:
         exit_status = run_locally(campaign.run, console)
@@ -114,7 +112,7 @@ def _conclude(run: RunFolder) -> int:
         from mlseg_dist.report.table import print_table
 
         print_table(run.path)
-    if (run.report / "index.html").exists():
+    elif (run.report / "index.html").exists():
         print(f"report: {run.report / 'index.html'}")
     checks = run.report / "checks.json"
     if checks.exists() and not read_json(checks)["passed"]:
@@ -193,8 +191,8 @@ def _show(now: CampaignStatus) -> None:
     console = RichConsole()
     console.print(table)
     for phase in now.phases:
-        if phase.state == "failed":
-            console.print(escape(f"{phase.name} failed: {phase.why}\n  log: {phase.log}"), soft_wrap=True)
+        if phase.state in ("failed", "lost"):
+            console.print(escape(f"{phase.name} {phase.state}: {phase.why}\n  log: {phase.log}"), soft_wrap=True)
     if now.alert:
         console.print(escape(f"ALERT: {now.alert}"), style="bold red")
 

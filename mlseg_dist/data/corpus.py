@@ -62,10 +62,10 @@ class Corpus:
         return self._reader(self.folder / self.manifest.shards[ref.shard].name, self.manifest.members).read(ref.row)
 
     def read_sidecar(self, ref: PairRef) -> dict[str, bytes] | None:
-        """Members of the pair's sidecar, or None without a round."""
-        if self.round is None or self.labels_folder is None:
+        """Members of the pair's sidecar, or None: no round, or not a pair of the train split."""
+        sidecar = self._sidecar_of.get(self.manifest.shards[ref.shard].name)
+        if sidecar is None or self.round is None or self.labels_folder is None:
             return None
-        sidecar = self._sidecar_of[self.manifest.shards[ref.shard].name]
         reader = self._reader(self.labels_folder / sidecar.name, self.round.members)
         if reader.key(ref.row) != ref.key:
             raise UserError(

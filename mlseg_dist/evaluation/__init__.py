@@ -107,9 +107,9 @@ def _pictures(
                     "split": split,
                     "key": ref.key,
                     "slide": ref.slide,
-                    "class": choice.dominant,
+                    "class": choice.shown,
                     "good": choice.good,
-                    "accuracy": choice.accuracy,
+                    "iou": choice.iou,
                 }
             )
     return described

@@ -3,38 +3,49 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.config import CLASSES
 from mlseg_dist.data.corpus import PairRef
 from mlseg_dist.data.views import Views
-from mlseg_dist.report.style import CLASS_COLOURS, INK, rgb
+from mlseg_dist.evaluation.counts import iou
+from mlseg_dist.report.overlay import overlay
+from mlseg_dist.report.style import INK
 
+FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+"""Comes with matplotlib; the font inside Pillow has no µ."""
 TILE_PX = 224
 GAP_PX = 8
 HEADER_PX = 22
-COLOURS = np.array([rgb(CLASS_COLOURS[name]) for name in CLASSES], np.float32)
 MIN_LABELLED = 0.05
 """Least labelled part of a pair that is worth a picture."""
+MIN_SHARE = 0.15
+"""Least part of a pair's labelled pixels for a class to be shown with it."""
+TURNS = ("tumour", "others", "background")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A pair to show. dominant: its most frequent true class. good: from the better or the worse third of its class."""
+    """A pair to show. shown: the class that it is shown for; good: from the better or the worse third of that class.
+
+    iou: of that class on this pair.
+    """
 
     ref: PairRef
-    dominant: str
+    shown: str
     good: bool
-    accuracy: float
+    iou: float
 
 
 def choose(
     refs: Sequence[PairRef], confusion_of: dict[str, np.ndarray], count: int, random: np.random.Generator
 ) -> list[Choice]:
-    """A varied choice: classes in turn, good and bad in turn, slides that are not shown yet first.
+    """A varied choice: for each class in turn a good and a bad one, slides that are not shown yet first.
 
     confusion_of: key -> (3, 3) of the step whose good and bad are meant.
     """
@@ -42,29 +53,33 @@ def choose(
     chosen: list[Choice] = []
     slides: dict[str, int] = {}
     for slot in range(count):
-        wanted, good = CLASSES[(slot + 1) % len(CLASSES)], slot // len(CLASSES) % 2 == 0
-        left = [c for c in pool if c.ref.key not in {d.ref.key for d in chosen}]
-        left = [c for c in left if c.dominant == wanted] or left
+        wanted, good = TURNS[slot // 2 % len(TURNS)], slot % 2 == 0
+        taken = {choice.ref.key for choice in chosen}
+        left = [choice for choice in pool if choice.ref.key not in taken]
+        left = [choice for choice in left if choice.shown == wanted] or left
         if not left:
             break
-        left.sort(key=lambda c: (-c.accuracy if good else c.accuracy, c.ref.key))
-        third = left[: max(1, -(-len(left) // 3))]
-        fewest = min(slides.get(c.ref.slide, 0) for c in third)
-        third = [c for c in third if slides.get(c.ref.slide, 0) == fewest]
+        left.sort(key=lambda choice: (-choice.iou if good else choice.iou, choice.ref.key))
+        third = left[: -(-len(left) // 3)]
+        fewest = min(slides.get(choice.ref.slide, 0) for choice in third)
+        third = [choice for choice in third if slides.get(choice.ref.slide, 0) == fewest]
         pick = third[int(random.integers(len(third)))]
-        chosen.append(Choice(pick.ref, pick.dominant, good, pick.accuracy))
+        chosen.append(Choice(pick.ref, pick.shown, good, pick.iou))
         slides[pick.ref.slide] = slides.get(pick.ref.slide, 0) + 1
     return chosen
 
 
 def _pool(refs: Sequence[PairRef], confusion_of: dict[str, np.ndarray]) -> list[Choice]:
+    """Each pair worth a picture, for the class that is rarest in the split among those that the pair has enough of."""
     most = max((int(matrix.sum()) for matrix in confusion_of.values()), default=0)
+    total = sum(confusion_of.values(), np.zeros((len(CLASSES), len(CLASSES)), np.int64)).sum(axis=1)
     pool = []
     for ref in refs:
         matrix = confusion_of[ref.key]
         if matrix.sum() > MIN_LABELLED * most:
-            dominant = CLASSES[int(matrix.sum(axis=1).argmax())]
-            pool.append(Choice(ref, dominant, True, float(np.trace(matrix) / matrix.sum())))
+            shares = matrix.sum(axis=1) / matrix.sum()
+            number = min(np.flatnonzero(shares >= MIN_SHARE), key=lambda c: total[c])
+            pool.append(Choice(ref, CLASSES[number], True, float(iou(matrix)[number])))
     return pool
 
 
@@ -78,7 +93,7 @@ def draw(views: Views, predictions: Sequence[np.ndarray], titles: Sequence[str],
     ]
     width = len(tiles) * TILE_PX + (len(tiles) - 1) * GAP_PX
     sheet = Image.new("RGB", (width, HEADER_PX + TILE_PX), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 12)
     for number, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
         left = number * (TILE_PX + GAP_PX)
         pen.text((left, 2), title, fill=INK, font=font)
@@ -86,18 +101,6 @@ def draw(views: Views, predictions: Sequence[np.ndarray], titles: Sequence[str],
     data = io.BytesIO()
     sheet.save(data, "PNG")
     return data.getvalue()
-
-
-def overlay(image: np.ndarray, label: np.ndarray, strength: float = 0.42) -> np.ndarray:
-    """Class colours over an RGB image, edges drawn full; ignored pixels are paled."""
-    out = image.astype(np.float32)
-    known = label != IGNORED
-    out[known] = (1 - strength) * out[known] + strength * COLOURS[label[known]]
-    out[~known] = 0.35 * out[~known] + 0.65 * 255
-    edge = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    edge &= known
-    out[edge] = COLOURS[label[edge]]
-    return out.round().astype(np.uint8)
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

@@ -35,16 +35,19 @@ section {{ background: var(--paper); border: 1px solid var(--line); border-radiu
 .meter .mark {{ width: 2px; background: var(--ink); border-radius: 0; top: -3px; bottom: -3px; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }}
-th {{ font-weight: 600; color: var(--muted); text-align: right; padding: 5px 10px; white-space: nowrap; font-size: 13px; }}
-td {{ text-align: right; padding: 6px 10px; border-top: 1px solid var(--line); white-space: nowrap; }}
+th {{ font-weight: 600; color: var(--muted); text-align: right; padding: 5px 8px; white-space: nowrap; font-size: 12.5px; }}
+td {{ text-align: right; padding: 6px 8px; border-top: 1px solid var(--line); white-space: nowrap; }}
 th.left, td.left {{ text-align: left; }}
+table.wide td:first-child, table.wide th:first-child {{ position: sticky; left: 0; background: var(--paper); }}
+table.wide tr.last td:first-child {{ background: #f3f7fc; }}
+table.wide th, table.wide td {{ padding-left: 6px; padding-right: 6px; }}
 th.group {{ text-align: center; color: var(--ink); border-bottom: 1px solid var(--line); }}
 .first {{ border-left: 1px solid var(--line); }}
 td.miou {{ font-weight: 600; }}
 tr.majority td {{ color: var(--muted); font-style: italic; }}
 tr.last td {{ background: #f3f7fc; }}
 td.best {{ color: #14417c; font-weight: 700; }}
-.dot {{ display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px; }}
+.dot {{ display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 5px; }}
 .dot.background {{ background: var(--background); }} .dot.tumour {{ background: var(--tumour); }}
 .dot.others {{ background: var(--others); }} .dot.ignored {{ background: #fff; box-shadow: 0 0 0 1px #b7bdc8 inset; }}
 .legend {{ color: var(--muted); font-size: 13px; }} .legend span {{ margin-right: 16px; white-space: nowrap; }}
@@ -59,9 +62,9 @@ figure.narrow {{ max-width: 760px; }}
 .example figcaption {{ font-size: 12.5px; color: var(--muted); margin-bottom: 2px; }}
 details {{ margin: 8px 0; }} summary {{ cursor: pointer; color: #1f4e8c; font-size: 14px; }}
 details[open] > summary {{ margin-bottom: 10px; }}
-.confusion td {{ text-align: center; min-width: 74px; border: 2px solid #fff; padding: 9px 6px; }}
+.confusion td {{ text-align: center; min-width: 66px; border: 2px solid #fff; padding: 8px 4px; font-size: 13px; }}
 .confusion td small {{ display: block; font-size: 11px; opacity: .75; }}
-.confusion th {{ text-align: right; }} .confusion thead th {{ text-align: center; }}
+.confusion th {{ text-align: right; }} .confusion thead th {{ text-align: center; }} .confusion th {{ padding: 5px; }}
 .confusion {{ width: auto; }}
 .tag {{ background: #fdf1e3; color: #8a4b08; border-radius: 4px; font-size: 11.5px; padding: 1px 6px; margin-left: 6px; }}
 pre {{ background: #f6f7f9; border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; overflow: auto;

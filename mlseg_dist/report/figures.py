@@ -73,7 +73,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def group_iou(title: str, base: Sequence[dict[str, Any]], last: Sequence[dict[str, Any]]) -> bytes:
     """IoU of tumour and others per stain, source or scanner: hollow the first step, full the last; unseen ones marked."""
     count = len(last)
-    with _axes(5.0, 1.15 + 0.46 * count) as (figure, axes):
+    with _axes(3.8, 1.15 + 0.42 * count) as (figure, axes):
         before = {row["value"]: row for row in base}
         for number, row in enumerate(last):
             if row["unseen"]:
@@ -85,16 +85,24 @@ def group_iou(title: str, base: Sequence[dict[str, Any]], last: Sequence[dict[st
                 colour, y = CLASS_COLOURS[name], number + shift
                 if first is not None:
                     axes.plot([first, now], [y, y], color=colour, alpha=0.35, linewidth=2.5)
-                    axes.plot(first, y, "o", markersize=5.5, markerfacecolor=PAPER, markeredgecolor=colour)
-                axes.plot(now, y, "o", markersize=6.5, color=colour, label=name if number == 0 else None)
-        labels = [f"{_plain(row['value'])}{'  (unseen)' if row['unseen'] else ''}" for row in last]
+                    axes.plot(first, y, "o", ms=5.5, mfc=PAPER, mec=colour, clip_on=False, zorder=5)
+                axes.plot(now, y, "o", ms=6.5, color=colour, clip_on=False, zorder=6)
+        labels = [f"{_plain(row['value'])}{' (unseen)' if row['unseen'] else ''}" for row in last]
         axes.set_yticks(range(count), labels)
-        axes.set(xlim=(0, 1), ylim=(count - 0.5, -0.5), xlabel="IoU    ○ first step   ● last step")
+        axes.set(xlim=(0, 1), ylim=(count - 0.5, -0.5), xlabel="IoU (○ first step, ● last step)")
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9, pad=8)
         handles = [axes.plot([], [], "o", color=CLASS_COLOURS[name], label=name)[0] for name in ("tumour", "others")]
-        axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=2,
+            borderaxespad=0.2,
+            columnspacing=1,
+            handletextpad=0,
+        )
         return _svg(figure)
 
 
@@ -107,7 +115,7 @@ def precision_recall(name: str, curves: dict[str, dict[str, Any]], threshold: fl
     """Precision over recall; one line a split, the chosen threshold marked."""
     with _axes(3.6, 3.1) as (figure, axes):
         for split, curve in curves.items():
-            label = f"{split}  AP {curve['average_precision']:.2f}"
+            label = f"{split}: AP {curve['average_precision']:.2f}"
             axes.plot(curve["recall"], curve["precision"], color=SPLIT_COLOURS[split], label=label)
             at = round(threshold * 100)
             axes.plot(curve["recall"][at], curve["precision"][at], "o", color=SPLIT_COLOURS[split], markersize=6)
@@ -123,7 +131,7 @@ def roc(name: str, curves: dict[str, dict[str, Any]], threshold: float) -> bytes
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.2)
         for split, curve in curves.items():
             x = 1 - np.array(curve["specificity"])
-            label = f"{split}  AUC {curve['auc']:.2f}"
+            label = f"{split}: AUC {curve['auc']:.2f}"
             axes.plot(np.append(x, 0), [*curve["recall"], 0], color=SPLIT_COLOURS[split], label=label)
             at = round(threshold * 100)
             axes.plot(x[at], curve["recall"][at], "o", color=SPLIT_COLOURS[split], markersize=6)
@@ -134,18 +142,16 @@ def roc(name: str, curves: dict[str, dict[str, Any]], threshold: float) -> bytes
 
 
 def over_threshold(name: str, curves: dict[str, dict[str, Any]], threshold: float) -> bytes:
-    """IoU (full), sensitivity (dashed) and specificity (dotted) over the threshold."""
+    """IoU (full), sensitivity (dashed) and specificity (dotted) over the threshold; colours as in the figures beside it."""
     with _axes(3.6, 3.1) as (figure, axes):
         axes.axvline(threshold, color=INK, linewidth=1)
         axes.text(threshold + 0.015, 0.02, f"{threshold:g}", **_SMALL)
         for split, curve in curves.items():
             for key, dash in (("iou", "-"), ("recall", "--"), ("specificity", ":")):
                 width = 1.8 if key == "iou" else 1.1
-                label = split if key == "iou" else None
-                axes.plot(curve["threshold"], curve[key], dash, color=SPLIT_COLOURS[split], lw=width, label=label)
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold   — IoU   - - sensitivity   ··· specificity")
+                axes.plot(curve["threshold"], curve[key], dash, color=SPLIT_COLOURS[split], lw=width)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold (— IoU, - - sensitivity, ··· specificity)")
         axes.set_title(f"{name}: over thresholds")
-        axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
         return _svg(figure)
 
 

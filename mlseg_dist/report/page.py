@@ -25,7 +25,7 @@ CURVES = (
 
 def render(sources: Sources, checks: dict[str, Any]) -> str:
     """The whole page."""
-    sections = [_results(sources, checks), _examples(sources), _curves(sources), _confusions(sources), _groups(sources)]
+    sections = [_results(sources, checks), _curves(sources), _confusions(sources), _examples(sources), _groups(sources)]
     sections += [_one_against_rest(sources), _bad_regions(sources), _rounds(sources), _provenance(sources)]
     body = join([headline(sources, checks), *(part for part in sections if part is not None)])
     return (
@@ -78,8 +78,8 @@ def _examples(sources: Sources) -> Html | None:
         if shown[SHOWN_EXAMPLES:]:
             parts.append(details(f"{len(shown) - SHOWN_EXAMPLES} more", join(shown[SHOWN_EXAMPLES:])))
     lead = (
-        "Drawn by lot, classes in turn: first from the third of patches that the last step does best, then from the "
-        "third that it does worst. The rectangle on the low view is the field of the high view."
+        "Drawn by lot for each class in turn: one from the third of its patches that the last step does best, one from "
+        "the third that it does worst. The rectangle on the low view is the field of the high view."
     )
     return section("Examples", lead, *parts)
 
@@ -95,7 +95,7 @@ def _example(sources: Sources, entry: dict[str, Any]) -> Html:
     slide = sources.evaluation["slides"][entry["slide"]]
     which = "among the best" if entry["good"] else "among the worst"
     caption = " · ".join(str(slide[name]) for name in ("slide", "stain", "scanner", "source"))
-    caption += f" · mostly {entry['class']}, accuracy {entry['accuracy']:.2f}, {which}"
+    caption += f" · {entry['class']}, IoU {entry['iou']:.2f} here, {which}"
     shown = picture(data.getvalue(), "jpeg", f"Example {entry['key']}: views, truth and predictions")
     return Html(f'<figure class="example"><figcaption>{text(caption)}</figcaption>{shown}</figure>')
 
@@ -115,8 +115,9 @@ def _groups(sources: Sources) -> Html | None:
         figure(figures.group_iou(f"By {kind}", first[kind], last[kind]), f"IoU by {kind}")
         for kind in ("stain", "scanner", "source")
     ]
-    lead = "Test and unseen slides, pooled per group. Shaded: not in the train split."
-    return section("IoU by stain, scanner and source", lead, grid(drawn))
+    pooled = [NAMES[split] for split in sources.splits if split != "val"] or [NAMES["val"]]
+    lead = f"Slides of {' and '.join(pooled)}, pooled per group. Shaded: not in the train split."
+    return section("IoU by stain, scanner and source", lead, grid(drawn, "three"))
 
 
 def _one_against_rest(sources: Sources) -> Html | None:

@@ -11,6 +11,7 @@ CONFIDENCE = ("#f7f4f0", "#fde3c8", "#fcb07e", "#ef6a4c", "#cc1f2d", "#7f0015")
 
 MATPLOTLIB: Any = {
     "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Segoe UI", "Helvetica Neue", "Roboto", "Arial", "DejaVu Sans"],
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": "#b7bdc8",
@@ -38,6 +39,7 @@ MATPLOTLIB: Any = {
     "lines.solid_capstyle": "round",
     "figure.facecolor": PAPER,
     "svg.hashsalt": "mlseg",
+    "svg.fonttype": "none",
 }
 
 

@@ -23,32 +23,32 @@ def print_table(run: Path, console: Console | None = None) -> None:
     else:
         console.print("No step has been evaluated yet.")
     for row in checks["checks"]:
-        console.print(_check(row))
+        console.print(_check(row), soft_wrap=True, highlight=False)
     console.print(f"report: {report / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def iou_table(metrics: dict[str, Any]) -> Table:
-    """One row a step under one of always answering the majority class; the best of each column is bold."""
-    splits = [name for name in metrics["steps"][0] if name != "step"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="IoU", title_justify="left")
-    table.add_column("step", no_wrap=True)
-    for split in splits:
-        for position, name in enumerate(("mIoU", *CLASSES)):
-            table.add_column(f"{split if position == 0 else ''}\n{name}", justify="right", no_wrap=True)
+    """A section per split: always answering the majority class, then one row a step; the best of each column is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("IoU on", "step", "mIoU", *CLASSES):
+        table.add_column(name, justify="left" if name in ("IoU on", "step") else "right", no_wrap=True)
     majority = metrics["test"]["majority"]
-    row = [_number(value) for split in splits for value in _values(majority[split])]
-    table.add_row(f"always {majority['class']}", *row, style="dim", end_section=True)
-    columns = [[value for split in splits for value in _values(step[split])] for step in metrics["steps"]]
-    best = [
-        max((value for value in column if value is not None), default=None) for column in zip(*columns, strict=True)
-    ]
-    for step, values in zip(metrics["steps"], columns, strict=True):
-        cells = [
-            f"[bold]{_number(v)}[/]" if v is not None and v == b else _number(v)
-            for v, b in zip(values, best, strict=True)
-        ]
-        table.add_row(escape(step["step"]), *cells)
+    for split in [name for name in metrics["steps"][0] if name != "step"]:
+        cells = [_number(value) for value in _values(majority[split])]
+        table.add_row(
+            f"[bold]{split}[/]", f"[dim]always {majority['class']}[/]", *(f"[dim]{cell}[/]" for cell in cells)
+        )
+        rows = [_values(step[split]) for step in metrics["steps"]]
+        best = [max((v for v in column if v is not None), default=None) for column in zip(*rows, strict=True)]
+        for step, values in zip(metrics["steps"], rows, strict=True):
+            last = step is metrics["steps"][-1]
+            cells = [_cell(value, value == top) for value, top in zip(values, best, strict=True)]
+            table.add_row("", escape(step["step"]), *cells, end_section=last)
     return table
+
+
+def _cell(value: float | None, best: bool) -> str:
+    return f"[bold]{_number(value)}[/]" if best and value is not None else _number(value)
 
 
 def _values(figures: dict[str, Any]) -> list[float | None]:
@@ -62,4 +62,5 @@ def _number(value: float | None) -> str:
 def _check(row: dict[str, Any]) -> str:
     verdict = "[green]passed[/]" if row["passed"] else "[red]FAILED[/]"
     got = "no figure" if row["got"] is None else f"{row['got']:+.3f}"
-    return f"check {in_words(row['check'])} on {escape(row['split'])}: {got}, needed ≥ {row['margin']:+.3f}: {verdict}"
+    what = f"{in_words(row['check'])} on {escape(row['split'])}"
+    return f"{verdict}  {what}: {got} (needed {row['margin']:+.3f})"

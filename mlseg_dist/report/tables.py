@@ -41,7 +41,7 @@ def _iou_rows(sources: Sources, way: str, with_majority: bool) -> Html:
         cells = [cell(text(step["step"]), "left")]
         cells += [_iou_cell(step["splits"][s][way], c, best[s, c]) for s in splits for c in _COLUMNS]
         rows.append(Html(f'<tr class="{"last" if step is sources.steps[-1] else ""}">{join(cells, "")}</tr>'))
-    return table([groups, columns], rows)
+    return table([groups, columns], rows, "wide")
 
 
 def _column(name: str) -> Html:
@@ -65,15 +65,15 @@ def checks_table(checks: dict[str, Any]) -> Html:
     for row in checks["checks"]:
         verdict = '<span class="pass">✓ passed</span>' if row["passed"] else '<span class="fail">✗ failed</span>'
         cells = [
+            cell(Html(verdict), "left"),
             cell(text(in_words(row["check"])), "left"),
             cell(text(NAMES.get(row["split"], row["split"])), "left"),
-            cell(Html(f"≥ {signed(row['margin'])}")),
             cell(signed(row["got"])),
-            cell(Html(verdict), "left"),
+            cell(Html(f"≥ {signed(row['margin'])}")),
         ]
         rows.append(Html(f"<tr>{join(cells, '')}</tr>"))
-    head = [head_cell(Html(name), "left") for name in ("mIoU of", "on")]
-    head += [head_cell(Html("needed")), head_cell(Html("got")), head_cell(Html(""), "left")]
+    head = [head_cell(Html(name), "left") for name in ("", "mIoU of", "on")]
+    head += [head_cell(Html("got")), head_cell(Html("needed"))]
     return table([head], rows)
 
 
@@ -87,7 +87,7 @@ def confusion_matrices(sources: Sources) -> Html:
 
 
 def _confusion(split: str, figures: dict[str, Any]) -> Html:
-    head = [head_cell(Html("")), *(head_cell(Html(f'<span class="dot {name}"></span>{name}')) for name in CLASSES)]
+    head = [head_cell(Html("")), *(head_cell(Html(name)) for name in CLASSES)]
     rows = []
     for name, counts in zip(CLASSES, figures["confusion"], strict=True):
         cells = [head_cell(Html(f'<span class="dot {name}"></span>{name}'))]
@@ -101,7 +101,7 @@ def _confusion(split: str, figures: dict[str, Any]) -> Html:
 
 def _share_cell(share: float | None, count: int) -> Html:
     strength = share or 0.0
-    colour = "#fff" if strength > 0.55 else "#1c2330"
+    colour = "#fff" if strength > 0.45 else "#1c2330"
     style = f"background:rgba(31,78,140,{0.05 + 0.9 * strength:.2f});color:{colour}"
     shown = "–" if share is None else f"{100 * share:.1f} %"
     return cell(Html(f"{shown}<small>{_short_count(count)}</small>"), style=style)

@@ -49,13 +49,15 @@ class Engine:
         config = {
             "train_micro_batch_size_per_gpu": train.quads_per_micro_batch * 4,
             "gradient_accumulation_steps": train.micro_batches_per_step // world.size,
-            "gradient_clipping": train.clip_norm,
             "zero_optimization": {"stage": 0},
             "torch_autocast": {"enabled": train.precision == "bf16", "dtype": "bfloat16"},
             "steps_per_print": 10**9,
         }
         self.module = model
         self._optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        # DeepSpeed's own clipping at stage 0 does not tell the norm; the hook runs on reduced gradients.
+        self._optimizer.register_step_pre_hook(self._clip)
+        self._clip_norm, self._norm = train.clip_norm, torch.zeros(())
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
         channels_last(model)  # after: DeepSpeed's broadcast over gloo wants plain layouts
 
@@ -66,13 +68,19 @@ class Engine:
         """Adds the micro-batch's gradient; DeepSpeed divides by the number of micro-batches."""
         self._engine.backward(loss)
 
-    def step(self, lr: float) -> float:
-        """Once per micro-batch; at the last one averages over ranks, clips and updates. Returns the gradient's norm."""
+    def _clip(self, *_: Any) -> None:
+        self._norm = nn.utils.clip_grad_norm_(self.module.parameters(), self._clip_norm)
+
+    def step(self, lr: float) -> None:
+        """Call once per micro-batch; at a step's last one DeepSpeed averages over ranks, then Adam updates at rate `lr`."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the last optimizer step's averaged gradient, before clipping; the same on every rank."""
+        return float(self._norm)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """`model` and `optimizer` state dicts: plain tensors, loadable on any number of ranks."""

@@ -85,11 +85,11 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
             loss, parts, logits, targets = forward(engine, batch, config, step_config, world)
             statistics.keep()
             engine.backward(loss)
-            norm = engine.step(lr)
+            engine.step(lr)
             window.add(loss, parts, logits, targets, batch.wait_s)
         statistics.advance()
-        if not math.isfinite(norm):
-            raise RuntimeError(f"{step_config.name}: the gradient is not finite at step {step} (loss {float(loss)})")
+        if not math.isfinite(engine.gradient_norm):
+            raise RuntimeError(f"{step_config.name}: the gradient is not finite at step {step} (loss {loss.item()})")
         done = step + 1
         stopped = agree(stop(), world)
         if window.full or done == total or done in validate_at:

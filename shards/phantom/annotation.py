@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from shards.phantom.layout import Layout
 from shards.phantom.shapes import polygons
@@ -18,12 +19,12 @@ SMALLEST_UM2 = 30.0
 
 def areas(layout: Layout) -> list[tuple[str, shapely.Polygon]]:
     """(class, polygon in µm), disjoint; together they fill the annotated regions."""
-    marked: list[tuple[str, shapely.Geometry]] = [(thing.kind, thing.shape) for thing in layout.artefacts]
+    marked: list[tuple[str, BaseGeometry]] = [(thing.kind, thing.shape) for thing in layout.artefacts]
     marked += [(pair.kind, pair.mass) for pair in layout.pairs]
     marked += [(thing.kind, thing.shape) for thing in layout.things]
     found: list[tuple[str, shapely.Polygon]] = []
     for region in layout.regions:
-        rest: shapely.Geometry = region
+        rest: BaseGeometry = region
         for kind, shape in marked:
             if shape.intersects(rest):
                 found += [(kind, part) for part in polygons(shape.intersection(rest))]
@@ -41,8 +42,7 @@ def geojson(layout: Layout, mpp: float) -> str:
 
 def _feature(kind: str, shape: shapely.Polygon, mpp: float) -> dict[str, Any]:
     rings = [
-        [[round(x / mpp, 2), round(y / mpp, 2)] for x, y in ring.coords]
-        for ring in (shape.exterior, *shape.interiors)
+        [[round(x / mpp, 2), round(y / mpp, 2)] for x, y in ring.coords] for ring in (shape.exterior, *shape.interiors)
     ]
     return {
         "type": "Feature",

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import shapely
 from numpy.random import Generator
+from shapely.geometry.base import BaseGeometry
 
 from shards.phantom.shapes import Points, polygons
 
@@ -38,9 +39,9 @@ class Canvas:
         """µm -> OpenCV's fixed-point pixels."""
         return np.round((np.asarray(points) / self.mpp - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
-    def fill(self, layer: np.ndarray, outline: Points | shapely.Geometry, amount: float) -> None:
+    def fill(self, layer: np.ndarray, outline: Points | BaseGeometry, amount: float) -> None:
         """Fill an outline or a polygon (holes stay) with an amount in OD."""
-        if isinstance(outline, shapely.Geometry):
+        if isinstance(outline, BaseGeometry):
             for part in polygons(outline):
                 rings = [self.fixed(np.asarray(r.coords)) for r in (part.exterior, *part.interiors)]
                 cv2.fillPoly(layer, rings, _steps(amount), cv2.LINE_AA, _SHIFT)
@@ -75,7 +76,7 @@ def _steps(amount: float) -> int:
     return int(np.clip(amount * UNIT, 0, 255))
 
 
-def scattered(random: Generator, shape: shapely.Geometry, spacing_um: float, jitter: float = 0.3) -> Points:
+def scattered(random: Generator, shape: BaseGeometry, spacing_um: float, jitter: float = 0.3) -> Points:
     """Points in a shape on a shaken hexagonal grid, N×2 µm."""
     west, south, east, north = shape.bounds
     rows = np.arange(south, north, spacing_um * 0.87)

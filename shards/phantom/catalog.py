@@ -1,6 +1,7 @@
 """Stains, scanners and labs of the phantom slides: constants only.
 
-Optical density vectors (R, G, B) of haematoxylin, eosin, DAB and AEC: Ruifrok & Johnston 2001.
+Optical density vectors (R, G, B) of haematoxylin, eosin, DAB and AEC: Ruifrok & Johnston 2001. IHC labs counterstain
+briefly and blue it well, which turns haematoxylin to sky blue: BLUED is between the published vector and a real Ki67 slide.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal
 Vector = tuple[float, float, float]
 
 HAEMATOXYLIN: Vector = (0.650, 0.704, 0.286)
+BLUED: Vector = (0.780, 0.570, 0.240)
 EOSIN: Vector = (0.072, 0.990, 0.105)
 DAB: Vector = (0.268, 0.570, 0.776)
 AEC: Vector = (0.274, 0.679, 0.680)
@@ -16,10 +18,15 @@ AEC: Vector = (0.274, 0.679, 0.680)
 
 @dataclass(frozen=True)
 class Stain:
-    """chromogen: what marks the antigen. matrix: what colours protein (stroma, cytoplasm) everywhere."""
+    """counterstain: of nuclei. chromogen: what marks the antigen. matrix: what colours protein (stroma, cytoplasm).
 
+    strength: relative amounts of counterstain and matrix.
+    """
+
+    counterstain: Vector
     chromogen: Vector
     matrix: Vector
+    strength: tuple[float, float]
     where: Literal["nucleus", "membrane", "none"]
     score: Literal["allred", "her2", "percent", "none"]
 
@@ -29,15 +36,17 @@ def _mixed(first: Vector, second: Vector, share: float) -> Vector:
     return (a, b, c)
 
 
-_FAINT = _mixed(HAEMATOXYLIN, DAB, 0.35)  # counterstain and unspecific DAB: the grey-beige of stroma in IHC
+_FAINT = _mixed(BLUED, DAB, 0.4)  # counterstain and unspecific DAB: the grey-beige of stroma in IHC
+
+_IHC = (0.85, 0.75)
 
 STAINS: dict[str, Stain] = {
-    "ER": Stain(DAB, _FAINT, "nucleus", "allred"),
-    "PR": Stain(DAB, _FAINT, "nucleus", "allred"),
-    "HER2": Stain(DAB, _FAINT, "membrane", "her2"),
-    "Ki67": Stain(DAB, _FAINT, "nucleus", "percent"),
-    "GATA3": Stain(AEC, _mixed(HAEMATOXYLIN, AEC, 0.4), "nucleus", "percent"),
-    "H&E": Stain(EOSIN, EOSIN, "none", "none"),
+    "ER": Stain(BLUED, DAB, _FAINT, _IHC, "nucleus", "allred"),
+    "PR": Stain(BLUED, DAB, _FAINT, _IHC, "nucleus", "allred"),
+    "HER2": Stain(BLUED, DAB, _FAINT, _IHC, "membrane", "her2"),
+    "Ki67": Stain(BLUED, DAB, _FAINT, _IHC, "nucleus", "percent"),
+    "GATA3": Stain(BLUED, AEC, _mixed(BLUED, AEC, 0.4), _IHC, "nucleus", "percent"),
+    "H&E": Stain(HAEMATOXYLIN, EOSIN, EOSIN, (1.0, 1.0), "none", "none"),
 }
 
 

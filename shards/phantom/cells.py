@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.random import Generator
+from shapely.geometry.base import BaseGeometry
 
 from shards.phantom.canvas import Canvas, scattered
 from shards.phantom.layout import Thing
@@ -72,11 +72,11 @@ def thing(canvas: Canvas, random: Generator, item: Thing, marker: Marker) -> Non
 
 
 def _fat(canvas: Canvas, random: Generator, item: Thing, marker: Marker) -> None:
-    canvas.fill(canvas.matrix, item.shape, 0.3)
-    centres = scattered(random, item.shape.buffer(-16), 46.0, 0.13)
-    sizes = random.uniform(20.5, 24, (len(centres), 2))
+    centres = scattered(random, item.shape.buffer(-14), 44.0, 0.12)
+    sizes = random.uniform(20.5, 23.5, (len(centres), 2))
     turns = random.uniform(0, 180, len(centres))
     canvas.ellipses(canvas.matrix, centres, sizes, turns, np.zeros(len(centres)))
+    canvas.ellipses(canvas.matrix, centres, sizes, turns, np.full(len(centres), 0.3), 1.6)
     around = centres + 24.0 * _unit_vectors(random, len(centres))
     nuclei(canvas, random, around, (3.5, 1.6))
 
@@ -105,7 +105,9 @@ def _acini(canvas: Canvas, random: Generator, item: Thing, marker: Marker) -> No
         size = float(np.hypot(*(outline - middle).T).mean())
         for share, spacing in ((0.62, 7.5), (0.93, 11.0)):
             count = int(2 * np.pi * size * share / spacing)
-            angle = np.linspace(0, 2 * np.pi, count, endpoint=False) + random.uniform(0, 1) + random.normal(0, 0.05, count)
+            angle = (
+                np.linspace(0, 2 * np.pi, count, endpoint=False) + random.uniform(0, 1) + random.normal(0, 0.05, count)
+            )
             at = middle + size * share * np.stack([np.cos(angle), np.sin(angle)], 1)
             inner = share < 0.8
             nuclei(
@@ -128,11 +130,15 @@ def _vessel(canvas: Canvas, random: Generator, item: Thing, marker: Marker) -> N
         blood = scattered(random, lumen, 8.5, 0.4)
         blood = blood[random.random(len(blood)) < random.uniform(0, 0.8)]
         canvas.ellipses(
-            canvas.matrix, blood, np.full((len(blood), 2), 3.4), np.zeros(len(blood)), random.uniform(0.25, 0.4, len(blood))
+            canvas.matrix,
+            blood,
+            np.full((len(blood), 2), 3.4),
+            np.zeros(len(blood)),
+            random.uniform(0.25, 0.4, len(blood)),
         )
 
 
-def stroma(canvas: Canvas, random: Generator, where: shapely.Geometry, angles: np.ndarray, cell_um: float) -> None:
+def stroma(canvas: Canvas, random: Generator, where: BaseGeometry, angles: np.ndarray, cell_um: float) -> None:
     """Spindle nuclei along the fibres, and a few round ones. angles: radians on a grid of `cell_um`."""
     centres = scattered(random, where, 31.0, 0.48)
     grid = np.clip((centres / cell_um).astype(int), 0, np.array(angles.shape[::-1]) - 1)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mlseg_core.config import Strict
 
-RECIPE = 1
+RECIPE = 3
 """Bumped by hand when the same config would give other bytes."""
 
 Split = Literal["train", "val", "test", "dev-unseen", "final-unseen"]

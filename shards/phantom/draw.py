@@ -22,7 +22,7 @@ from shards.phantom.tiff import write_pyramid
 COARSE = 2
 """Stroma is painted at this many level-0 pixels per pixel: it holds nothing finer."""
 STROMA_OD = 0.16
-BAND_OD = 0.50
+BAND_OD = 0.62
 
 
 def draw(unit: Unit, scratch: Scratch) -> None:
@@ -85,7 +85,9 @@ def _ground(canvas: Canvas, random: Generator, layout: Layout, cuff_contrast: fl
     share = cv2.GaussianBlur(mass, (0, 0), 1.5 / px).astype(np.float32) / 255
     amount += share * (0.27 - amount)
     amount = np.maximum(amount, 0.02) * (tissue.astype(np.float32) / 255)
-    canvas.matrix[:] = cv2.resize(cv2.convertScaleAbs(amount, alpha=UNIT), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    canvas.matrix[:] = cv2.resize(
+        cv2.convertScaleAbs(amount, alpha=UNIT), (columns, rows), interpolation=cv2.INTER_LINEAR
+    )
     return angles
 
 

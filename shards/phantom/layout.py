@@ -11,9 +11,9 @@ import shapely
 from numpy.random import Generator
 
 from mlseg_core.randomness import generator
-from shards.phantom.lookalike import BAND_UM, GAP_UM, Pair, place
+from shards.phantom.lookalike import BAND_UM, Pair, place
 from shards.phantom.regions import choose_regions
-from shards.phantom.shapes import Points, blob, piece, polygon
+from shards.phantom.shapes import Points, blob, piece, polygon, polygons
 from shards.phantom.table import Specimen
 
 GRID_UM = 10.0
@@ -53,7 +53,8 @@ def plan(specimen: Specimen) -> Layout:
     room = _Room(size, tissue, pairs)
     things = _objects(random("objects"), room, size)
     slide = shapely.box(4, 4, size - 4, size - 4)
-    regions = [r.intersection(slide) for r in choose_regions(random("regions"), tissue, pairs, specimen.annotated)]
+    chosen = choose_regions(random("regions"), tissue, pairs, specimen.annotated)
+    regions = [part for region in chosen for part in polygons(region.intersection(slide))]
     artefacts = _artefacts(random("artefacts"), tissue, pairs, regions, specimen.artefacts)
     return Layout(size, tissue, pairs, things, artefacts, regions)
 
@@ -100,7 +101,13 @@ def _cells(points: Points) -> np.ndarray:
     return np.round(points / GRID_UM).astype(np.int32)
 
 
-_PER_16_MM2 = {"Normal": (9, 90, 150), "Necrosis": (5, 45, 70), "Lymph": (6, 40, 65), "Acini": (10, 50, 72), "Vessel": (14, 22, 45)}
+_PER_16_MM2 = {
+    "Normal": (9, 90, 150),
+    "Necrosis": (5, 45, 70),
+    "Lymph": (6, 40, 65),
+    "Acini": (10, 50, 72),
+    "Vessel": (14, 22, 45),
+}
 """Kind -> (how many on 4×4 mm, smallest, largest radius in µm), in the order of placing."""
 
 
@@ -154,7 +161,7 @@ def _artefacts(
             for _ in range(60):
                 thing = _artefact(random, kind, regions, tissue)
                 alone = all(not thing.shape.intersects(other.shape) for other in things)
-                if alone and thing.shape.distance(masses) > 10:
+                if alone and thing.shape.distance(masses) > 10 and tissue.contains(thing.shape):
                     things.append(thing)
                     break
     return things
@@ -169,6 +176,3 @@ def _artefact(random: Generator, kind: str, regions: list[shapely.Polygon], tiss
     if kind == "Bubble":
         return Thing(kind, polygon(blob(random, centre, random.uniform(45, 75), 0.03)), [])
     return Thing(kind, polygon(blob(random, centre, random.uniform(60, 95), 0.1)), [])
-
-
-__all__ = ["GAP_UM", "Layout", "Thing", "plan"]

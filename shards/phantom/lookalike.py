@@ -1,9 +1,9 @@
 """The look-alike pair: Tumor and DCIS masses come from one generator and differ only in what lies round them.
 
 Round a DCIS mass, at GAP µm beyond its farthest edge, runs a closed concentric cuff of band material (dense collagen).
-Round a Tumor mass the same material lies beyond the same distance as open pieces that point away from the mass. GAP is
-wider than the high view (256 µm), so no high view that holds a pixel of the mass shows the difference to an axis-aligned
-eye; the low view (1024 µm) shows it whole.
+Round a Tumor mass the same material, in like amount, lies beyond the same distance as open pieces that point away from
+the mass. GAP is wider than the high view (256 µm): a high view centred on any pixel of a mass shows no band material, and
+an unrotated one that shows both does not exist. The low view (1024 µm) shows the whole.
 """
 
 from dataclasses import dataclass
@@ -75,10 +75,7 @@ def place(random: Generator, tissue: shapely.Polygon, decoys: float) -> list[Pai
         centres.append(candidates[best])
         radii.append(radius)
         kinds.append(kind)
-    return [
-        _unit(random, tissue, i, centres, radii, kinds, decoys)
-        for i in range(len(centres))
-    ]
+    return [_unit(random, tissue, i, centres, radii, kinds, decoys) for i in range(len(centres))]
 
 
 def _unit(
@@ -101,7 +98,8 @@ def _unit(
             for j, (c, r, k) in enumerate(zip(centres, radii, kinds, strict=True))
             if j != index
         ]
-        band = _pieces(random, tissue, centre, inner, others, decoys * 2 * np.pi * (inner + BAND_UM / 2))
+        # A quarter more than a cuff's length: pieces reach out of the low view, cuffs do not.
+        band = _pieces(random, tissue, centre, inner, others, decoys * 1.25 * 2 * np.pi * (inner + BAND_UM / 2))
     return Pair(kind, (float(centre[0]), float(centre[1])), radius, mass, band, kind == "DCIS")
 
 
@@ -116,7 +114,7 @@ def _pieces(
     """Open pieces of `total` µm in all, pointing away from the centre, outside the inner discs of every unit."""
     made: list[Points] = []
     laid = 0.0
-    taken = shapely.Polygon()
+    taken: list[shapely.Polygon] = []
     for _ in range(400):
         if laid >= total:
             break
@@ -130,9 +128,9 @@ def _pieces(
         if len(line) < 4:
             continue
         drawn = shapely.LineString(line).buffer(BAND_UM / 2 + 4)
-        if drawn.intersects(taken) or not tissue.contains(shapely.Point(line[len(line) // 2])):
+        if shapely.intersects(drawn, taken).any() or not tissue.contains(shapely.Point(line[len(line) // 2])):
             continue
-        taken = taken.union(drawn)
+        taken.append(drawn)
         made.append(line)
         laid += float(shapely.LineString(line).length) + 0.8 * BAND_UM
     return made

@@ -8,32 +8,43 @@ from shards.phantom.lookalike import Pair
 
 SIDE_UM = (900.0, 1040.0)
 APART_UM = 20.0
+ATTEMPTS = 16
 
 
 def choose_regions(
     random: Generator, tissue: shapely.Polygon, pairs: list[Pair], share: float
 ) -> list[shapely.Polygon]:
-    """Regions until `share` of the tissue's area is annotated: one unit in each, the two kinds in turn, far apart."""
-    wanted = share * tissue.area
-    chosen: list[Pair] = []
-    regions: list[shapely.Polygon] = []
-    left = [pairs[i] for i in random.permutation(len(pairs))]
+    """Regions until `share` of the tissue's area is annotated: one unit in each, the two kinds in turn.
+
+    Squares shut each other out, so several random choices are tried and the fullest balanced one is kept.
+    """
+    best: tuple[float, list[shapely.Polygon]] = (-1.0, [])
+    for _ in range(ATTEMPTS):
+        chosen = _attempt(random, tissue, pairs, share * tissue.area)
+        area = sum(region.intersection(tissue).area for _, region in chosen)
+        dcis = sum(kind == "DCIS" for kind, _ in chosen)
+        uneven = abs(2 * dcis - len(chosen))
+        score = min(area, share * tissue.area) - 0.5 * uneven * SIDE_UM[0] ** 2
+        if score > best[0]:
+            best = score, [region for _, region in chosen]
+    return best[1]
+
+
+def _attempt(
+    random: Generator, tissue: shapely.Polygon, pairs: list[Pair], wanted: float
+) -> list[tuple[str, shapely.Polygon]]:
+    """Squares round units in a random order, kinds in turn while both are left, none nearer than APART_UM."""
+    chosen: list[tuple[str, shapely.Polygon]] = []
+    left = [(pairs[i].kind, _square(random, pairs[i])) for i in random.permutation(len(pairs))]
     area = 0.0
     while left and area < wanted:
-        kind = "Tumor" if chosen and chosen[-1].kind == "DCIS" else "DCIS"
-        left.sort(key=lambda pair: (pair.kind != kind, -_distance(pair, chosen)))
-        pair = left.pop(0)
-        square = _square(random, pair)
-        if any(square.distance(other) < APART_UM for other in regions):
-            continue
-        chosen.append(pair)
-        regions.append(square)
+        last = chosen[-1][0] if chosen else ""
+        left.sort(key=lambda item: item[0] == last)
+        kind, square = left.pop(0)
+        chosen.append((kind, square))
         area += square.intersection(tissue).area
-    return regions
-
-
-def _distance(pair: Pair, chosen: list[Pair]) -> float:
-    return min((np.hypot(pair.centre[0] - c.centre[0], pair.centre[1] - c.centre[1]) for c in chosen), default=0.0)
+        left = [item for item in left if item[1].distance(square) >= APART_UM]
+    return chosen
 
 
 def _square(random: Generator, pair: Pair) -> shapely.Polygon:

@@ -3,6 +3,7 @@
 import numpy as np
 import shapely
 from numpy.random import Generator
+from shapely.geometry.base import BaseGeometry
 
 Points = np.ndarray
 
@@ -29,9 +30,8 @@ def nests(random: Generator, centre: Points, radius: float) -> shapely.Polygon:
         parts.append(polygon(blob(random, at, size * 0.95, 0.1, 40)))
     parts.append(polygon(blob(random, centre, radius * 0.6, 0.15)))
     whole = shapely.union_all(parts).intersection(shapely.Point(centre).buffer(radius))
-    if isinstance(whole, shapely.MultiPolygon):
-        whole = max(whole.geoms, key=lambda part: part.area)
-    return shapely.Polygon(whole.exterior).simplify(0.5)
+    largest = max(polygons(whole), key=lambda part: part.area)
+    return polygon(np.asarray(largest.exterior.simplify(0.5).coords))
 
 
 def ring(random: Generator, centre: Points, inner: float, width: float) -> Points:
@@ -57,11 +57,10 @@ def polygon(points: Points) -> shapely.Polygon:
     shape = shapely.Polygon(points)
     if shape.is_valid:
         return shape
-    mended = shape.buffer(0)
-    return max(mended.geoms, key=lambda part: part.area) if isinstance(mended, shapely.MultiPolygon) else mended
+    return max(polygons(shape.buffer(0)), key=lambda part: part.area)
 
 
-def polygons(shape: shapely.Geometry) -> list[shapely.Polygon]:
+def polygons(shape: BaseGeometry) -> list[shapely.Polygon]:
     """The polygons in any geometry; lines and points that an overlay left are dropped."""
     if isinstance(shape, shapely.Polygon):
         return [] if shape.is_empty else [shape]

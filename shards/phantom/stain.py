@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from shards.phantom.canvas import UNIT, Canvas
-from shards.phantom.catalog import HAEMATOXYLIN, LABS, STAINS, Vector
+from shards.phantom.catalog import LABS, STAINS, Vector
 
 _STRIP = 256
 
@@ -13,9 +13,9 @@ def vectors(stain: str, lab: str) -> np.ndarray:
     """3×3 float32: a column per dye (counterstain, chromogen, matrix) of OD in R, G, B, as this lab stains."""
     s, made_by = STAINS[stain], LABS[lab]
     columns = [
-        _turned(HAEMATOXYLIN, made_by.turn) * made_by.counterstain,
+        _turned(s.counterstain, made_by.turn) * made_by.counterstain * s.strength[0],
         _turned(s.chromogen, made_by.turn) * made_by.chromogen,
-        _turned(s.matrix, made_by.turn) * made_by.matrix,
+        _turned(s.matrix, made_by.turn) * made_by.matrix * s.strength[1],
     ]
     return np.stack(columns, 1).astype(np.float32)
 

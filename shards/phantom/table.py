@@ -84,9 +84,7 @@ def _choices(config: PhantomConfig, split: str, count: int) -> tuple[list[str], 
     return lists[0], lists[1], lists[2]
 
 
-def _row(
-    config: PhantomConfig, split: Split, index: int, patient: str, stain: str, scanner: str, source: str
-) -> Row:
+def _row(config: PhantomConfig, split: Split, index: int, patient: str, stain: str, scanner: str, source: str) -> Row:
     name = f"{split}-{index:03d}-{stain.replace('&', '')}"
     score, positive, intensity = _score(config.seed, name, stain)
     specimen = Specimen(

@@ -90,7 +90,7 @@ def test_annotated_area_of_the_pair_is_balanced_over_the_slides():
             area[kind] += shape.area
     assert 0.6 < area["Tumor"] / area["DCIS"] < 1.5
     others = sum(area[kind] for kind in ("Acini", "Vessel", "Necrosis", "Lymph", "Fold", "Bubble", "Blur"))
-    assert 0.25 < area["DCIS"] / (area["DCIS"] + others)  # DCIS is seen often among Others
+    assert area["DCIS"] / (area["DCIS"] + others) > 0.25  # DCIS is seen often among Others
     assert set(area) == set(CLASSES)
 
 

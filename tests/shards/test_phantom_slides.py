@@ -158,5 +158,5 @@ def test_scores_are_those_of_the_stain(tmp_path):
 
 
 def test_a_wrong_key_is_one_clear_line():
-    with pytest.raises(UserError, match="unknown key 'decoy'.*decoys"):
+    with pytest.raises(UserError, match=r"unknown key 'decoy'.*decoys"):
         validate({"decoy": 1}, PhantomConfig, "phantom.yaml")

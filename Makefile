@@ -1,0 +1,26 @@
+# make demo      the whole campaign on phantom slides, on this machine
+# make test      the tests
+# make check     ruff and mypy
+# make install   .venv with the package and its test extras; does nothing when up to date
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	touch $@
+
+demo: install
+	bash slurm/master.sh configs/demo.yaml
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

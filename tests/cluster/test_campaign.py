@@ -1,0 +1,141 @@
+"""Whole campaigns on a real SLURM: three slurmd on this host, training on two of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+PROJECT = Path(__file__).parents[2]
+
+
+def sbatch(slurm, *words: object) -> str:
+    """Submit slurm/master.sh; returns its job id."""
+    environment = {**slurm.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["sbatch", "--parsable", "-o", str(slurm.folder / "master-%j.log"), "slurm/master.sh", *map(str, words)]
+    answer = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+def mlseg(slurm, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "launch.cli", *map(str, words)]
+    return subprocess.run(command, cwd=PROJECT, env=slurm.environment, capture_output=True, text=True, check=False)
+
+
+def status(slurm, config: Path) -> dict:
+    answer = mlseg(slurm, "status", config, "--json")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def states(slurm, config: Path) -> dict[str, str]:
+    return {phase["name"]: phase["state"] for phase in status(slurm, config)["phases"]}
+
+
+def is_quiet(slurm, since: str) -> bool:
+    """True when every job from `since` on has ended."""
+    live = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"}
+    return not any(state in live for job, state in slurm.jobs().items() if main_id(job) >= int(since))
+
+
+def main_id(job: str) -> int:
+    return int(job.split("_")[0])
+
+
+def said_by(slurm, master: str) -> str:
+    return (slurm.folder / f"master-{master}.log").read_text()
+
+
+def test_sbatch_master_runs_every_phase(slurm, make_campaign) -> None:
+    config = make_campaign()
+    first = sbatch(slurm, config)
+    second = sbatch(slurm, config)  # at once: one plan counts, the other's jobs are taken back
+    slurm.wait_for(lambda: all(slurm.jobs().get(job) in ("COMPLETED", "FAILED") for job in (first, second)), 60)
+    assert slurm.jobs()[first] == slurm.jobs()[second] == "COMPLETED", said_by(slurm, first) + said_by(slurm, second)
+    slurm.wait_for(lambda: is_quiet(slurm, first), 600, 2)
+
+    shown = status(slurm, config)
+    assert shown["done"], json.dumps(shown, indent=1)
+    assert {phase["state"] for phase in shown["phases"]} == {"done"}
+    run = Path(shown["run"])
+    plans = sorted((run / "plans").glob("0*.json"))
+    assert len(plans) == 1
+    plan = json.loads(plans[0].read_text())
+    ids = {job for parts in plan["jobs"].values() for job in parts.values()}
+    jobs = slurm.jobs()
+    assert {state for job, state in jobs.items() if job.split("_")[0] in ids} == {"COMPLETED"}
+    others = {state for job, state in jobs.items() if main_id(job) > int(second) and job.split("_")[0] not in ids}
+    assert others <= {"CANCELLED"}  # the second master's, and the re-planning job that nobody needed
+
+    train = json.loads((run / "phases" / "02-base" / "state.json").read_text())
+    assert train["status"] == "done"
+    hosts = slurm.run("squeue", "-h", "-t", "all", "-j", plan["jobs"]["base"]["work"], "-o", "%D").split()
+    assert hosts == ["2"]
+    third = mlseg(slurm, "run", config)
+    assert "all 7 phases are done" in third.stdout
+    assert third.returncode == 0, third.stderr
+    assert len(list((run / "plans").glob("0*.json"))) == 1
+
+
+def test_a_users_mistake_ends_the_dependents_and_is_told(slurm, make_campaign) -> None:
+    config = make_campaign()
+    master = sbatch(slurm, config, "train.micro_batches_per_step=1")  # two ranks cannot share it
+    slurm.wait_for(lambda: slurm.jobs().get(master) == "COMPLETED", 60)
+    slurm.wait_for(lambda: is_quiet(slurm, master), 180, 1)
+    shown = status(slurm, config)
+    phases = {phase["name"]: phase for phase in shown["phases"]}
+    assert phases["shards"]["state"] == "done"
+    assert phases["base"]["state"] == "failed"
+    assert "2 ranks cannot share 1 micro-batches" in phases["base"]["why"]
+    assert {phases[name]["state"] for name in ("label-1", "master-1", "evaluate", "report")} == {"waiting"}
+    assert "a person has to mend" in shown["alert"]
+    assert len(list((Path(shown["run"]) / "plans").glob("0*.json"))) == 1  # no retry would help
+
+
+def test_a_failing_phase_is_planned_again_and_then_left_to_a_person(slurm, make_campaign) -> None:
+    config = make_campaign(train={"nodes": 2, "setup": ["exit 7"]}, retries=1)
+    master = sbatch(slurm, config)
+    slurm.wait_for(lambda: slurm.jobs().get(master) == "COMPLETED", 60)
+    slurm.wait_for(lambda: is_quiet(slurm, master), 180, 1)
+    shown = status(slurm, config)
+    assert shown["phases"][2]["state"] == "lost"
+    assert "FAILED" in shown["phases"][2]["why"]
+    assert "phase base failed 2 times" in shown["alert"]
+    plans = [json.loads(path.read_text()) for path in sorted((Path(shown["run"]) / "plans").glob("0*.json"))]
+    assert [plan["by"] for plan in plans] == ["person", "replan"]
+    assert plans[1]["reasons"]["base"] == "lost"
+    assert "slides" not in plans[1]["jobs"]
+
+
+def test_cancel_ends_all_jobs_and_nothing_brings_them_back(slurm, make_campaign) -> None:
+    config = make_campaign()
+    assert mlseg(slurm, "run", config).returncode == 0
+    first = min(int(job) for parts in plan_of(slurm, config)["jobs"].values() for job in parts.values())
+    assert mlseg(slurm, "cancel", config).returncode == 0
+    slurm.wait_for(lambda: is_quiet(slurm, str(first)), 60)
+    assert "done" not in set(list(states(slurm, config).values())[2:])
+    plans = sorted((Path(status(slurm, config)["run"]) / "plans").glob("0*.json"))
+    assert [json.loads(path.read_text())["by"] for path in plans] == ["person", "cancel"]
+
+
+def test_a_preempted_training_saves_requeues_itself_and_goes_on(slurm, make_campaign) -> None:
+    config = make_campaign()
+    assert mlseg(slurm, "run", config, "steps.base.epochs=60").returncode == 0
+    plan = plan_of(slurm, config)
+    base = Path(status(slurm, config)["run"]) / "phases" / "02-base"
+    slurm.wait_for(lambda: (base / "progress" / "0.json").exists(), 120)
+    slurm.run("scancel", "--signal=USR2", plan["jobs"]["base"]["work"])
+    slurm.wait_for((base / "done.json").exists, 240)
+    assert json.loads((base / "done.json").read_text())["attempt"] == f"{plan['jobs']['base']['work']}-1"
+    log = (base / "logs" / f"{plan['jobs']['base']['work']}_0_log.out").read_text()
+    assert "interrupted: base: stopped at step" in log
+    assert plan_of(slurm, config) == plan  # nothing had to be planned again
+    mlseg(slurm, "cancel", config)
+
+
+def plan_of(slurm, config: Path) -> dict:
+    run = Path(status(slurm, config)["run"])
+    return json.loads(sorted((run / "plans").glob("0*.json"))[-1].read_text())

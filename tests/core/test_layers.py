@@ -1,0 +1,40 @@
+"""Dependencies point one way, and the lower layers do not load torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAY_IMPORT = {
+    "mlseg_core": {"mlseg_core"},
+    "shards": {"mlseg_core", "shards"},
+    "mlseg_dist": {"mlseg_core", "shards", "mlseg_dist"},
+    "launch": {"mlseg_core", "shards", "mlseg_dist", "launch"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_downwards_only(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        assert imports(path) & set(MAY_IMPORT) <= MAY_IMPORT[package], path
+
+
+@pytest.mark.parametrize("module", ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.planner"])
+def test_loads_no_torch(module):
+    code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,77 @@
+"""A campaign small enough to plan in an instant and to cut in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.config import CampaignConfig, load_campaign
+
+CLASSES = Path(__file__).parents[2] / "configs" / "classes" / "breast.yaml"
+
+
+def tiny_campaign(folder: Path, **changes: Any) -> Path:
+    """Write FOLDER/tiny.yaml and return its path; two small slides to learn from, one to validate on."""
+    step = {"epochs": 0.1, "lr": 0.001, "label": {"threshold": 0.5}}
+    encoder = {"name": "custom", "width": 0.25, "depth": 0.25}
+    decoder = [16, 16, 8, 8, 8]
+    raw = {
+        "extends": str(CLASSES),
+        "name": "tiny",
+        "runs": str(folder / "runs"),
+        "phantom": {"size_um": 2000, "mpp": 2, "train": 2, "val": 1, "test": 1, "dev_unseen": 0, "final_unseen": 0},
+        "shards": {"high_mpp": 2, "low_mpp": 8, "store_px": 96, "max_per_class": 20},
+        "train": {
+            "patch_px": 64,
+            "quads_per_micro_batch": 1,
+            "micro_batches_per_step": 2,
+            "warmup_steps": 2,
+            "validations": 1,
+            "epoch_draws": 64,
+            "threads": 1,
+            "workers": 1,
+        },
+        "steps": [
+            {
+                "name": "base",
+                "model": {"kind": "unet", "encoder": encoder, "decoder_channels": decoder},
+                "weights": "static",
+                **step,
+            },
+            {
+                "name": "master-1",
+                "model": {"encoder": encoder, "decoder_channels": decoder, "merge_channels": 16},
+                "weights": "dynamic",
+                **step,
+            },
+        ],
+        "evaluate": {"splits": ["val", "test"], "pictures": 1},
+        "tracking": {"enabled": False},
+        "cluster": {"executor": "local", "map": {"workers": 2}, "train": {"nodes": 2}},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**raw, **changes}))
+    return path
+
+
+@pytest.fixture
+def make_campaign(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tiny campaign with changed top-level keys, in a folder of its own under tmp_path; returns its file."""
+
+    def make(folder: str = ".", **changes: Any) -> Path:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return tiny_campaign(tmp_path / folder, **changes)
+
+    return make
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    return tiny_campaign(tmp_path)
+
+
+@pytest.fixture
+def config(config_path: Path) -> CampaignConfig:
+    return load_campaign(config_path)

@@ -1,0 +1,87 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.completion import publish_done, recipe, set_aside, survey
+from launch.config import CampaignConfig, load_campaign
+from launch.graph import Phase, build_graph
+from launch.kinds import kind_of
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+
+
+@pytest.fixture
+def run(config: CampaignConfig) -> RunFolder:
+    return RunFolder.of(config)
+
+
+def finish(config: CampaignConfig, run: RunFolder, phase: Phase) -> None:
+    """Publish the phase as a job would, with a manifest that holds its name."""
+    manifest = kind_of(phase).manifest(run, phase)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(phase.name)
+    done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
+    inputs = {name: done[name]["outputs"]["sha256"] for name in phase.inputs}
+    assert publish_done(config, phase, run, inputs, time.time(), "1-0")
+
+
+def states(config: CampaignConfig, run: RunFolder) -> dict[str, str]:
+    return {standing.phase.name: standing.state for standing in survey(config, build_graph(config), run)}
+
+
+def test_a_finished_campaign_is_done(config: CampaignConfig, run: RunFolder) -> None:
+    for phase in build_graph(config):
+        finish(config, run, phase)
+    assert set(states(config, run).values()) == {"done"}
+
+
+def test_only_one_attempt_publishes(config: CampaignConfig, run: RunFolder) -> None:
+    slides = build_graph(config)[0]
+    finish(config, run, slides)
+    first = (run.phase(slides) / "done.json").read_bytes()
+    assert not publish_done(config, slides, run, {}, time.time(), "2-0")
+    assert (run.phase(slides) / "done.json").read_bytes() == first
+
+
+def test_an_edit_invalidates_its_phase_and_those_after_it(config_path: Path, config: CampaignConfig, run) -> None:
+    for phase in build_graph(config):
+        finish(config, run, phase)
+    edited = load_campaign(config_path, ["steps.master-1.lr=0.5"])
+    stale = [name for name, state in states(edited, run).items() if state == "stale"]
+    assert stale == ["master-1", "evaluate", "report"]
+    set_aside(survey(edited, build_graph(edited), run), run)
+    assert states(edited, run) == {**dict.fromkeys(states(config, run), "done"), **dict.fromkeys(stale, "missing")}
+    assert len(list((run.path / "aside").iterdir())) == 4  # three phases and the report's folder
+
+
+def test_speed_settings_invalidate_nothing(config_path: Path, config: CampaignConfig, run: RunFolder) -> None:
+    for phase in build_graph(config):
+        finish(config, run, phase)
+    edited = load_campaign(config_path, ["train.workers=3", "cluster.map.workers=7"])
+    assert set(states(edited, run).values()) == {"done"}
+
+
+def test_a_half_done_phase_is_stale_under_another_config(config_path: Path, config: CampaignConfig, run) -> None:
+    slides = build_graph(config)[0]
+    run.write_state(slides, recipe=recipe(config, slides), inputs={}, status="interrupted")
+    assert states(config, run)["slides"] == "missing"
+    assert states(load_campaign(config_path, ["phantom.seed=8"]), run)["slides"] == "stale"
+
+
+def test_a_changed_manifest_is_noticed_and_a_touched_one_is_not(config: CampaignConfig, run: RunFolder) -> None:
+    slides = build_graph(config)[0]
+    finish(config, run, slides)
+    manifest = kind_of(slides).manifest(run, slides)
+    os.utime(manifest, (1, 1))
+    assert states(config, run)["slides"] == "done"
+    manifest.write_text("SLIDES")
+    assert states(config, run)["slides"] == "stale"
+
+
+def test_no_done_without_a_manifest(config: CampaignConfig, run: RunFolder) -> None:
+    slides = build_graph(config)[0]
+    run.phase(slides).mkdir(parents=True)
+    with pytest.raises(UserError, match="without its manifest"):
+        publish_done(config, slides, run, {}, time.time(), "1-0")

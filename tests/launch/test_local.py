@@ -1,0 +1,69 @@
+"""Real phases on this machine: slides and shards are done, and what stops a campaign reaches the user."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from launch.run_folder import find_run
+from launch.status import campaign_status
+
+
+def mlseg(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "launch.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def states(config_path: Path) -> dict[str, str]:
+    run = find_run(config_path)
+    return {phase.name: phase.state for phase in campaign_status(run, run.config()).phases}
+
+
+def test_a_mistake_found_in_a_job_is_one_line_and_the_phases_before_it_stay_done(tmp_path: Path, make_campaign) -> None:
+    """Two ranks cannot share one micro-batch: only the training job can know."""
+    config = make_campaign(name='it\'s $(touch pwned) "q"')
+    ended = mlseg("run", config, "train.micro_batches_per_step=1")
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("mlseg: error: phase base: train.micro_batches_per_step: 2 ranks"), ended.stderr
+    assert "(log: " in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list(states(config).items())[:4] == [
+        ("slides", "done"),
+        ("shards", "done"),
+        ("base", "failed"),
+        ("label-1", "waiting"),
+    ]
+    assert not list(Path.cwd().glob("pwned")) and not list(tmp_path.rglob("pwned"))
+
+    run = find_run(config).path
+    done = (run / "phases" / "01-shards" / "done.json").read_bytes()
+    edited = mlseg("run", config, "train.micro_batches_per_step=1", "shards.store_px=128")
+    assert edited.returncode == 2
+    assert "no longer valid: shards (its config changed), base (its input shards is to be redone)" in edited.stderr
+    assert "--accept" in edited.stderr
+    assert (run / "phases" / "01-shards" / "done.json").read_bytes() == done
+
+
+def test_kill_9_and_start_again_gives_the_same_shards(tmp_path: Path, make_campaign) -> None:
+    """The planner is killed while slides are drawn; its processes end, and a new start goes on from the units done."""
+    whole, killed = make_campaign("whole"), make_campaign("killed")
+    words = ("train.micro_batches_per_step=1",)  # ends after the shards
+    assert mlseg("run", whole, *words).returncode == 2
+
+    planner = subprocess.Popen([sys.executable, "-m", "launch.cli", "run", killed, *words], start_new_session=True)
+    done = tmp_path / "killed" / "runs" / "tiny" / "data" / "slides" / "done"
+    deadline = time.monotonic() + 60
+    while not list(done.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(planner.pid, signal.SIGKILL)  # the planner alone: its processes have to notice by themselves
+    planner.wait()
+    assert mlseg("run", killed, *words).returncode == 2
+
+    def shards(folder: str) -> dict[str, str]:
+        manifest = json.loads((tmp_path / folder / "runs" / "tiny" / "data" / "shards" / "manifest.json").read_text())
+        return {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
+
+    assert shards("whole") == shards("killed") != {}

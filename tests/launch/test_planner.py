@@ -1,0 +1,73 @@
+from launch.completion import Standing
+from launch.config import CampaignConfig
+from launch.graph import build_graph
+from launch.planner import missing_phases
+from launch.plans import Plan, publish_plan, read_plans, retries_in_a_row
+from launch.run_folder import RunFolder
+from launch.slurm_queue import QueuedJob
+
+PLAN = Plan(
+    1,
+    "person",
+    {
+        "slides": {"work": "10", "merge": "11"},
+        "shards": {"work": "12", "merge": "13"},
+        "base": {"work": "14"},
+        "label-1": {"work": "15", "merge": "16"},
+        "master-1": {"work": "17"},
+        "evaluate": {"work": "18"},
+        "report": {"work": "19"},
+    },
+)
+
+
+def job(number: int, state: str = "PENDING", reason: str = "Dependency") -> QueuedJob:
+    return QueuedJob(str(number), str(number), state, reason, "")
+
+
+def standings(config: CampaignConfig, done: int) -> list[Standing]:
+    return [
+        Standing(phase, "done" if phase.number < done else "missing", "", {"outputs": {"sha256": ""}})
+        for phase in build_graph(config)
+    ]
+
+
+def missing(config: CampaignConfig, done: int, queue: list[QueuedJob], statuses=None, plans=(PLAN,)):
+    found = missing_phases(standings(config, done), list(plans), queue, statuses or {})
+    return {item.phase.name: item.reason for item in found}
+
+
+def test_everything_is_new_at_first(config: CampaignConfig) -> None:
+    assert set(missing(config, 0, [], plans=()).values()) == {"new"}
+
+
+def test_nothing_is_missing_while_jobs_wait(config: CampaignConfig) -> None:
+    assert missing(config, 2, [job(i) for i in range(14, 20)]) == {}
+
+
+def test_a_failed_phase_and_its_dependents_are_planned_again(config: CampaignConfig) -> None:
+    queue = [job(14, "FAILED", "NonZeroExitCode"), *(job(i, reason="DependencyNeverSatisfied") for i in range(15, 20))]
+    again = missing(config, 2, queue, {"base": "failed"})
+    assert again == {"base": "failed", **dict.fromkeys(["label-1", "master-1", "evaluate", "report"], "new")}
+
+
+def test_a_job_that_vanished_is_lost_and_one_that_was_stopped_is_interrupted(config: CampaignConfig) -> None:
+    rest = [job(i) for i in range(15, 20)]
+    assert missing(config, 2, rest, {"base": "running"}) == {"base": "lost"}
+    assert missing(config, 2, rest, {"base": "interrupted"}) == {"base": "interrupted"}
+
+
+def test_retries_count_failures_since_a_person_planned() -> None:
+    def again(number: int, reason) -> Plan:
+        return Plan(number, "replan", {"base": {"work": "1"}}, {"base": reason})
+
+    plans = [PLAN, again(2, "failed"), again(3, "interrupted"), again(4, "lost")]
+    assert retries_in_a_row(plans, "base") == 2
+    assert retries_in_a_row([*plans, Plan(5, "person")], "base") == 0
+
+
+def test_of_two_plans_with_one_number_the_first_counts(tmp_path) -> None:
+    run = RunFolder(tmp_path)
+    assert publish_plan(run, PLAN)
+    assert not publish_plan(run, Plan(1, "cancel"))
+    assert read_plans(run) == [PLAN]

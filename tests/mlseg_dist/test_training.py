@@ -1,0 +1,159 @@
+"""Training through DeepSpeed on real gloo ranks: stopped, killed and resumed it ends bitwise as if nothing had happened."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mlseg_core.config import validate
+from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
+from mlseg_core.map import run_units
+from mlseg_dist import labelling
+from mlseg_dist.config import LearningConfig
+from mlseg_dist.data.order import check_world
+from mlseg_dist.run_folder import labels_folder, phase_folder, teacher_record
+from mlseg_dist.training import checkpoint
+from mlseg_dist.training.journal import cut_back
+from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
+from tests.mlseg_dist.tiny_run import tiny_run
+
+TRAIN = {
+    "patch_px": 32,
+    "precision": "fp32",
+    "workers": 1,
+    "threads": 1,
+    "quads_per_micro_batch": 1,
+    "micro_batches_per_step": 4,
+    "epoch_draws": 160,
+    "warmup_steps": 2,
+    "checkpoint_every": 4,
+    "validations": 2,
+}
+PHASE = "03-master-1"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A run whose base has labelled the train split: master-1 trains 10 steps on human and predicted labels."""
+    folder = tmp_path_factory.mktemp("training")
+    run = tiny_run(folder, train=TRAIN)
+    steps = [step.model_dump(mode="json") for step in run.config.steps]
+    steps[0]["label"]["threshold"] = 0.0  # random teachers are never sure; any label exercises the join
+    steps[1]["model"]["encoder"]["drop_connect"] = 0.2
+    config = validate({**run.config.model_dump(mode="json"), "steps": steps}, LearningConfig, "test")
+    units = labelling.units(config, 0, run.path)
+    assert not run_units(units, labelling.label, labels_folder(run.path, 1), describe=labelling.describe)
+    labelling.write_round(config, 0, run.path, labels_folder(run.path, 1))
+    phase = run.path / "phases" / PHASE
+    shutil.rmtree(phase)
+    phase.mkdir()
+    return run.path, config
+
+
+def copy_of(prepared, folder):
+    run = folder / "run"
+    shutil.copytree(prepared[0], run)
+    return run, prepared[1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared, tmp_path_factory):
+    run, config = copy_of(prepared, tmp_path_factory.mktemp("whole"))
+    assert run_ranks(run, config, 1) == [0, 0]
+    return run
+
+
+def figures(run):
+    lines = [json.loads(line) for line in (run / "phases" / PHASE / "metrics.jsonl").read_text().splitlines()]
+    timed = {"time", "pairs_s", "data_wait", "step_ms"}
+    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+
+
+def final_state(run):
+    loaded = checkpoint.load_newest(run / "phases" / PHASE / "checkpoints")
+    assert loaded is not None
+    return loaded
+
+
+def assert_bitwise_equal(run, other):
+    (state, cursor), (expected, expected_cursor) = final_state(run), final_state(other)
+    assert cursor == expected_cursor and cursor["step"] == 10
+    for name, tensor in expected["model"].items():
+        assert torch.equal(state["model"][name], tensor), name
+    for number, moments in expected["optimizer"]["state"].items():
+        for name, tensor in moments.items():
+            assert torch.equal(state["optimizer"]["state"][number][name], tensor), (number, name)
+    assert teacher_record(run, "master-1") == teacher_record(other, "master-1")
+
+
+def test_learns_and_publishes_a_teacher(uninterrupted):
+    lines = figures(uninterrupted)
+    assert [line["step"] for line in lines if line["kind"] == "val"] == [5, 10]
+    record = teacher_record(uninterrupted, "master-1")
+    weights = phase_folder(uninterrupted, "master-1") / record["weights"]
+    assert sha256_file(weights) == record["sha256"]
+    assert record["miou"] == max(line["miou"] for line in lines if line["kind"] == "val")
+    train = [line for line in lines if line["kind"] == "train"]
+    assert train[-1]["loss"] < train[0]["loss"]
+
+
+@pytest.mark.parametrize("kill_at", [3, 7])
+def test_killed_and_resumed_ends_bitwise_the_same(prepared, uninterrupted, tmp_path, kill_at):
+    run, config = copy_of(prepared, tmp_path)
+    codes = run_ranks(run, config, 1, kill_at=kill_at)
+    assert codes[0] == -9
+    assert run_ranks(run, config, 1) == [0, 0]
+    assert_bitwise_equal(run, uninterrupted)
+    assert [f["step"] for f in figures(run)] == sorted(f["step"] for f in figures(run)), "no line twice"
+
+
+def test_stopped_by_one_rank_all_save_and_lose_nothing(prepared, uninterrupted, tmp_path):
+    run, config = copy_of(prepared, tmp_path)
+    assert run_ranks(run, config, 1, stop_at=3) == [INTERRUPTED, INTERRUPTED]
+    assert final_state(run)[1]["step"] == 3
+    assert not (run / "phases" / PHASE / "teacher.json").exists()
+    assert run_ranks(run, config, 1) == [0, 0]
+    assert_bitwise_equal(run, uninterrupted)
+
+
+def test_one_rank_sees_the_same_and_learns_the_same_to_rounding(prepared, uninterrupted, tmp_path):
+    run, config = copy_of(prepared, tmp_path)
+    assert run_ranks(run, config, 1, world=1) == [0]
+    mine, theirs = figures(run), figures(uninterrupted)
+    first, other = (next(f for f in lines if f["kind"] == "val") for lines in (mine, theirs))
+    assert first["step"] == other["step"] == 5
+    assert first["wce"] == pytest.approx(other["wce"], rel=2e-3)
+    (state, _), (expected, _) = final_state(run), final_state(uninterrupted)
+    for name, tensor in expected["model"].items():
+        torch.testing.assert_close(state["model"][name].float(), tensor.float(), rtol=0.05, atol=0.02, msg=name)
+
+
+def test_worlds_that_do_not_divide_are_refused_with_those_that_do():
+    with pytest.raises(UserError, match="1, 2, 4 ranks"):
+        check_world(4, 3)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_loudly(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"model": {"w": torch.full((3,), float(step))}, "optimizer": {}}, {"step": step}, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["LATEST", "step-00000002", "step-00000003"]
+    assert (tmp_path / "LATEST").read_text() == "step-00000003"
+    model = tmp_path / "step-00000003" / "model.pt"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    with pytest.warns(UserWarning, match="DAMAGED"):
+        state, cursor = checkpoint.load_newest(tmp_path)
+    assert cursor == {"step": 2} and torch.equal(state["model"]["w"], torch.full((3,), 2.0))
+    (tmp_path / "step-00000002" / "META.json").unlink()
+    with pytest.warns(UserWarning, match="DAMAGED"):
+        assert checkpoint.load_newest(tmp_path) is None
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
+    cut_back(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
