@@ -29,6 +29,20 @@ class Campaign:
         return all(standing.state == "done" for standing in self.standings)
 
 
+def check_inputs(config: CampaignConfig) -> None:
+    """Before the first start: all that a user can get wrong in slides, tables and annotations. Raises UserError."""
+    if RunFolder.of(config).exists():
+        return
+    if config.slides is not None:
+        from shards.build import check_slides
+
+        check_slides(config.shards, config.slides)
+    if config.tiles is not None:
+        from shards import tiles
+
+        tiles.units(config.tiles)
+
+
 def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = False) -> Campaign:
     """Make the run folder at the first start; later, take over an edited config. Raises UserError."""
     run = RunFolder.of(config)

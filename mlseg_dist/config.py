@@ -120,8 +120,8 @@ class StepConfig(Strict):
 class TrainConfig(Strict):
     """What all steps share."""
 
-    patch_px: Annotated[int, Field(ge=32)] = 512
-    """Side of the views that the network sees, px."""
+    patch_px: Annotated[int, Field(ge=32, multiple_of=32)] = 512
+    """Side of the views that the network sees, px; a multiple of 32, the network's coarsest stride."""
     quads_per_micro_batch: Count = 4
     """Samples of a micro-batch / 4: each quad is 2 tumour, 1 normal, 1 others."""
     micro_batches_per_step: Count = 1

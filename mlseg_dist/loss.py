@@ -3,6 +3,8 @@
 The loss group is one micro-batch. Everything is float32. Ignored pixels (255) have no weight and no gradient.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 
@@ -51,7 +53,8 @@ def total_loss(
     Returns the loss and its detached parts (`merged_wce`, `merged_wdl`, …).
     """
     total = torch.zeros((), device=next(iter(logits.values())).device)
-    parts = {}
+    parts: dict[str, torch.Tensor] = {}
+    head_weights: Mapping[str, float] = {str(head): weight for head, weight in config.heads.items()}
     for head, head_logits in logits.items():
         target = targets["low" if head == "low" else "high"]
         if weights == "static":
@@ -60,7 +63,7 @@ def total_loss(
         else:
             class_weights = dynamic_weights(target, config.floor)
         wce, wdl = head_loss(head_logits, target, class_weights)
-        scale = config.heads.get(head, 1.0) if len(logits) > 1 else 1.0
+        scale = head_weights.get(head, 1.0) if len(logits) > 1 else 1.0
         total = total + scale * (wce + wdl)
         parts |= {f"{head}_wce": wce.detach(), f"{head}_wdl": wdl.detach()}
     return total, parts

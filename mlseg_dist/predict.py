@@ -123,9 +123,7 @@ def predict_slide(
         on_tissue = tissue_cells(tissue, grid)
         centres = wanted_centres(grid, on_tissue)
         if not len(centres):
-            raise UserError(
-                "no tissue found on the slide", slide, "Look at it: Otsu's threshold on saturation sees glass only."
-            )
+            raise UserError("no tissue found on the slide", slide, "Look at it: to Otsu's threshold it is all glass.")
         stitcher = Stitcher(grid)
         _predict(config, teacher, reader, views, grid, centres, stitcher)
         thumbnail = reader.thumbnail(2048)

@@ -17,8 +17,11 @@ class ShardsConfig(Strict):
     """Resolution of the high view, µm/px."""
     low_mpp: Positive = 2.0
     """Resolution of the low view, µm/px: a power of two times high_mpp."""
-    store_px: Annotated[int, Field(ge=32)] = 768
-    """Stored side of both views, px; larger than the patch so that rotation and jitter have pixels."""
+    store_px: Annotated[int, Field(ge=32, multiple_of=32)] = 768
+    """Stored side of both views, px; larger than the patch so that rotation and jitter have pixels.
+
+    A multiple of 32, the networks' coarsest stride, because teachers label the whole stored field.
+    """
     stride_um: Positive = 128.0
     """Grid step of seed points inside annotations, µm."""
     tissue_stride_um: Annotated[float, Field(ge=0)] = 0.0

@@ -60,13 +60,19 @@ class SlideReader:
         left, top = (center[axis] - size_px * step[axis] / 2 for axis in (0, 1))
         level = self._finer_level(step)
         scale = self._scales[level]
-        box = [left / scale[0], top / scale[1], size_px * step[0] / scale[0], size_px * step[1] / scale[1]]
-        first = (int(np.floor(box[0])), int(np.floor(box[1])))
-        last = (int(np.ceil(box[0] + box[2])), int(np.ceil(box[1] + box[3])))
+        begin = (left / scale[0], top / scale[1])  # level px
+        end = (begin[0] + size_px * step[0] / scale[0], begin[1] + size_px * step[1] / scale[1])
+        first = (int(np.floor(begin[0])), int(np.floor(begin[1])))
+        last = (int(np.ceil(end[0])), int(np.ceil(end[1])))
         rgb, origin = self._region(level, first, last)
-        inner = (box[0] - origin[0], box[1] - origin[1], box[0] - origin[0] + box[2], box[1] - origin[1] + box[3])
-        inner = tuple(float(np.clip(value, 0, rgb.shape[1 - i % 2])) for i, value in enumerate(inner))
-        image = np.asarray(Image.fromarray(rgb).resize((size_px, size_px), Image.Resampling.BOX, box=inner))
+        height, width = rgb.shape[:2]
+        box = (
+            min(max(begin[0] - origin[0], 0.0), width),
+            min(max(begin[1] - origin[1], 0.0), height),
+            min(end[0] - origin[0], width),
+            min(end[1] - origin[1], height),
+        )
+        image = np.asarray(Image.fromarray(rgb).resize((size_px, size_px), Image.Resampling.BOX, box=box))
         return image, self._inside(left, top, step, size_px)
 
     def _inside(self, left: float, top: float, step: tuple[float, float], size_px: int) -> np.ndarray:

@@ -29,7 +29,7 @@ class Slide:
 
     @property
     def slug(self) -> str:
-        """The slide's name in KEYs and shard names: letters, digits, `_` and `-` only, all above the `+` that ends it, so that KEYs sort by slide.
+        """The slide's name in KEYs and shard names: letters, digits, `_` and `-`; all sort above the `+` that ends it.
 
         A name that had to be changed gets a short hash, so that two names never become one.
         """

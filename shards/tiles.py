@@ -40,19 +40,21 @@ def units(config: TilesConfig) -> list[Unit]:
 
 
 def _rows(config: TilesConfig) -> list[dict[str, str]]:
-    if not config.table.is_file():
-        raise UserError("no such table of tiles", config.table, "Correct `tiles.table`.")
-    with open(config.table, newline="", encoding="utf-8-sig") as file:
+    path = config.folder / config.table
+    if not path.is_file():
+        raise UserError("no such table of tiles", path, "Correct `tiles.folder` or `tiles.table`.")
+    with open(path, newline="", encoding="utf-8-sig") as file:
         table = list(csv.DictReader(file))
     rows = []
     for number, columns in enumerate(table, start=2):
-        where = f"{config.table} line {number}"
-        row = {name: _fill(getattr(config, name), columns, where) for name in ("patient", "stain", "scanner", "source")}
-        row["image"] = str(config.table.parent / _fill(config.images, columns, where))
-        row["mask"] = str(config.table.parent / _fill(config.masks, columns, where))
-        for path in (row["image"], row["mask"]):
-            if not Path(path).is_file():
-                raise UserError(f"file {path!r} does not exist", where, "Correct `tiles.images` or `tiles.masks`.")
+        where = f"{path} line {number}"
+        named = ("patient", "stain", "scanner", "source")
+        row = {name: _fill(getattr(config, name), columns, where) for name in named}
+        row["image"] = str(config.folder / _fill(config.images, columns, where))
+        row["mask"] = str(config.folder / _fill(config.masks, columns, where))
+        for used in (row["image"], row["mask"]):
+            if not Path(used).is_file():
+                raise UserError(f"file {used!r} does not exist", where, "Correct `tiles.images` or `tiles.masks`.")
         row["split"] = _fill(config.split, columns, where) if config.split else ""
         rows.append(row)
     if not config.split:
@@ -79,13 +81,14 @@ def _split_patients(config: TilesConfig, patients: list[str]) -> dict[str, str]:
 
 def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
     split_of: dict[str, str] = {}
+    table = config.folder / config.table
     for row in rows:
         if row["split"] not in SPLITS:
-            raise UserError(f"split {row['split']!r} is unknown", config.table, f"Use one of: {', '.join(SPLITS)}.")
+            raise UserError(f"split {row['split']!r} is unknown", table, f"Use one of: {', '.join(SPLITS)}.")
         if split_of.setdefault(row["patient"], row["split"]) != row["split"]:
             raise UserError(
                 f"patient {row['patient']!r} is in two splits, {split_of[row['patient']]} and {row['split']}",
-                config.table,
+                table,
                 "Split by patient: leave `tiles.split` out, or correct the column.",
             )
 
@@ -109,7 +112,7 @@ def draw(unit: Unit, scratch: Scratch) -> None:
     features = [
         {
             "type": "Feature",
-            "geometry": shapely.geometry.mapping(outline(mask == int(value))),
+            "geometry": json.loads(shapely.to_geojson(outline(mask == int(value)))),
             "properties": {"objectType": "annotation", "classification": {"name": name}},
         }
         for value, name in sorted(config.classes.items())

@@ -11,8 +11,10 @@ from mlseg_core.config import Strict
 class TilesConfig(Strict):
     """Images with masks of the same size, listed in a CSV."""
 
-    table: Path
-    """CSV with a header; other paths are relative to it."""
+    folder: Path
+    """The folder of the tiles; the other paths are relative to it."""
+    table: str = "manifest.csv"
+    """CSV with a header, one row a tile."""
     images: str
     """Path of an image, with columns of the table in braces: `images/{name}.jpg`."""
     masks: str

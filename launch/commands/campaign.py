@@ -12,7 +12,7 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 
-from launch.campaign import Campaign, enter_working_folder, load_where, prepare, uses_slurm
+from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.completion import survey
 from launch.config import CampaignConfig
 from launch.graph import build_graph
@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     slurm = uses_slurm(config)
+    check_inputs(config)
     campaign = prepare(config, arguments.accept, arguments.accept_code)
     for warning in campaign.warnings:
         print(f"mlseg: warning: {warning}", file=sys.stderr)

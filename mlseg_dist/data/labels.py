@@ -32,8 +32,8 @@ def decode(codes: np.ndarray, threshold: float) -> np.ndarray:
 def block_mode(codes: np.ndarray, block: int) -> np.ndarray:
     """Codes of block x block cells: the class where the whole block agrees, with its least level; mixed = 255."""
     height, width = codes.shape[0] // block, codes.shape[1] // block
-    cells = codes[: height * block, : width * block].reshape(height, block, width, block).swapaxes(1, 2)
-    cells = cells.reshape(height, width, block * block)
+    whole = codes[: height * block, : width * block].reshape(height, block, width, block)
+    cells = whole.swapaxes(1, 2).reshape(height, width, block * block)
     classes = cells // LEVELS
     same = (classes == classes[..., :1]).all(axis=-1) & (cells != IGNORED).all(axis=-1)
     return np.where(same, cells.min(axis=-1), IGNORED).astype(np.uint8)

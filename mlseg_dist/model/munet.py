@@ -52,13 +52,20 @@ def centre(x: torch.Tensor, ratio: int) -> torch.Tensor:
     return x[..., top : top + height, left : left + width]
 
 
+MERGES: dict[str, tuple[type[Compress] | type[Crop], ...]] = {
+    "compress": (Compress,),
+    "crop": (Crop,),
+    "both": (Compress, Crop),
+}
+
+
 class Merge(nn.Module):
     """Low map(s) onto the high bottleneck, concatenated, then two 1x1 convolutions (figure 10)."""
 
     def __init__(self, config: ModelConfig, low: int, high: int, ratio: int, bn_momentum: float) -> None:
         super().__init__()
         out = config.merge_channels
-        kinds: list[type[Compress] | type[Crop]] = {"compress": [Compress], "crop": [Crop], "both": [Compress, Crop]}[config.merge]
+        kinds = MERGES[config.merge]
         self.paths = nn.ModuleList(kind(low, out, ratio, bn_momentum) for kind in kinds)
         self.mix = nn.Sequential(
             conv_block(high + out * len(kinds), high, 1, bn_momentum), conv_block(high, high, 1, bn_momentum)

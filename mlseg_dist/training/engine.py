@@ -35,6 +35,9 @@ def join_world(train: TrainConfig) -> World:
         torch.cuda.set_device(device)
     import deepspeed
 
+    # The shared-memory op for gloo on one node: compiled at first use, leaves a lock behind when killed meanwhile, and its
+    # ranks spin while they wait. Plain gloo has none of that, and sums alike on one node and on many.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=timedelta(minutes=10))
     return World(dist.get_rank(), dist.get_world_size(), device)

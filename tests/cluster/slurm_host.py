@@ -3,6 +3,7 @@
 By hand: `python tests/cluster/slurm_host.py FOLDER` starts it, prints the SLURM_CONF to export, and ends it on Ctrl-C.
 """
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -158,6 +159,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    with SlurmHost(Path(sys.argv[1]).absolute()) as slurm:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), SlurmHost(Path(sys.argv[1]).absolute()) as slurm:
         print(f"export SLURM_CONF={slurm.conf}", flush=True)
         signal.pause()

@@ -66,7 +66,9 @@ def test_mistakes_are_one_line_with_file_and_key(tmp_path, text, words):
 
 def test_yaml_cannot_run_code(tmp_path):
     marker = tmp_path / "ran"
-    path = write(tmp_path, f"rate: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]")
+    path = write(
+        tmp_path, f"rate: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]"
+    )
     with pytest.raises(UserError):
         load_config(path, Outer)
     assert not marker.exists()

@@ -34,9 +34,7 @@ def run_ranks(run: Path, config, step: int, world: int = 2, stop_at: int = -1, k
         }
         command = [sys.executable, "-m", "tests.mlseg_dist.ranks", run, run / "config.json", step, stop_at, kill_at]
         log = open(run / f"rank{rank}.log", "a")  # noqa: SIM115
-        ranks.append(
-            subprocess.Popen([str(c) for c in command], env=environment, cwd=ROOT, stdout=log, stderr=log)
-        )
+        ranks.append(subprocess.Popen([str(c) for c in command], env=environment, cwd=ROOT, stdout=log, stderr=log))
     if kill_at >= 0:
         ranks[0].wait(300)
         for process in ranks[1:]:

@@ -63,7 +63,9 @@ def test_identity_is_the_centre_crop():
 
 def test_labels_are_unlabelled_where_there_are_no_pixels():
     views = painted()
-    views = Views(views.high, views.low, np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8), views.high_fine)
+    views = Views(
+        views.high, views.low, np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8), views.high_fine
+    )
     zoomed_out = PolicyConfig(rotate=False, flip=False, rescale=(0.5, 0.5))
     out = augment(views, draw_parameters(zoomed_out, 0, "base", 0), MPP, PATCH)
     kept = round(SIZE * 0.5)

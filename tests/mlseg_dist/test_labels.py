@@ -39,7 +39,9 @@ def test_low_labels_of_round_one_and_later():
     assert (first[inner] == 1 * 21 + 19).all() and (first[~inner] == 255).all()
     low = np.full((8, 8), 2 * 21 + 20, np.uint8)
     later = labels.low_from_high(high, low, 4, 0.9)
-    assert (later[inner] == 1 * 21 + 19).all() and (later[~inner] == 2 * 21 + 20).all(), "high beats low where both exist"
+    assert (later[inner] == 1 * 21 + 19).all() and (later[~inner] == 2 * 21 + 20).all(), (
+        "high beats low where both exist"
+    )
     unsure = labels.low_from_high(np.full((8, 8), 1 * 21 + 10, np.uint8), low, 4, 0.9)
     assert (unsure == 2 * 21 + 20).all(), "a rejected high pixel does not hide the low head's"
 
@@ -76,7 +78,7 @@ def test_a_round_has_the_keys_of_its_corpus_in_order_and_is_reproducible(run, tm
             assert [labels_of.key(i) for i in range(len(labels_of))] == [source.key(i) for i in range(len(source))]
     facts = round_manifest.facts
     train = sum(s.samples for s in corpus.of_splits("train"))
-    assert sum(facts["accepted"].values()) + facts["rejected"] == train * 24 * 24
+    assert sum(facts["accepted"].values()) + facts["rejected"] == train * 32 * 32
     assert sum(facts["drawn"].values()) == train
 
 

@@ -40,9 +40,7 @@ def test_matches_the_equations(classes, weights):
     logits = random.normal(0, 3, (4, 3, 9, 7)).astype(np.float32)
     target = random.choice([*classes, IGNORED], (4, 9, 7)).astype(np.uint8)
     config = LossConfig()
-    loss, parts = total_loss(
-        {"merged": torch.tensor(logits)}, {"high": torch.tensor(target)}, config, weights
-    )
+    loss, parts = total_loss({"merged": torch.tensor(logits)}, {"high": torch.tensor(target)}, config, weights)
     w = reference_weights(target, config.floor) if weights == "dynamic" else np.array(config.static_weights)
     wce, wdl = reference(logits, target, w / w.mean())
     assert float(parts["merged_wce"]) == pytest.approx(wce, rel=1e-5)
@@ -83,7 +81,8 @@ def test_heads_are_weighted_and_low_has_its_own_label():
     config = LossConfig(heads={"merged": 1.0, "high": 0.5, "low": 0.25})
     total, parts = total_loss(logits, targets, config, "dynamic")
     expected = sum(
-        scale * (parts[f"{head}_wce"] + parts[f"{head}_wdl"]) for head, scale in (("merged", 1), ("high", 0.5), ("low", 0.25))
+        scale * (parts[f"{head}_wce"] + parts[f"{head}_wdl"])
+        for head, scale in (("merged", 1), ("high", 0.5), ("low", 0.25))
     )
     assert float(total) == pytest.approx(float(expected), rel=1e-6)
     alone = head_loss(logits["low"], targets["low"], dynamic_weights(targets["low"], 0.05))[0]

@@ -11,7 +11,8 @@ from mlseg_dist.data.order import Order
 
 def pools(*sizes):
     return {
-        c: [PairRef(c, row, f"k{c}-{row}", f"s{row % 3}", "train") for row in range(size)] for c, size in enumerate(sizes)
+        c: [PairRef(c, row, f"k{c}-{row}", f"s{row % 3}", "train") for row in range(size)]
+        for c, size in enumerate(sizes)
     }
 
 

@@ -137,7 +137,9 @@ def test_worlds_that_do_not_divide_are_refused_with_those_that_do():
 
 def test_a_damaged_newest_checkpoint_is_passed_over_loudly(tmp_path):
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step, {"model": {"w": torch.full((3,), float(step))}, "optimizer": {}}, {"step": step}, 2)
+        checkpoint.save(
+            tmp_path, step, {"model": {"w": torch.full((3,), float(step))}, "optimizer": {}}, {"step": step}, 2
+        )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["LATEST", "step-00000002", "step-00000003"]
     assert (tmp_path / "LATEST").read_text() == "step-00000003"
     model = tmp_path / "step-00000003" / "model.pt"

@@ -59,7 +59,7 @@ def tiny_run(folder: Path, **changes: object) -> TinyRun:
     """Slides, shards and teachers under folder/run. changes: top-level keys of the config."""
     run = folder / "run"
     classes = yaml.safe_load(CLASSES.read_text())
-    sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 48, "stride_um": 64.0, "max_per_class": 12}
+    sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 64, "stride_um": 64.0, "max_per_class": 12}
     shards = validate({**classes["shards"], **sampling}, ShardsConfig, "test")
     table = paint_slides(folder / "slides")
     units = build.units(shards, table)

@@ -49,7 +49,9 @@ def test_unmapped_classes_are_listed(tmp_path):
     assert "Aardvark, Zebra" in str(caught.value) and "configs/classes" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"features": [{"properties": {"classification": {"name": "Tumor"}}}]}', "[1"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"features": [{"properties": {"classification": {"name": "Tumor"}}}]}', "[1"]
+)
 def test_damaged_files_are_user_errors(tmp_path, text):
     path = tmp_path / "a.geojson"
     path.write_text(text)

@@ -61,7 +61,9 @@ def test_the_manifest_tells_the_truth(corpus):
     assert keys == sorted(keys), "keys sort by slide, then position"
     assert all("." not in key for key in keys)
     train = [s for s in manifest.shards if s.split == "train"]
-    assert sum(s.samples for s in train) > sum(sum(s.seeds.values()) for s in train), "train also holds unannotated tissue"
+    assert sum(s.samples for s in train) > sum(sum(s.seeds.values()) for s in train), (
+        "train also holds unannotated tissue"
+    )
     for shard in manifest.of_splits("val", "test"):
         assert shard.samples == sum(shard.seeds.values()), "only train holds unannotated tissue"
 

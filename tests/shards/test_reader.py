@@ -24,7 +24,10 @@ def test_a_view_is_centred_on_its_point_at_every_resolution(tmp_path, center):
             weight = 255.0 - view[..., 0]
             columns, rows = np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5)
             step = mpp / 0.5  # level-0 px per view px
-            off = ((weight * columns).sum() / weight.sum() - 32) * step, ((weight * rows).sum() / weight.sum() - 32) * step
+            off = (
+                ((weight * columns).sum() / weight.sum() - 32) * step,
+                ((weight * rows).sum() / weight.sum() - 32) * step,
+            )
             assert max(map(abs, off)) < 1, f"{off} level-0 px off at {mpp} µm/px"
             if mpp >= 1.5:  # the whole disc is in view
                 assert weight.sum() * step**2 == pytest.approx(200 * np.pi * 60**2, rel=0.01)

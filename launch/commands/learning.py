@@ -1,0 +1,96 @@
+"""predict, evaluate, report: what a finished (or half-finished) campaign's teachers are asked for by hand."""
+
+import argparse
+from pathlib import Path
+
+from launch.campaign import load_where
+from launch.config import CampaignConfig
+from launch.run_folder import RunFolder
+from mlseg_core.errors import EXIT_DONE, UserError
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommands."""
+    parser = _command(commands, "predict", "heat map, class map and areas of one slide")
+    parser.add_argument("slide", type=Path, help="any slide that OpenSlide opens")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/predictions/SLIDE")
+    parser.add_argument("--step", metavar="NAME", help="whose teacher predicts; default: the last step with one")
+    parser.add_argument("--mpp", type=float, help="µm/px of level 0, for a slide that does not say it")
+    parser.set_defaults(run=predict)
+    parser = _command(
+        commands, "evaluate", "score every step's teacher on a split, beside the campaign's own evaluation"
+    )
+    parser.add_argument("--split", required=True, action="append", metavar="NAME", help="for example final-unseen")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where evaluation.json and pictures go")
+    parser.set_defaults(run=evaluate)
+    parser = _command(commands, "report", "write the report of what there is so far")
+    parser.set_defaults(run=report)
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text)
+    parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
+    return parser
+
+
+def _load(arguments: argparse.Namespace) -> tuple[CampaignConfig, RunFolder]:
+    config = load_where(arguments.where, [])
+    run = RunFolder.of(config)
+    if not run.exists():
+        raise UserError("no run folder yet", run.path, "Start the campaign first: mlseg run CONFIG.")
+    return config, run
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """predict"""
+    config, run = _load(arguments)
+    step = _step(config, run, arguments.step)
+    out = arguments.out or run.path / "predictions" / arguments.slide.stem
+    from mlseg_dist.predict import predict_slide
+
+    summary = predict_slide(config, step, run.path, arguments.slide, out, arguments.mpp)
+    areas = ", ".join(f"{name} {area:.2f} mm²" for name, area in summary["areas_mm2"].items())
+    print(f"{summary['slide']} by {summary['step']}: tissue {summary['tissue_mm2']:.2f} mm²; {areas}")
+    print(out / "heatmap.png")
+    return EXIT_DONE
+
+
+def _step(config: CampaignConfig, run: RunFolder, name: str | None) -> int:
+    """Index of the named step, or of the last one that has a teacher."""
+    names = [step.name for step in config.steps]
+    if name is not None:
+        if name not in names:
+            raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")
+        return names.index(name)
+    taught = [i for i, step in enumerate(names) if list(run.path.glob(f"phases/[0-9][0-9]-{step}/teacher.json"))]
+    if not taught:
+        raise UserError("no step has a teacher yet", run.path, "Let the first training phase finish.")
+    return taught[-1]
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """evaluate"""
+    config, run = _load(arguments)
+    from mlseg_core.config import validate
+    from mlseg_dist.config import EvaluateConfig
+    from mlseg_dist.evaluation import evaluate as score
+
+    settings = {**config.evaluate.model_dump(mode="json"), "splits": arguments.split}
+    config = config.model_copy(update={"evaluate": validate(settings, EvaluateConfig, "--split")})
+    score(config, run.path, arguments.out)
+    print(arguments.out / "evaluation.json")
+    return EXIT_DONE
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """report"""
+    config, run = _load(arguments)
+    from mlseg_dist import report as pages
+    from mlseg_dist.report.table import print_table
+
+    phases = sorted((run.path / "phases").glob("[0-9][0-9]-report"))
+    pages.write(config, run.path, phases[0] if phases else run.path / "phases" / "report")
+    print_table(run.path)
+    return EXIT_DONE
