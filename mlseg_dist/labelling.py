@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
 from mlseg_core.map import Scratch, Unit, merge
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
-from mlseg_dist.inference import Predictor, load_teacher
+from mlseg_dist.inference import Predictor, load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import decode_label, decode_rgb, encode_json, encode_png
@@ -62,8 +61,7 @@ def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
     """The teacher, loaded once a process."""
     key = (step_index, str(run))
     if key not in _loaded:
-        if config.train.threads:
-            torch.set_num_threads(config.train.threads)
+        settle_cpu(config.train.threads)
         _loaded[key] = load_teacher(config, step_index, run)
     return _loaded[key]
 

@@ -15,7 +15,7 @@ from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.evaluation import pictures, summary
 from mlseg_dist.evaluation.counts import decide
 from mlseg_dist.evaluation.scoring import Tally, Teacher, level_ratio, predict_views, read_batches, score
-from mlseg_dist.inference import load_teacher
+from mlseg_dist.inference import load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder
 
 __all__ = ["evaluate"]
@@ -32,6 +32,7 @@ def evaluate(config: LearningConfig, run: Path, phase: Path) -> None:
     refs = {split: found for split, found in refs.items() if found}
     if not refs:
         raise UserError(f"no pair of {', '.join(settings.splits)}", corpus.folder, "Annotate slides of these splits.")
+    settle_cpu(threads=0)
     teachers: list[Teacher] = [load_teacher(config, index, run) for index in range(len(config.steps))]
     total = sum(len(found) for found in refs.values())
     progress = Progress("evaluate", total, "pairs", phase / "progress" / "0.json")

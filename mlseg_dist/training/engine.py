@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mlseg_dist.config import TrainConfig
-from mlseg_dist.inference import device_for
+from mlseg_dist.inference import device_for, settle_cpu
 from mlseg_dist.model import channels_last
 
 
@@ -29,8 +29,7 @@ def join_world(train: TrainConfig) -> World:
     device = device_for(local_rank)
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-        if train.threads:
-            torch.set_num_threads(train.threads)
+        settle_cpu(train.threads)
     else:
         torch.cuda.set_device(device)
     import deepspeed

@@ -25,7 +25,7 @@ def test_plan_as_json(config_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["plan", "{config}", "name=.."], "no name for a run"),
         (["run", "{config}", "name=50%"], "job logs cannot carry"),
         (["status", "{config}"], "no run folder yet"),
-        (["shards", "import", "{config}", "--out", "x"], "has no 'tiles' section"),
+        (["shards", "import", "x", "{config}", "--out", "x"], "has no 'tiles' section"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(words, said, config_path: Path, capsys) -> None:

@@ -1,0 +1,104 @@
+"""Bad slides, tables and annotations of a campaign: one line that names file, field and mend, status 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.cli import main
+from launch.config import load_campaign
+from tests.launch.conftest import tiny_campaign
+from tests.shards.slides_for_tests import square_feature, tissue_slide, write_annotation, write_corpus, write_slide
+
+ROOT = Path(__file__).parents[2]
+
+
+def campaign_on(tmp_path: Path, slides: Path) -> Path:
+    path = tiny_campaign(tmp_path)
+    raw = yaml.safe_load(path.read_text())
+    del raw["phantom"]
+    path.write_text(yaml.safe_dump({**raw, "slides": str(slides)}))
+    return path
+
+
+def leak(folder: Path) -> None:
+    table = folder / "slides.csv"
+    table.write_text(table.read_text().replace("P1", "P0"))
+
+
+def unmapped(folder: Path) -> None:
+    write_annotation(folder / "s1.geojson", square_feature("Myoepithelium", 0, 0, 99, 99))
+
+
+def no_mpp(folder: Path) -> None:
+    write_slide(folder / "s2.tif", tissue_slide(2), mpp=None)
+
+
+def gone(folder: Path) -> None:
+    (folder / "s0.tif").unlink()
+
+
+def not_a_slide(folder: Path) -> None:
+    (folder / "s0.tif").write_text("hello")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (leak, ["slides.csv", "patient 'P0'", "train and val", "one split"]),
+        (unmapped, ["s1.geojson", "Myoepithelium", "annotation_classes"]),
+        (no_mpp, ["s2.tif", "µm/px", "column mpp"]),
+        (gone, ["slides.csv line 2", "s0.tif", "does not exist"]),
+        (not_a_slide, ["s0.tif", "cannot be opened"]),
+    ],
+)
+def test_one_line_status_2_and_nothing_written(tmp_path, capsys, spoil, words):
+    write_corpus(tmp_path / "slides")
+    spoil(tmp_path / "slides")
+    config = campaign_on(tmp_path, tmp_path / "slides" / "slides.csv")
+    before = sorted(p for p in tmp_path.rglob("*"))
+    assert main(["run", str(config)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith("mlseg: error: ")
+    for word in words:
+        assert word in err
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_slides_come_from_one_place_only(tmp_path, capsys):
+    config = tiny_campaign(tmp_path, slides="slides.csv")
+    assert main(["run", str(config)]) == 2
+    assert "exactly one of phantom, tiles, slides" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.patch_px=100", "multiple of 32"),
+        ("shards.store_px=100", "multiple of 32"),
+        ("train.patch_px=256", "larger than shards.store_px"),
+        ("steps.base.label.threshold=0.33", "multiple of 0.05"),
+        ("shards.low_mpp=6", "must be 2, 4, 8"),
+        ("training_classes.tumour=3", "training_classes.tumour"),
+        ("steps.master-1.start=teacher", "their models differ"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_runs(tmp_path, capsys, override, said):
+    config = tiny_campaign(tmp_path)
+    assert main(["run", str(config), override]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["demo", "glas", "paper", "paper-64"])
+def test_the_configs_that_we_ship_are_valid(name):
+    config = load_campaign(ROOT / "configs" / f"{name}.yaml")
+    assert [step.name for step in config.steps] == ["base", *(f"master-{k}" for k in range(1, 6))]
+    assert [step.label.threshold for step in config.steps] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    assert [step.weights for step in config.steps] == ["static", *["dynamic"] * 4, "static"]
+    micro, ranks = config.train.micro_batches_per_step, config.cluster.train.nodes * config.cluster.train.tasks_per_node
+    assert micro % ranks == 0
+    if name == "paper":
+        assert [step.epochs for step in config.steps] == [20, 5, 5, 5, 5, 10]
+        assert [step.lr for step in config.steps] == [0.01, 0.005, 0.001, 0.0007, 0.0005, 0.0001]
+        assert config.train.quads_per_micro_batch * 4 * micro == 16

@@ -1,0 +1,113 @@
+"""Tile + mask folders become slides whose labels are the masks, pixel by pixel; leaking splits are refused."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from launch.cli import main
+from launch.config import load_campaign
+from mlseg_core.errors import UserError
+from mlseg_core.map import run_units
+from shards import tiles
+from shards.annotation import rasterise, read_geojson
+from shards.reader import SlideReader
+from shards.slide_table import read_slide_table
+from shards.tiles_config import TilesConfig
+from tests.shards.slides_for_tests import ROOT, shards_config
+
+REAL = ROOT.parent / "shared" / "realdata" / "glas"
+CLASSES = {"0": "Stroma", "1": "DCIS", "2": "Tumor"}
+
+
+def write_tiles(folder: Path, patients: int = 5) -> TilesConfig:
+    (folder / "i").mkdir(parents=True)
+    (folder / "m").mkdir()
+    random = np.random.default_rng(0)
+    lines = ["name,who,official"]
+    for number in range(patients * 2):
+        mask = np.zeros((90, 120), np.uint8)
+        cv2.circle(mask, (40, 40), 25, 1, -1)
+        cv2.circle(mask, (40, 40), 10, 0, -1)  # a hole
+        mask[60:80, 70:110] = 2
+        cv2.imwrite(str(folder / "i" / f"t{number}.png"), random.integers(0, 255, (90, 120, 3), np.uint8))
+        cv2.imwrite(str(folder / "m" / f"t{number}.png"), mask)
+        lines.append(f"t{number},P{number // 2},{'train' if number % 2 else 'test'}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return TilesConfig(
+        folder=folder, images="i/{name}.png", masks="m/{name}.png", mpp=0.5, classes=CLASSES, patient="{who}"
+    )
+
+
+def test_labels_are_the_masks_and_splits_are_by_patient(tmp_path):
+    config = write_tiles(tmp_path / "tiles")
+    out = tmp_path / "slides"
+    assert not run_units(tiles.units(config), tiles.draw, out)
+    slides = read_slide_table(tiles.write_table(config, out))
+    assert len(slides) == 10 and {s.split for s in slides} == {"train", "val", "test"}
+    shards = shards_config()
+    ids = [shards.fine_classes.index(name) for name in ("stroma", "dcis", "tumour")]
+    for slide in slides[:3]:
+        mask = cv2.imread(str(tmp_path / "tiles/m" / f"{slide.slide.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        with SlideReader(slide.slide) as reader:
+            assert reader.size == (120, 90) and reader.mpp == pytest.approx((0.5, 0.5), rel=1e-3)
+            image, _ = reader.read((60.0, 45.0), reader.mpp[0], 64)
+        original = cv2.imread(str(tmp_path / "tiles/i" / f"{slide.slide.stem}.png"))[..., ::-1]
+        assert np.abs(image.astype(int) - original[13:77, 28:92]).max() <= 1
+        label = rasterise(read_geojson(slide.annotation, shards), (60.0, 45.0), (1.0, 1.0), (120, 90))
+        assert (label == np.array(ids, np.uint8)[mask]).mean() > 0.97, "but for a pixel along edges"
+
+
+def test_outline_is_exact():
+    mask = np.random.default_rng(1).random((20, 30)) < 0.5
+    assert tiles.outline(mask).area == mask.sum()
+
+
+def test_a_split_that_leaks_patients_is_refused(tmp_path):
+    config = write_tiles(tmp_path).model_copy(update={"split": "{official}"})
+    with pytest.raises(UserError, match=r"patient 'P0' is in two splits.*Split by patient"):
+        tiles.units(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"table": "none.csv"}, "no such table"),
+        ({"images": "i/{nome}.png"}, "names no column"),
+        ({"images": "j/{name}.png"}, "does not exist"),
+    ],
+)
+def test_mistakes(tmp_path, change, said):
+    with pytest.raises(UserError, match=said):
+        tiles.units(write_tiles(tmp_path).model_copy(update=change))
+
+
+def test_mask_values_that_nobody_mapped(tmp_path):
+    config = write_tiles(tmp_path / "tiles").model_copy(update={"classes": {"0": "Stroma", "1": "DCIS"}})
+    with pytest.raises(UserError, match=r"nobody mapped: 2"):
+        run_units(tiles.units(config), tiles.draw, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.tif"))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="GlaS is not on this machine")
+def test_glas_official_split_leaks_and_ours_does_not(tmp_path, capsys):
+    config = load_campaign(ROOT / "configs/glas.yaml", [f"tiles.folder={REAL}"]).tiles
+    assert len(tiles.units(config)) == 121
+    with open(REAL / "manifest.csv") as file:
+        header, *rows = [line.rstrip("\n").split(",") for line in file]
+    copied = [["test" if row[header.index("official_split")].startswith("test") else "train", *row] for row in rows]
+    table = tmp_path / "leak.csv"
+    table.write_text("\n".join(",".join(row) for row in [["split", *header], *copied]) + "\n")
+    with pytest.raises(UserError, match="two splits"):
+        tiles.units(config.model_copy(update={"table": str(table), "split": "{split}"}))
+
+
+def test_import_command(tmp_path, capsys):
+    config = write_tiles(tmp_path / "tiles", patients=5)
+    path = tmp_path / "tiles.yaml"
+    path.write_text(json.dumps(config.model_dump(mode="json", exclude={"folder"}) | {"folder": "elsewhere"}))
+    assert main(["shards", "import", str(tmp_path / "tiles"), str(path), "--out", str(tmp_path / "out")]) == 0
+    assert "slides.csv" in capsys.readouterr().out
+    assert len(read_slide_table(tmp_path / "out/slides.csv")) == 10
