@@ -1,7 +1,5 @@
 """A step's teacher as a function: views in, class probabilities out."""
 
-import ctypes
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,6 @@ from mlseg_dist.model.munet import MUNet
 from mlseg_dist.model.unet import UNet
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import read_manifest
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's mallopt
 
 
 def normalise(rgb_BHWC: torch.Tensor) -> torch.Tensor:
@@ -37,16 +33,11 @@ def device_for(local_rank: int = 0) -> torch.device:
 def settle_cpu(threads: int) -> None:
     """Before work on a CPU. threads: of torch in this process; 0: its own choice.
 
-    Subnormal numbers, of which vanishing gradients are full, cost a CPU many times what others do: they become 0. Freed
-    memory stays with the process, which would otherwise fault the same pages in again at every step.
+    Subnormal numbers, of which vanishing gradients are full, cost a CPU many times what others do: they become 0.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20)):
-            libc.mallopt(parameter, value)
 
 
 class Predictor:

@@ -58,14 +58,13 @@ class TinyRun:
 def tiny_run(folder: Path, **changes: object) -> TinyRun:
     """Slides, shards and teachers under folder/run. changes: top-level keys of the config."""
     run = folder / "run"
-    classes = yaml.safe_load(CLASSES.read_text())
     sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 64, "stride_um": 64.0, "max_per_class": 12}
-    shards = validate({**classes["shards"], **sampling}, ShardsConfig, "test")
+    shards = validate({**yaml.safe_load(CLASSES.read_text())["shards"], **sampling}, ShardsConfig, "test")
     table = paint_slides(folder / "slides")
     units = build.units(shards, table)
     assert not run_units(units, build.cut, run / "data" / "shards", describe=build.describe)
     build.write_manifest(shards, table, run / "data" / "shards")
-    config = validate({**_config(), "training_classes": classes["training_classes"], **changes}, LearningConfig, "test")
+    config = validate({**plain_config(), **changes}, LearningConfig, "test")
     for number, step in enumerate(config.steps):
         phase = run / "phases" / f"{2 + number:02d}-{step.name}"
         phase.mkdir(parents=True)
@@ -79,13 +78,15 @@ def tiny_run(folder: Path, **changes: object) -> TinyRun:
     return TinyRun(run, config)
 
 
-def _config() -> dict:
+def plain_config() -> dict:
+    """Two steps, as YAML would give them."""
     base = {"kind": "unet", "encoder": ENCODER, "decoder_channels": [16, 8, 8, 8, 8]}
     master = {**base, "kind": "munet", "merge_channels": 16}
     step = {"epochs": 1, "lr": 0.01, "weights": "static", "label": {"threshold": 0.9}}
     return {
         "name": "tiny",
         "seed": 3,
+        "training_classes": yaml.safe_load(CLASSES.read_text())["training_classes"],
         "steps": [{"name": "base", "model": base, **step}, {"name": "master-1", "model": master, **step}],
         "train": {"patch_px": 32, "precision": "fp32", "workers": 1},
         "evaluate": {"batch": 8, "pictures": 4},
