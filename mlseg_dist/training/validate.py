@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import centre_views
+from mlseg_dist.evaluation import counts
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import head_loss
 from mlseg_dist.training.engine import World
@@ -64,13 +65,6 @@ def count(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def figures(confusion: np.ndarray) -> dict[str, Any]:
-    """IoU per class (None where a class is neither in truth nor predicted), their mean, accuracy."""
-    hit = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hit
-    iou = {name: float(hit[c] / union[c]) if union[c] else None for c, name in enumerate(CLASSES)}
-    known = [value for value in iou.values() if value is not None]
-    return {
-        "miou": float(np.mean(known)) if known else 0.0,
-        "iou": iou,
-        "accuracy": float(hit.sum() / max(1, confusion.sum())),
-    }
+    """IoU per class (None where a class is neither in truth nor predicted), their mean (0 when there is none), accuracy."""
+    found = counts.figures(confusion)
+    return {"miou": found["miou"] or 0.0, "iou": found["iou"], "accuracy": found["accuracy"] or 0.0}
