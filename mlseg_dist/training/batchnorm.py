@@ -12,6 +12,8 @@ class RunningStatistics:
     def __init__(self, model: nn.Module) -> None:
         norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
         self._buffers = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
+        self._counters = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
+        self._steps = self._steps_done()
         self._before = torch.cat([b.flatten() for b in self._buffers])
         self._sum = torch.zeros_like(self._before)
         self._count = 0
@@ -32,13 +34,20 @@ class RunningStatistics:
         self._before = self._sum / self._count
         self._sum = torch.zeros_like(self._before)
         self._count = 0
+        self._steps += 1
         self._write(self._before)
 
     def reload(self) -> None:
         """Take what a checkpoint has put into the buffers."""
         self._before = torch.cat([b.flatten() for b in self._buffers])
+        self._steps = self._steps_done()
+
+    def _steps_done(self) -> int:
+        return int(self._counters[0]) if self._counters else 0
 
     @torch.no_grad()
     def _write(self, flat: torch.Tensor) -> None:
         parts = flat.split([b.numel() for b in self._buffers])
         torch._foreach_copy_(self._buffers, [p.view_as(b) for p, b in zip(parts, self._buffers, strict=True)])
+        for counter in self._counters:
+            counter.fill_(self._steps)

@@ -18,7 +18,6 @@ SETTINGS = (
     "steps.base.epochs=1",
     "steps.master-1.epochs=1",
     "train.checkpoint_every=2",
-    "cluster.train.tasks_per_node=2",
 )
 KILLS = 4
 
