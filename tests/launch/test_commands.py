@@ -25,6 +25,8 @@ def test_plan_as_json(config_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["plan", "{config}", "name=.."], "no name for a run"),
         (["run", "{config}", "name=50%"], "job logs cannot carry"),
         (["status", "{config}"], "no run folder yet"),
+        (["predict", "{config}", "slide.svs"], "no run folder yet"),
+        (["evaluate", "{config}", "--split", "val", "--out", "x"], "no run folder yet"),
         (["shards", "import", "x", "{config}", "--out", "x"], "has no 'tiles' section"),
     ],
 )
