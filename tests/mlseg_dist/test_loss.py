@@ -63,7 +63,7 @@ def test_nothing_labelled_is_zero_with_a_live_graph():
     target = torch.full((2, 4, 4), IGNORED, dtype=torch.uint8)
     loss, _ = total_loss({"merged": logits}, {"high": target}, LossConfig(), "dynamic")
     loss.backward()
-    assert float(loss) == 0 and logits.grad.eq(0).all()
+    assert loss.item() == 0 and logits.grad.eq(0).all()
 
 
 def test_one_class_still_learns_because_of_the_floor():
