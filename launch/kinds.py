@@ -17,6 +17,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import Describe, Unit, Work
+from mlseg_dist.run_folder import labels_folder, shards_folder
 
 JobName = Literal["map", "train", "single"]
 Stop = Callable[[], bool]
@@ -120,7 +121,7 @@ class Shards(MapKind):
         return [config.shards.model_dump(mode="json"), _file_hash(config.slides)]
 
     def folder(self, run: RunFolder, phase: Phase) -> Path:
-        return run.data / "shards"
+        return shards_folder(run.path)
 
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "manifest.json"
@@ -146,7 +147,7 @@ class Label(MapKind):
         return {"label": label, "classes": config.training_classes, "precision": config.train.precision}
 
     def folder(self, run: RunFolder, phase: Phase) -> Path:
-        return run.data / f"labels-{phase.step}"
+        return labels_folder(run.path, phase.step)
 
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "manifest.json"

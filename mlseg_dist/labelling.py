@@ -3,14 +3,13 @@
 Batches never span shards, so a sidecar's bytes depend on the teacher, the shard and the config only.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlseg_core.files import fingerprint, sha256_file, write_atomic
+from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.map import Scratch, Unit, merge
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
@@ -19,7 +18,7 @@ from mlseg_dist.inference import Predictor, load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import decode_label, decode_rgb, encode_json, encode_png
-from shards.tar import NO_SEED, ShardReader, index_bytes, index_path, index_shard, write_shard
+from shards.tar import NO_SEED, ShardReader, index_path, index_shard, publish_index, write_shard
 
 RECIPE = 1  # raise it when the same inputs give other bytes
 MEMBERS = ("high.png", "json", "low.png")
@@ -54,12 +53,12 @@ def label(unit: Unit, scratch: Scratch) -> None:
         write_shard(scratch.file(name), _sidecars(config, step_index, shard, teacher, corpus))
 
 
-_loaded: dict[tuple[int, str], Predictor] = {}
+_loaded: dict[str, Predictor] = {}
 
 
 def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
-    """The teacher, loaded once a process."""
-    key = (step_index, str(run))
+    """The teacher, loaded once a process, by the hash of its weights."""
+    key = teacher_record(run, config.steps[step_index].name)["sha256"]
     if key not in _loaded:
         settle_cpu(config.train.threads)
         _loaded[key] = load_teacher(config, step_index, run)
@@ -105,23 +104,20 @@ def describe(unit: Unit, files: dict[str, Path]) -> dict[str, Any]:
     corpus = read_manifest(shards_folder(run) / "manifest.json")
     path = files[name]
     index = index_shard(path, MEMBERS)
-    write_atomic(index_path(path), index_bytes(index))
     accepted = np.zeros(256, np.int64)
-    with ShardReader(path, MEMBERS) as sidecar:
+    with ShardReader(path, MEMBERS, index) as sidecar:
         for row in range(len(index)):
             codes = decode_label(sidecar.read_member(row, MEMBERS.index("high.png")))
             classes = labels.decode(codes, threshold)
             accepted += np.bincount(classes.ravel(), minlength=256)
             index[row]["seed"] = _drawing_class(classes, corpus)
-    data = index_bytes(index)
-    write_atomic(index_path(path), data)
     human = class_table(corpus.classes, config.training_classes)[
         np.load(index_path(shards_folder(run) / shard_name), allow_pickle=False)["seed"]
     ]
     drawn = np.bincount(np.where(human == IGNORED, index["seed"], human), minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": hashlib.sha256(data).hexdigest(),
+        "index_sha256": publish_index(path, index),
         "of": shard_name,
         "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mlseg_dist.config import CLASSES, IGNORED, LossConfig
+from mlseg_dist.model import view_of
 
 _EPSILON = 1.0  # ε of the Dice loss, pixels
 
@@ -56,7 +57,7 @@ def total_loss(
     parts: dict[str, torch.Tensor] = {}
     head_weights: Mapping[str, float] = {str(head): weight for head, weight in config.heads.items()}
     for head, head_logits in logits.items():
-        target = targets["low" if head == "low" else "high"]
+        target = targets[view_of(head)]
         if weights == "static":
             class_weights = torch.tensor(config.static_weights, device=target.device)
             class_weights = class_weights / class_weights.mean()

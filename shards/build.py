@@ -26,9 +26,8 @@ from shards.slide_table import Slide, read_slide_table
 from shards.tar import (
     NO_SEED,
     ShardReader,
-    index_bytes,
-    index_path,
     index_shard,
+    publish_index,
     wds2idx_text,
     write_shard,
 )
@@ -140,22 +139,19 @@ def describe(unit: Unit, files: dict[str, Path]) -> dict[str, Any]:
 
 def _index_and_count(config: ShardsConfig, path: Path) -> dict[str, Any]:
     index = index_shard(path, MEMBERS)
-    write_atomic(index_path(path), index_bytes(index))
     ids = {name: number for number, name in enumerate(config.fine_classes)}
     pixels = np.zeros(256, np.int64)
-    with ShardReader(path, MEMBERS) as shard:
+    with ShardReader(path, MEMBERS, index) as shard:
         for position in range(len(index)):
             seed_class = json.loads(shard.read_member(position, MEMBERS.index("json")))["seed_class"]
             index[position]["seed"] = NO_SEED if seed_class is None else ids[seed_class]
             label = decode_label(shard.read_member(position, MEMBERS.index("high.png")))
             pixels += np.bincount(label.ravel(), minlength=256)
-    data = index_bytes(index)
-    write_atomic(index_path(path), data)
     write_atomic(path.with_suffix(".idx"), wds2idx_text(index, MEMBERS))
     seeds = np.bincount(index["seed"], minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": hashlib.sha256(data).hexdigest(),
+        "index_sha256": publish_index(path, index),
         "seeds": {name: int(seeds[i]) for i, name in enumerate(config.fine_classes) if seeds[i]},
         "pixels": {name: int(pixels[i]) for i, name in enumerate(config.fine_classes) if pixels[i]},
     }

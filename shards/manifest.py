@@ -9,8 +9,6 @@ from typing import Any, Literal
 from mlseg_core.config import Strict, validate
 from mlseg_core.files import read_json, write_json
 
-VERSION = 1
-
 
 class ShardEntry(Strict):
     """One tar. seeds: class name -> samples seeded there; pixels: class name -> labelled px of the high view.

@@ -4,6 +4,7 @@ The format is WebDataset's (KEY.member, samples contiguous, USTAR); we write it 
 webdataset imports torch.
 """
 
+import hashlib
 import io
 import os
 import tarfile
@@ -14,6 +15,8 @@ from types import TracebackType
 
 import google_crc32c
 import numpy as np
+
+from mlseg_core.files import write_atomic
 
 NO_SEED = 255
 
@@ -74,10 +77,12 @@ def index_path(shard: Path) -> Path:
     return shard.with_suffix(".index.npy")
 
 
-def index_bytes(index: np.ndarray) -> bytes:
+def publish_index(shard: Path, index: np.ndarray) -> str:
+    """Write the index beside its shard, atomically. Returns its sha256."""
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
-    return buffer.getvalue()
+    write_atomic(index_path(shard), buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def wds2idx_text(index: np.ndarray, members: tuple[str, ...]) -> str:
@@ -91,14 +96,19 @@ def wds2idx_text(index: np.ndarray, members: tuple[str, ...]) -> str:
 
 @dataclass
 class ShardReader:
-    """Random access to one shard; every read is checked against its crc32c. Raises BadShard."""
+    """Random access to one shard; every read is checked against its crc32c. Raises BadShard.
+
+    index: of a shard whose index is not published yet; else it is read from beside the shard.
+    """
 
     path: Path
     members: tuple[str, ...]
+    index: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         try:
-            self.index = np.load(index_path(self.path), allow_pickle=False)
+            if self.index is None:
+                self.index = np.load(index_path(self.path), allow_pickle=False)
             self._file = os.open(self.path, os.O_RDONLY)
         except (OSError, ValueError) as error:
             raise BadShard(f"{self.path}: {error}") from None

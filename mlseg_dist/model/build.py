@@ -1,5 +1,7 @@
 """One way to get a network."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -20,6 +22,17 @@ def build_model(config: ModelConfig, ratio: int = 4, bn_momentum: float = 0.1, s
 
 def _build(config: ModelConfig, ratio: int, bn_momentum: float) -> UNet | MUNet:
     return UNet(config, bn_momentum) if config.kind == "unet" else MUNet(config, ratio, bn_momentum)
+
+
+def output_head(heads: Iterable[str]) -> str:
+    """The head that answers: `merged` of the m-UNet; the only one of a base U-Net, named by the view it sees."""
+    names = list(heads)
+    return "merged" if "merged" in names else names[0]
+
+
+def view_of(head: str) -> str:
+    """The view on whose grid a head lies, `high` or `low`."""
+    return "low" if head == "low" else "high"
 
 
 def channels_last(model: nn.Module) -> None:

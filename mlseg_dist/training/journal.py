@@ -16,6 +16,7 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.inference import normalise
+from mlseg_dist.model import output_head, view_of
 from mlseg_dist.training.tracking import Tracker, flatten
 
 
@@ -57,9 +58,8 @@ class Journal:
         for ref in chosen:
             views = centre_views(corpus, ref, self.config.train.patch_px)
             logits = model(*(normalise(torch.from_numpy(x[None].copy()).to(device)) for x in (views.high, views.low)))
-            head = "merged" if "merged" in logits else next(iter(logits))
-            image = views.low if head == "low" else views.high
-            truth = views.low_label if head == "low" else views.high_label
+            head = output_head(logits)
+            image, truth = getattr(views, view_of(head)), getattr(views, f"{view_of(head)}_label")
             examples.append({"high": image, "truth": truth, "prediction": logits[head][0].argmax(0).cpu().numpy()})
         model.train()
         return examples

@@ -13,6 +13,7 @@ from mlseg_dist.data.views import centre_views
 from mlseg_dist.evaluation import counts
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import head_loss
+from mlseg_dist.model import output_head, view_of
 from mlseg_dist.training.engine import World
 
 
@@ -40,9 +41,8 @@ def validate(
         high, low = (torch.from_numpy(np.stack([getattr(v, n) for v in views])) for n in ("high", "low"))
         with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
             logits = model(normalise(high.to(world.device)), normalise(low.to(world.device)))
-        head = "merged" if "merged" in logits else next(iter(logits))
-        label = "low_label" if head == "low" else "high_label"
-        target = torch.from_numpy(np.stack([getattr(v, label) for v in views])).to(world.device)
+        head = output_head(logits)
+        target = torch.from_numpy(np.stack([getattr(v, f"{view_of(head)}_label") for v in views])).to(world.device)
         wce, wdl = head_loss(logits[head], target, even)
         losses += torch.tensor([float(wce), float(wdl), 1.0], dtype=torch.float64)
         confusion += count(logits[head].argmax(1), target).cpu()

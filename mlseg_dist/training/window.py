@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from mlseg_dist.config import CLASSES
+from mlseg_dist.model import output_head, view_of
 from mlseg_dist.training.engine import World
 from mlseg_dist.training.validate import count, figures
 
@@ -40,8 +41,8 @@ class Window:
         targets: dict[str, torch.Tensor],
         waited_s: float,
     ) -> None:
-        head = "merged" if "merged" in logits else next(iter(logits))
-        target = targets["low" if head == "low" else "high"]
+        head = output_head(logits)
+        target = targets[view_of(head)]
         self._losses.append(loss.detach())
         self._parts.append({"wce": parts[f"{head}_wce"], "wdl": parts[f"{head}_wdl"]})
         self._confusion += count(logits[head].argmax(1), target)
