@@ -6,12 +6,10 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from launch.graph import Phase
-from mlseg_core.progress import Tally, clock, describe
+from mlseg_core.progress import Display, Tally, clock
 
-_EVERY_S = 10.0
 _LAST_LINES = 15
 
 
@@ -20,39 +18,19 @@ class Console:
 
     def __init__(self) -> None:
         self.rich = RichConsole(highlight=False, soft_wrap=True)
-        self._live: Progress | None = None
-        self._task: TaskID | None = None
-        self._label, self._printed, self._begun = "", 0.0, 0.0
+        self._display: Display | None = None
+        self._label, self._begun = "", 0.0
 
     def begin(self, phase: Phase, total: int) -> None:
         self.close()
-        self._label, self._printed = f"[{phase.number + 1}/{total}] {phase.name}", time.monotonic()
-        self._begun = self._printed
+        self._label, self._begun = f"[{phase.number + 1}/{total}] {phase.name}", time.monotonic()
         if not self.rich.is_terminal:
             print(f"{self._label} …", flush=True)
-            return
-        self._live = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rest]}"),
-            TimeElapsedColumn(),
-            console=self.rich,
-            transient=True,
-        )
-        self._task = self._live.add_task(escape(self._label), total=None, rest="starting")
-        self._live.start()
+        self._display = Display(self._label, self.rich)
 
     def update(self, phase: Phase, tally: Tally | None) -> None:
-        if tally is None:
-            return
-        if self._live is not None and self._task is not None:
-            eta = f"ETA {clock(tally.eta_s)}" if tally.eta_s is not None else ""
-            rest = f"{tally.unit}  {tally.rate:.1f}/s  {eta}  {tally.note}"
-            self._live.update(self._task, completed=tally.done, total=tally.total, rest=escape(rest))
-        elif time.monotonic() - self._printed > _EVERY_S:
-            self._printed = time.monotonic()
-            print(describe(self._label, tally), flush=True)
+        if self._display is not None:
+            self._display.update(tally)
 
     def end(self, phase: Phase) -> None:
         self.close()
@@ -72,6 +50,6 @@ class Console:
         print(f"mlseg: error: phase {phase.name}: {first.removeprefix('error: ')}{where}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-        self._live = None
+        if self._display is not None:
+            self._display.close()
+        self._display = None

@@ -28,7 +28,7 @@ from launch.run_folder import RunFolder, package_folders
 from launch.slurm_queue import requeue
 from mlseg_core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
-from mlseg_core.map import Incomplete, merge, run_units
+from mlseg_core.map import Incomplete, run_units
 
 Part = Literal["work", "merge", "both"]
 STATUS_NAMES = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
@@ -173,10 +173,11 @@ def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: 
         label=label,
         stop=lambda: signals.stopped,
         progress_unit=mapping.unit,
+        piece_unit=mapping.piece,
     )
-    if failures:
-        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit}"
-        raise RuntimeError(f"{counts} failed{_first_failure(folder)}")
+    if failures and not mapping.goes_on:
+        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed{_first_failure(folder)}"
+        raise UserError(counts) if all(failed.mistake for failed in failures) else RuntimeError(counts)
 
 
 def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: int, signals: Signals) -> None:
@@ -192,10 +193,9 @@ def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: in
 
 def _merge(mapping: Mapping, folder: Path) -> None:
     try:
-        merge(mapping.units, folder)
+        mapping.publish()
     except Incomplete as error:
         raise RuntimeError(f"{error}{_first_failure(folder)}") from error
-    mapping.publish()
 
 
 def _first_failure(folder: Path) -> str:

@@ -16,7 +16,7 @@ from launch.graph import KindName, Phase
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Describe, Unit, Work
+from mlseg_core.map import Describe, Unit, Work, merge
 from mlseg_dist.run_folder import labels_folder, shards_folder
 
 JobName = Literal["map", "train", "single"]
@@ -44,13 +44,19 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Mapping:
-    """A map over units: its work, and what turns the finished units into the published manifest."""
+    """A map over units: its work, and what turns the finished units into the published manifest.
+
+    publish: proves that all is done first; raises map.Incomplete.  unit, piece: what progress counts.
+    goes_on: units that failed do not fail the phase; publish decides.
+    """
 
     units: Sequence[Unit]
     work: Work
     describe: Describe | None
     publish: Callable[[], Any]
     unit: str
+    piece: str = "pieces"
+    goes_on: bool = False
 
 
 class MapKind(Kind):
@@ -94,8 +100,13 @@ class Slides(MapKind):
 
     def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
         maker, settings = slide_maker(config)
-        folder = self.folder(run, phase)
-        return Mapping(maker.units(settings), maker.draw, None, lambda: maker.write_table(settings, folder), "slides")
+        folder, todo = self.folder(run, phase), maker.units(settings)
+
+        def publish() -> None:
+            merge(todo, folder)
+            maker.write_table(settings, folder)
+
+        return Mapping(todo, maker.draw, None, publish, "slides")
 
 
 def slide_maker(config: CampaignConfig) -> tuple[ModuleType, Any]:
@@ -130,12 +141,15 @@ class Shards(MapKind):
         from shards import build
 
         table, folder = slide_table(config, run), self.folder(run, phase)
+        todo = build.units(config.shards, table)
         return Mapping(
-            build.units(config.shards, table),
+            todo,
             build.cut,
             build.describe,
-            lambda: build.write_manifest(config.shards, table, folder),
+            lambda: build.write_manifest(config.shards, table, todo, folder),
             "slides",
+            "pairs",
+            goes_on=True,
         )
 
 

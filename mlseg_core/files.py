@@ -9,6 +9,9 @@ from typing import Any
 
 from mlseg_core.errors import UserError
 
+TEMPORARY = ".tmp-"
+"""Names that start so are never read by anyone."""
+
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
@@ -32,8 +35,8 @@ def fsync_folder(folder: Path) -> None:
 
 
 def temporary_beside(target: Path) -> Path:
-    """A fresh name in the target's folder; names that start with `.tmp-` are never read by anyone."""
-    return target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
+    """A fresh name in the target's folder."""
+    return target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -41,14 +44,21 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        replace_synced(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_folder(path.parent)
+
+
+def replace_synced(temporary: Path, target: Path) -> None:
+    """Sync `temporary` and give it its final name in the same folder, whatever is there."""
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(temporary, target)
+    fsync_folder(target.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

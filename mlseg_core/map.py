@@ -4,72 +4,48 @@ A worker takes its own slice first, then steals from the tail of the others'. It
 targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files. No leases, no
 clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
 
-A folder of outputs holds the published files, `done/UNIT.json`, `failed/UNIT.json` and `progress/WORKER.json`.
+A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json` and
+`progress/WORKER.json`. A unit that fails is recorded and the others go on; only trouble with the store ends the run.
 """
 
-import multiprocessing
 import secrets
-import traceback
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlseg_core.errors import Interrupted, UserError
-from mlseg_core.files import publish_first, read_json, sha256_file, write_json
-from mlseg_core.progress import Progress
+from mlseg_core.files import TEMPORARY
+from mlseg_core.map_worker import Describe, Plan, Work, is_done, note_death, own_slice_then_tail, read_tally
+from mlseg_core.progress import Display, Tally, add_up, clock
+from mlseg_core.progress import describe as progress_line
+from mlseg_core.records import Done, Failed, Scratch, Standing, Unit, missing_files, read_done, read_failed
+from mlseg_core.store import Store, open_store
+from mlseg_core.workers import run_workers
 
+__all__ = [
+    "Describe",
+    "Done",
+    "Failed",
+    "Incomplete",
+    "Scratch",
+    "Unit",
+    "Work",
+    "is_done",
+    "map_in_processes",
+    "merge",
+    "own_slice_then_tail",
+    "run_units",
+]
 
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work. name: unique, a plain file name. inputs: hash of everything that decides the output bytes."""
-
-    name: str
-    inputs: str
-    payload: Any = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """A unit's proof: its published files with size and sha256, and the facts that `describe` read from them."""
-
-    unit: str
-    inputs: str
-    files: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Failed:
-    unit: str
-    reason: str
-    traceback: str
-
-
-@dataclass
-class Scratch:
-    """Hands out temporary paths in the folder of the targets."""
-
-    folder: Path
-    paths: dict[str, Path] = field(default_factory=dict)
-
-    def file(self, name: str) -> Path:
-        """The temporary path that will be published as `name`."""
-        if name not in self.paths:
-            self.paths[name] = self.folder / f".tmp-{secrets.token_hex(6)}-{name}"
-        return self.paths[name]
-
-
-Work = Callable[[Unit, Scratch], None]
-"""Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
-Describe = Callable[[Unit, dict[str, Path]], dict[str, Any]]
-"""Facts (counts) read from the published files; may write files derived from them (an index) beside them."""
+_IDLE_DEATHS = 3
 
 
 def run_units(
     units: Sequence[Unit],
     work: Work,
-    folder: Path,
+    folder: Path | str,
     *,
     describe: Describe | None = None,
     worker: int = 0,
@@ -77,108 +53,140 @@ def run_units(
     label: str = "map",
     stop: Callable[[], bool] = lambda: False,
     progress_unit: str = "units",
+    piece_unit: str = "pieces",
 ) -> list[Failed]:
     """Do what is not done yet; return the units that failed in this call (recorded, the run goes on).
 
-    Raises Interrupted at a unit boundary when stop() says so, UserError at once.
+    folder: of the outputs, or an fsspec URL.  piece_unit: what Scratch.advance counts.
+    Raises Interrupted at a unit boundary when stop() says so, DestinationError when the outputs cannot be written.
     """
-    for sub in ("done", "failed", "progress"):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
-    order = own_slice_then_tail(len(units), worker, workers)
-    begun = sum(is_done(folder, unit) for unit in units)
-    progress = Progress(label, len(units), progress_unit, folder / "progress" / f"{worker}.json", done=begun)
-    failures = []
-    for index in order:
-        unit = units[index]
-        if is_done(folder, unit):
-            continue
-        if stop():
-            raise Interrupted(f"{label}: stopped before unit {unit.name}")
-        try:
-            _do(unit, work, describe, folder)
-        except (UserError, Interrupted):
-            raise
-        except Exception as error:  # a bad slide must not end the night
-            failed = Failed(unit.name, f"{type(error).__name__}: {error}", traceback.format_exc())
-            write_json(folder / "failed" / f"{unit.name}.json", vars(failed))
-            failures.append(failed)
-        else:
-            progress.advance(1, unit.name)
-    progress.finish()
-    return failures
+    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit)
+    with open_store(folder) as store:
+        return plan.run(store, worker, workers, stop)
 
 
-def own_slice_then_tail(count: int, worker: int, workers: int) -> list[int]:
-    """Order in which a worker looks at units: its own contiguous slice forwards, then all others from the tail."""
-    first, last = worker * count // workers, (worker + 1) * count // workers
-    own = range(first, last)
-    return [*own, *(i for i in reversed(range(count)) if i not in own)]
+def map_in_processes(
+    units: Sequence[Unit],
+    work: Work,
+    folder: Path | str,
+    processes: int,
+    *,
+    describe: Describe | None = None,
+    label: str = "map",
+    stop: Callable[[], bool] = lambda: False,
+    progress_unit: str = "units",
+    piece_unit: str = "pieces",
+) -> list[Failed]:
+    """run_units on `processes` processes of this machine, under one bar. Returns every unit that is not done, with the reason.
+
+    work and describe must be importable. A process that dies is replaced; a unit on which three died has failed.
+    Raises Interrupted after SIGINT, SIGTERM, SIGUSR2 or stop(), DestinationError, Incomplete when a unit is simply missing.
+    """
+    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit)
+    with open_store(folder) as store:
+        if store.one_process:
+            return plan.run(store, 0, 1, stop)
+        store.check()
+        _Crew(plan, store, processes).work(stop)
+        return _failures(units, store)
 
 
-def is_done(folder: Path, unit: Unit) -> bool:
-    """True when the unit is done from the same inputs."""
-    path = _record(folder, unit)
-    return path.exists() and read_json(path)["inputs"] == unit.inputs
-
-
-def merge(units: Sequence[Unit], folder: Path) -> list[Done]:
+def merge(units: Sequence[Unit], folder: Path | str) -> list[Done]:
     """Prove that all is done and return the records in the units' order. Raises Incomplete. Removes left-over temporaries."""
     names = [unit.name for unit in units]
     if len(set(names)) != len(names):
         raise AssertionError("unit names must be unique")
-    missing = [unit.name for unit in units if not is_done(folder, unit)]
-    if missing:
-        raise Incomplete(missing, folder)
-    records = [Done(**read_json(_record(folder, unit))) for unit in units]
-    for record in records:
-        for name, fact in record.files.items():
-            path = folder / name
-            if not path.exists() or path.stat().st_size != fact["bytes"]:
-                raise Incomplete([record.unit], folder)
-    for left_over in folder.glob(".tmp-*"):
-        left_over.unlink(missing_ok=True)
+    with open_store(folder) as store:
+        found = [read_done(store, unit) for unit in units]
+        records = [record for record in found if record is not None]
+        damaged = missing_files(store, records)
+        missing = [name for name, record in zip(names, found, strict=True) if record is None or name in damaged]
+        if missing:
+            raise Incomplete(missing, store.where)
+        parents = {str(PurePosixPath(name).parent) for record in records for name in record.files}
+        store.remove_temporaries({*parents, ".", "done", "failed", "progress"})
     return records
 
 
 class Incomplete(Exception):
     """Some units are not done. Carries their names."""
 
-    def __init__(self, missing: list[str], folder: Path) -> None:
+    def __init__(self, missing: list[str], folder: object) -> None:
         shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         super().__init__(f"{len(missing)} units are not done in {folder}: {shown}")
-        self.missing = missing
+        self.missing, self.folder = missing, folder
+
+    def __reduce__(self):  # survives the trip between processes
+        return type(self), (self.missing, self.folder)
 
 
-def map_in_processes(units: Sequence[Unit], work: Work, folder: Path, processes: int, **options: Any) -> None:
-    """run_units on `processes` processes of this machine. work and describe must be importable. Raises what a worker raised."""
-    if processes == 1:
-        run_units(units, work, folder, **options)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        calls = [
-            pool.apply_async(run_units, (units, work, folder), {**options, "worker": i, "workers": processes})
-            for i in range(processes)
-        ]
-        for call in calls:
-            call.get()
+def _failures(units: Sequence[Unit], store: Store) -> list[Failed]:
+    """Why units are not done. Raises Incomplete when one is missing without a reason."""
+    left = [unit for unit in units if not is_done(store, unit)]
+    found = [read_failed(store, unit) for unit in left]
+    unexplained = [unit.name for unit, failed in zip(left, found, strict=True) if failed is None]
+    if unexplained:
+        raise Incomplete(unexplained, store.where)
+    return [failed for failed in found if failed is not None]
 
 
-def _do(unit: Unit, work: Work, describe: Describe | None, folder: Path) -> None:
-    scratch = Scratch(folder)
-    try:
-        work(unit, scratch)
-        for name, temporary in scratch.paths.items():
-            publish_first(temporary, folder / name)
-    finally:
-        for temporary in scratch.paths.values():
-            temporary.unlink(missing_ok=True)
-    published = {name: folder / name for name in scratch.paths}
-    facts = describe(unit, published) if describe else {}
-    files = {name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for name, path in published.items()}
-    write_json(_record(folder, unit), vars(Done(unit.name, unit.inputs, files, facts)))
-    (folder / "failed" / f"{unit.name}.json").unlink(missing_ok=True)
+class _Crew:
+    """The processes of map_in_processes, and what their parent shows of them."""
+
+    def __init__(self, plan: Plan, store: Store, processes: int) -> None:
+        self._plan, self._store = plan, store
+        self._token, self._idle_deaths = secrets.token_hex(6), 0
+        self._standing = Standing(store, plan.units)
+        self._figures = self._standing.figures()
+        self._size = max(1, min(processes, len(plan.units) - len(self._standing.done)))
+        self._begun, self._looked = time.time(), 0.0
+
+    def work(self, stop: Callable[[], bool]) -> None:
+        if len(self._standing.done) == len(self._plan.units):
+            return
+        display = Display(self._plan.label)
+        try:
+            run_workers(_in_process, self._size, self._arguments, self._died, lambda: self._show(display), stop)
+        except BaseException:
+            self._remove_temporaries("")
+            raise
+        finally:
+            display.close()
+        self._say_last()
+
+    def _arguments(self, number: int, life: int) -> tuple[Any, ...]:
+        return self._plan, self._store.scratch, number, self._size, f"{self._token}-{number}-{life}", life
+
+    def _died(self, number: int, life: int) -> None:
+        self._remove_temporaries(f"-{number}-{life}")
+        if note_death(self._store, self._plan, number) is None:
+            self._idle_deaths += 1
+            if self._idle_deaths == _IDLE_DEATHS:
+                raise RuntimeError("worker processes die before they begin a unit (out of memory?)")
+
+    def _show(self, display: Display) -> None:
+        if time.monotonic() - self._looked > self._store.patience_s / 2:
+            self._looked = time.monotonic()
+            tallies = [read_tally(self._store, number) for number in range(self._size)]
+            display.update(add_up(t for t in tallies if t is not None and t.updated >= self._begun))
+
+    def _say_last(self) -> None:
+        before = self._figures
+        self._standing.refresh(force=True)
+        now, elapsed = self._standing.figures(), time.time() - self._begun
+        rate, piece_rate = ((now[name] - before[name]) / elapsed for name in ("done", "pieces"))
+        tally = Tally(self._plan.progress_unit, 0, len(self._plan.units), rate, f"in {clock(elapsed)}", 0.0)
+        tally = replace(tally, **now, piece_rate=piece_rate, piece_unit=self._plan.piece_unit)
+        print(progress_line(self._plan.label, tally), flush=True)
+
+    def _remove_temporaries(self, of: str) -> None:
+        with suppress(OSError):  # a disk that went read-only is the reason we are here, and is told as such
+            for left_over in self._store.scratch.rglob(f"{TEMPORARY}{self._token}{of}-*"):
+                left_over.unlink()
 
 
-def _record(folder: Path, unit: Unit) -> Path:
-    return folder / "done" / f"{unit.name}.json"
+def _in_process(
+    plan: Plan, scratch: Path, number: int, workers: int, tag: str, life: int, *, stop: Callable[[], bool]
+) -> None:
+    with open_store(plan.folder, scratch) as store:
+        plan.run(store, number, workers, stop, tag, life, prints=False)

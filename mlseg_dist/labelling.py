@@ -18,7 +18,7 @@ from mlseg_dist.inference import Predictor, load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import decode_label, decode_rgb, encode_json, encode_png
-from shards.tar import NO_SEED, ShardReader, index_path, index_shard, publish_index, write_shard
+from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, write_shard
 
 RECIPE = 1  # raise it when the same inputs give other bytes
 MEMBERS = ("high.png", "json", "low.png")
@@ -97,7 +97,7 @@ def _codes(probabilities: np.ndarray, stride: int) -> np.ndarray:
     return labels.encode(probabilities)
 
 
-def describe(unit: Unit, files: dict[str, Path]) -> dict[str, Any]:
+def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
     """Index the published sidecar; `seed` is the drawing class that the teacher gives an unannotated pair. Counts accepted px."""
     config, step_index, run, shard_name, name = unit.payload
     threshold = config.steps[step_index].label.threshold
@@ -117,7 +117,7 @@ def describe(unit: Unit, files: dict[str, Path]) -> dict[str, Any]:
     drawn = np.bincount(np.where(human == IGNORED, index["seed"], human), minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": publish_index(path, index),
+        "index_sha256": save_index(derived.file(index_path(Path(name)).name), index),
         "of": shard_name,
         "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
@@ -169,5 +169,5 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
         },
     )
     path = folder / "manifest.json"
-    write_manifest_file(path, manifest)
+    write_manifest_file(folder, manifest)
     return path

@@ -22,9 +22,9 @@ from mlseg_dist.evaluation.scoring import Teacher, predict_high
 from mlseg_dist.inference import load_teacher
 from mlseg_dist.report.heatmap import Picture, class_picture, heat_picture
 from mlseg_dist.run_folder import shards_folder
+from shards.audit.tissue import TissueMask, find_tissue
 from shards.manifest import read_manifest
 from shards.reader import SlideReader
-from shards.tissue import TissueMask, find_tissue
 
 MAP_PX = 4096
 """Most cells of the probability map along a side."""

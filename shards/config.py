@@ -6,6 +6,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from mlseg_core.config import Strict
+from shards.audit.config import AuditConfig, TissueConfig
+
+HOLE, IGNORED = "hole", "ignored"
+"""What an annotation name may be mapped to besides a fine class: cut out of what contains it; left out."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -40,21 +44,38 @@ class ShardsConfig(Strict):
     fine_classes: tuple[str, ...]
     """Names of the fine classes; a class's id in the label images is its place in this list."""
     annotation_classes: dict[str, str]
-    """Annotation name -> fine class."""
+    """Annotation name -> fine class, or `ignored`, or `hole` (for formats whose holes are annotations of their own)."""
+    mask_classes: dict[str, str] = {}
+    """Value in a label mask (as text) -> annotation name; a value that is not listed is an error, 0 is unlabelled unless listed."""
     priority: tuple[str, ...] = ()
     """Fine classes from weak to strong: where annotations overlap the later wins; the others come first, in list order."""
+
+    tissue: TissueConfig = TissueConfig()
+    audit: AuditConfig = AuditConfig()
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """A campaign goes on without its bad slides while they are at most this share of the table."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ratio = self.low_mpp / self.high_mpp
         if ratio < 2 or abs(ratio - 2 ** round(math.log2(ratio))) > 1e-6:
             raise ValueError(f"low_mpp / high_mpp must be 2, 4, 8, …, not {ratio:g}")
+        for name in ("stride_um", "tissue_stride_um"):  # so that seeds lie on whole pixels of both views
+            steps = getattr(self, name) / self.low_mpp
+            if abs(steps - round(steps)) > 1e-6:
+                raise ValueError(f"{name} must be a multiple of low_mpp ({self.low_mpp:g})")
         if len(set(self.fine_classes)) != len(self.fine_classes) or len(self.fine_classes) > 255:
             raise ValueError("fine_classes must be unique and at most 255")
-        unknown = sorted({*self.annotation_classes.values(), *self.priority, *self.class_caps} - set(self.fine_classes))
+        targets = set(self.annotation_classes.values()) - {HOLE, IGNORED}
+        unknown = sorted({*targets, *self.priority, *self.class_caps} - set(self.fine_classes))
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")
         return self
+
+    @property
+    def weak_to_strong(self) -> list[str]:
+        """Fine classes in drawing order: where annotations overlap the later one wins."""
+        return [*(name for name in self.fine_classes if name not in self.priority), *self.priority]
 
     @property
     def ratio(self) -> int:

@@ -3,11 +3,13 @@
 A reader believes a manifest and nothing else: a shard that no manifest lists does not exist.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 from mlseg_core.config import Strict, validate
-from mlseg_core.files import read_json, write_json
+from mlseg_core.files import read_json
+from mlseg_core.store import Store, open_store
 
 
 class ShardEntry(Strict):
@@ -29,7 +31,10 @@ class ShardEntry(Strict):
 
 
 class SlideEntry(Strict):
-    """A row of the slide table; slug is its name in keys."""
+    """A row of the slide table; slug is its name in keys.
+
+    overview: name of its overview file.  quarantined: why it has no samples, though it should.
+    """
 
     slug: str
     slide: str
@@ -39,6 +44,8 @@ class SlideEntry(Strict):
     source: str
     split: str
     score: float | None = None
+    overview: str = ""
+    quarantined: str = ""
 
 
 class Manifest(Strict):
@@ -65,8 +72,9 @@ def read_manifest(path: Path) -> Manifest:
     return validate(read_json(path), Manifest, path)
 
 
-def write_manifest_file(path: Path, manifest: Manifest) -> None:
-    write_json(path, manifest.model_dump(mode="json"))
+def write_manifest_file(store: Store | Path, manifest: Manifest, name: str = "manifest.json") -> None:
+    """Into a store of shards, atomically."""
+    open_store(store).write(name, json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
 def totals(shards: tuple[ShardEntry, ...] | list[ShardEntry]) -> dict[str, int]:

@@ -1,84 +1,84 @@
 """Pixels of a slide by µm/px. Coordinates are level-0 px (x, y), floats; a pixel's area is [x, x + 1)."""
 
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
-import openslide
 from PIL import Image
 
 from mlseg_core.errors import UserError
+from shards.pyramids import Unreadable, level_scales, open_pyramid
+
+_CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
+_LOST_PX = 32  # undecodable parts of a view are narrowed down to this
+_MOST_SOURCE_PX = 4096  # a thumbnail is made of parts that read at most so many px a side
 
 
 class SlideReader:
-    """An open slide. size: level-0 (width, height) px; mpp: level-0 µm/px per axis (x, y).
+    """An open slide. size: level-0 (width, height) px; mpp: level-0 µm/px per axis (x, y); levels: their sizes.
 
-    mpp_given: µm/px from the slide table, used instead of the file's own.
+    mpp_given: µm/px from the slide table, used instead of the file's own. cache_bytes: for decoded tiles.
     Raises UserError when the file cannot be opened or nobody knows its µm/px.
     """
 
-    def __init__(self, path: Path, mpp_given: float | None = None) -> None:
+    def __init__(self, path: Path, mpp_given: float | None = None, cache_bytes: int = _CACHE_BYTES) -> None:
         self.path = path
-        try:
-            self._slide = openslide.OpenSlide(str(path))
-        except openslide.OpenSlideError as error:
-            raise UserError(
-                f"the slide cannot be opened ({error})", path, "Restore the file or drop its row."
-            ) from None
-        self.size = self._slide.dimensions
+        self._pyramid = open_pyramid(path, cache_bytes)
+        self.levels = self._pyramid.sizes
+        self.size = self.levels[0]
+        self.properties = self._pyramid.properties
+        self.tile_height = self._pyramid.tile_height
         self.mpp = self._mpp(mpp_given)
-        self._scales = [(self.size[0] / w, self.size[1] / h) for w, h in self._slide.level_dimensions]
         self._glass: tuple[int, int, int] | None = None
+        self.lost_share, self.lost_why = 0.0, ""
+        """Part of the last thumbnail that could not be decoded, 0 to 1; and the latest reason."""
 
     def __enter__(self) -> "SlideReader":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._slide.close()
+        self._pyramid.close()
+
+    @cached_property
+    def _scales(self) -> list[tuple[float, float]]:
+        return level_scales(self._pyramid)
 
     def _mpp(self, given: float | None) -> tuple[float, float]:
         if given is not None:
             return given, given
-        properties = self._slide.properties
-        try:
-            mpp = (float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"]))
-        except (KeyError, ValueError):
-            mpp = (0.0, 0.0)
-        if not all(0.01 < value < 100 for value in mpp):
-            self._slide.close()
+        mpp = self._pyramid.mpp
+        if mpp is None or not all(0.01 < value < 100 for value in mpp):
+            self._pyramid.close()
             raise UserError("the slide does not say its µm/px", self.path, "Fill in column mpp of the slide table.")
         return mpp
 
     def read(self, center: tuple[float, float], mpp: float, size_px: int) -> tuple[np.ndarray, np.ndarray]:
-        """The square view of `size_px` at `mpp` centred on the level-0 point `center`.
+        """The square view of `size_px` at `mpp` centred on the level-0 point `center`: see `view`."""
+        step = (mpp / self.mpp[0], mpp / self.mpp[1])
+        corner = (center[0] - size_px * step[0] / 2, center[1] - size_px * step[1] / 2)
+        return self.view(corner, step, (size_px, size_px)), self.inside(corner, step, (size_px, size_px))
 
-        Returns the image, uint8 (size, size, 3) RGB, and where it lies on the slide, bool (size, size). Out of
-        bounds is the slide's glass colour. Resampled from the nearest finer level with Pillow's Hamming filter, which
-        averages areas as its box filter does, but without that one's dislocations by parts of a pixel.
+    def view(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
+        """The view of `size` (width, height) px whose top left corner is the level-0 point `corner`; uint8 RGB.
+
+        step: level-0 px per view px (x, y). Out of bounds is the slide's glass colour. Resampled from the nearest
+        finer level by averages over areas. Raises Unreadable when pixels cannot be decoded.
         """
-        step = (mpp / self.mpp[0], mpp / self.mpp[1])  # level-0 px per view px
-        left, top = (center[axis] - size_px * step[axis] / 2 for axis in (0, 1))
         level = self._finer_level(step)
         scale = self._scales[level]
-        begin = (left / scale[0], top / scale[1])  # level px
-        end = (begin[0] + size_px * step[0] / scale[0], begin[1] + size_px * step[1] / scale[1])
-        first = (int(np.floor(begin[0])), int(np.floor(begin[1])))
-        last = (int(np.ceil(end[0])), int(np.ceil(end[1])))
-        rgb, origin = self._region(level, first, last)
-        height, width = rgb.shape[:2]
-        box = (
-            min(max(begin[0] - origin[0], 0.0), width),
-            min(max(begin[1] - origin[1], 0.0), height),
-            min(end[0] - origin[0], width),
-            min(end[1] - origin[1], height),
-        )
-        image = np.asarray(Image.fromarray(rgb).resize((size_px, size_px), Image.Resampling.HAMMING, box=box))
-        return image, self._inside(left, top, step, size_px)
+        begin = (corner[0] / scale[0], corner[1] / scale[1])  # level px
+        end = (begin[0] + size[0] * step[0] / scale[0], begin[1] + size[1] * step[1] / scale[1])
+        reach = int(np.ceil(max(step[0] / scale[0], step[1] / scale[1]))) + 1  # the filter looks beyond the edge
+        rgb, origin = self._region(level, begin, end, reach)
+        box = (begin[0] - origin[0], begin[1] - origin[1], end[0] - origin[0], end[1] - origin[1])
+        return _resample(rgb, box, size)
 
-    def _inside(self, left: float, top: float, step: tuple[float, float], size_px: int) -> np.ndarray:
-        x = left + (np.arange(size_px) + 0.5) * step[0]
-        y = top + (np.arange(size_px) + 0.5) * step[1]
+    def inside(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
+        """Which pixels of a view have their centre on the slide, bool (height, width)."""
+        x = corner[0] + (np.arange(size[0]) + 0.5) * step[0]
+        y = corner[1] + (np.arange(size[1]) + 0.5) * step[1]
         return ((y >= 0) & (y < self.size[1]))[:, None] & ((x >= 0) & (x < self.size[0]))[None, :]
 
     def _finer_level(self, step: tuple[float, float]) -> int:
@@ -88,28 +88,32 @@ class SlideReader:
         return max(fits, key=lambda i: self._scales[i][0], default=0)
 
     def _region(
-        self, level: int, first: tuple[int, int], last: tuple[int, int]
+        self, level: int, begin: tuple[float, float], end: tuple[float, float], reach: int
     ) -> tuple[np.ndarray, tuple[float, float]]:
-        """Level pixels [first, last), RGB, and where the array really begins, in level px.
+        """Level pixels that cover [begin, end) and `reach` more on each side, and where the array begins, level px.
 
-        Transparent and out-of-bounds pixels are glass. OpenSlide takes integer level-0 coordinates and divides them by
-        one downsample for both axes, so what it returns begins up to half a level-0 px beside what was asked for.
+        Out-of-bounds and never scanned pixels are glass.
         """
-        width, height = self._slide.level_dimensions[level]
-        downsample = self._slide.level_downsamples[level]
+        width, height = self.levels[level]
+        first = (int(np.floor(begin[0])) - reach, int(np.floor(begin[1])) - reach)
+        last = (int(np.ceil(end[0])) + reach, int(np.ceil(end[1])) + reach)
         x0, y0 = max(0, first[0]), max(0, first[1])
         x1, y1 = min(width, last[0]), min(height, last[1])
+        if (x0, y0) == first and (x1, y1) == last:
+            part = self._pyramid.read(level, first, (x1 - x0, y1 - y0))
+            if part.covered is None:
+                return part.rgb, part.origin
         out = np.empty((last[1] - first[1], last[0] - first[0], 3), np.uint8)
         out[:] = self.glass
-        location = (round(x0 * downsample), round(y0 * downsample))
-        if x1 > x0 and y1 > y0:
-            rgba = np.asarray(self._slide.read_region(location, level, (x1 - x0, y1 - y0)))
-            rgb = rgba[..., :3]
-            if not rgba[..., 3].all():
-                rgb = np.where(rgba[..., 3:] == 0, np.array(self.glass, np.uint8), rgb)
-            out[y0 - first[1] : y1 - first[1], x0 - first[0] : x1 - first[0]] = rgb
-        beside = (location[0] / downsample - x0, location[1] / downsample - y0)
-        return out, (first[0] + beside[0], first[1] + beside[1])
+        if x1 <= x0 or y1 <= y0:
+            return out, (float(first[0]), float(first[1]))
+        part = self._pyramid.read(level, (x0, y0), (x1 - x0, y1 - y0))
+        target = out[y0 - first[1] : y1 - first[1], x0 - first[0] : x1 - first[0]]
+        if part.covered is None:
+            target[:] = part.rgb
+        else:
+            target[part.covered] = part.rgb[part.covered]
+        return out, (first[0] + part.origin[0] - x0, first[1] + part.origin[1] - y0)
 
     @property
     def glass(self) -> tuple[int, int, int]:
@@ -123,12 +127,66 @@ class SlideReader:
         return self._glass
 
     def thumbnail(self, longest_px: int) -> np.ndarray:
-        """The whole slide, uint8 RGB, its longer side at most `longest_px`."""
-        level = len(self._scales) - 1
-        while level > 0 and max(self._slide.level_dimensions[level]) < longest_px:
-            level -= 1
-        rgba = np.asarray(self._slide.read_region((0, 0), level, self._slide.level_dimensions[level]))
-        rgb = np.where(rgba[..., 3:] == 0, 255, rgba[..., :3]).astype(np.uint8)
-        factor = min(1.0, longest_px / max(rgb.shape[:2]))
-        size = (max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor)))
-        return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        """The whole slide, uint8 RGB, its longer side at most `longest_px`. White: never scanned, or not to be decoded.
+
+        Read in parts, so that a slide without small levels does not fill the memory.
+        """
+        factor = min(1.0, longest_px / max(self.size))
+        size = (max(1, round(self.size[0] * factor)), max(1, round(self.size[1] * factor)))
+        step = (self.size[0] / size[0], self.size[1] / size[1])
+        scale = self._scales[self._finer_level(step)]
+        side = max(1, int(_MOST_SOURCE_PX * min(scale[0] / step[0], scale[1] / step[1])))
+        out = np.full((size[1], size[0], 3), 255, np.uint8)
+        glass, self._glass = self._glass, (255, 255, 255)
+        lost = 0
+        for top in range(0, size[1], side):
+            for left in range(0, size[0], side):
+                part = (min(side, size[0] - left), min(side, size[1] - top))
+                view, gone = self.salvage((left * step[0], top * step[1]), step, part)
+                out[top : top + part[1], left : left + part[0]] = view
+                lost += int(gone.sum())
+        self.lost_share = lost / (size[0] * size[1])
+        self._glass = glass
+        return out
+
+    def salvage(
+        self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A view as far as it can be decoded, the rest white; and where it is lost, bool (height, width).
+
+        What is lost is narrowed down to parts of at most 32 px.
+        """
+        (width, height), lost = size, np.zeros((size[1], size[0]), bool)
+        try:
+            return self.view(corner, step, size), lost
+        except Unreadable as error:
+            self.lost_why = str(error)
+        out = np.full((height, width, 3), 255, np.uint8)
+        if max(size) <= _LOST_PX:
+            return out, ~lost
+        cuts = [[slice(0, n // 2), slice(n // 2, n)] if n > 1 else [slice(0, 1)] for n in (height, width)]
+        for rows, columns in product(*cuts):
+            part = (columns.stop - columns.start, rows.stop - rows.start)
+            begin = (corner[0] + columns.start * step[0], corner[1] + rows.start * step[1])
+            out[rows, columns], lost[rows, columns] = self.salvage(begin, step, part)
+        return out, lost
+
+
+# Pillow's Hamming filter averages areas as its box filter does, but does not dislocate them by parts of a pixel; only where
+# hardly anything is shrunk it does, by up to 0.18 px, and the triangle filter does not.
+_NEARLY_SAME = 1.2
+
+
+def _resample(rgb: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """`box` (left, top, right, bottom) of `rgb`, shrunk or stretched to `size`; exact means where pixels fall together."""
+    factor = (box[2] - box[0]) / size[0]
+    whole = round(factor)
+    left, top = round(box[0]), round(box[1])
+    exact = (left, top, left + whole * size[0], top + whole * size[1])
+    if whole >= 1 and max(abs(a - b) for a, b in zip(box, exact, strict=True)) < 1e-3:
+        crop = rgb[exact[1] : exact[3], exact[0] : exact[2]]
+        return crop if whole == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(crop)).reduce(whole))
+    height, width = rgb.shape[:2]
+    box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
+    kind = Image.Resampling.BILINEAR if factor < _NEARLY_SAME else Image.Resampling.HAMMING
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize(size, kind, box=box))

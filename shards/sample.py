@@ -13,6 +13,14 @@ import cv2
 import numpy as np
 
 MEMBERS = ("high.jpg", "high.png", "json", "low.jpg", "low.png")
+_PNG = [  # for label maps 3 times faster than the defaults, and smaller
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_RLE,
+    cv2.IMWRITE_PNG_FILTER,
+    cv2.IMWRITE_PNG_FILTER_UP,
+]
 _KEY = re.compile(r"[A-Za-z0-9_-]+\+y\d{7}\+x\d{7}")
 
 
@@ -58,7 +66,7 @@ def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
 
 
 def encode_png(label: np.ndarray) -> bytes:
-    return _encode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    return _encode(".png", label, _PNG)
 
 
 def encode_json(info: dict[str, Any]) -> bytes:

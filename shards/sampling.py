@@ -1,24 +1,31 @@
 """Where patches are taken: a grid inside annotations with the class at each seed, and a grid on unannotated tissue."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from mlseg_core.randomness import generator
-from shards.annotation import UNLABELLED, Region, rasterise
+from shards.annotation import UNLABELLED, Annotation
+from shards.audit.tissue import TissueMask
 from shards.config import ShardsConfig
-from shards.tissue import TissueMask
-
-_FINE_UM = 4.0  # resolution at which the class at a seed is looked up
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A patch's centre, level-0 px, and the fine class id there (UNLABELLED on unannotated tissue)."""
+    """A patch's centre as the high view's px corner (column, row), and the fine class id there, or UNLABELLED."""
 
-    x: float
-    y: float
+    column: int
+    row: int
     fine: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """seeds: row by row. dropped: reason -> points of the grids that give no patch."""
+
+    seeds: list[Seed]
+    dropped: dict[str, int]
 
 
 def choose_seeds(
@@ -27,46 +34,78 @@ def choose_seeds(
     split: str,
     size: tuple[int, int],
     mpp: tuple[float, float],
-    regions: list[Region],
+    annotation: Annotation | None,
     tissue: TissueMask,
-) -> list[Seed]:
-    """Seeds of one slide in the order of their keys (rows, then columns)."""
-    x, y, fine = _grid(config.stride_um, size, mpp, regions)
-    keep = fine != UNLABELLED
-    seeds = [Seed(*row) for row in zip(x[keep], y[keep], fine[keep].tolist(), strict=True)]
+) -> Sampling:
+    """Seeds of one slide of `size` (width, height) level-0 px at `mpp` (x, y) µm/px.
+
+    Both grids lie on whole pixels of both views, so that a patch is a crop of the slide's planes (see plane.py).
+    """
+    dropped: Counter[str] = Counter()
     kept: list[Seed] = []
-    for fine_id in sorted({seed.fine for seed in seeds}):
-        of_class = [seed for seed in seeds if seed.fine == fine_id]
-        name = config.fine_classes[fine_id]
-        kept += _cap(of_class, config.class_caps.get(name, config.max_per_class), config.seed, slug, name)
+    if annotation is not None:
+        grid = _Grid.of(config, config.stride_um, size, mpp)
+        fine = grid.classes(annotation)
+        for fine_id in np.unique(fine[fine != UNLABELLED]).tolist():
+            name = config.fine_classes[fine_id]
+            most = config.class_caps.get(name, config.max_per_class)
+            chosen = _cap(np.argwhere(fine == fine_id), most, config.seed, slug, name, dropped)
+            kept += grid.seeds(chosen, fine_id)
+        dropped["between annotations"] = int((fine == UNLABELLED).sum())
     if config.tissue_stride_um and split == "train":
-        x, y, fine = _grid(config.tissue_stride_um, size, mpp, regions)
-        free = (fine == UNLABELLED) & tissue.at(x, y)
-        spare = [Seed(px, py, UNLABELLED) for px, py in zip(x[free], y[free], strict=True)]
-        kept += _cap(spare, config.max_tissue, config.seed, slug, "tissue")
-    return sorted(kept, key=lambda seed: (round(seed.y), round(seed.x)))
+        grid = _Grid.of(config, config.tissue_stride_um, size, mpp)
+        free = grid.classes(annotation) == UNLABELLED if annotation is not None else np.ones(grid.shape, bool)
+        on_tissue = tissue.at(*grid.points())
+        dropped["tissue grid: on glass"] = int((free & ~on_tissue).sum())
+        chosen = _cap(np.argwhere(free & on_tissue), config.max_tissue, config.seed, slug, "tissue", dropped)
+        kept += grid.seeds(chosen, UNLABELLED)
+    kept.sort(key=lambda seed: (seed.row, seed.column))
+    return Sampling(kept, {reason: count for reason, count in dropped.items() if count})
 
 
-def _cap(seeds: list[Seed], most: int, seed: int, slug: str, group: str) -> list[Seed]:
-    if len(seeds) <= most:
-        return seeds
-    chosen = generator(seed, "cap", slug, group).permutation(len(seeds))[:most]
-    return [seeds[i] for i in sorted(chosen)]
+def _cap(cells: np.ndarray, most: int, seed: int, slug: str, group: str, dropped: Counter[str]) -> np.ndarray:
+    """At most `most` of the cells (n, 2), in their order."""
+    if len(cells) <= most:
+        return cells
+    dropped[f"over the cap: {group}"] += len(cells) - most
+    chosen = generator(seed, "cap", slug, group).permutation(len(cells))[:most]
+    return cells[np.sort(chosen)]
 
 
-def _grid(
-    stride_um: float, size: tuple[int, int], mpp: tuple[float, float], regions: list[Region]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, y (level-0 px) and fine class of the points of a centred grid, row by row."""
-    fold = max(1, round(stride_um / _FINE_UM)) | 1  # odd: the seed is the centre pixel of its cell
-    step = (stride_um / mpp[0], stride_um / mpp[1])
-    columns, rows = int(size[0] / step[0]), int(size[1] / step[1])
-    if columns == 0 or rows == 0:
-        return np.empty(0), np.empty(0), np.empty(0, np.uint8)
-    center = (size[0] / 2, size[1] / 2)
-    fine_step = (step[0] / fold, step[1] / fold)
-    label = rasterise(regions, center, fine_step, (columns * fold, rows * fold))[fold // 2 :: fold, fold // 2 :: fold]
-    x = center[0] + (np.arange(columns) + 0.5 - columns / 2) * step[0]
-    y = center[1] + (np.arange(rows) + 0.5 - rows / 2) * step[1]
-    grid_x, grid_y = np.meshgrid(x, y)
-    return grid_x.ravel(), grid_y.ravel(), label.ravel()
+@dataclass(frozen=True)
+class _Grid:
+    """Points every `stride` high px from `first`. step: level-0 px per high px (x, y); shape: (rows, columns)."""
+
+    first: int
+    stride: int
+    step: tuple[float, float]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, config: ShardsConfig, stride_um: float, size: tuple[int, int], mpp: tuple[float, float]) -> "_Grid":
+        stride = round(stride_um / config.high_mpp)
+        first = stride // 2 // config.ratio * config.ratio
+        step = (config.high_mpp / mpp[0], config.high_mpp / mpp[1])
+        columns, rows = (max(0, -(-(int(size[i] / step[i]) - first) // stride)) for i in (0, 1))
+        return cls(first, stride, step, (rows, columns))
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y in level-0 px, (rows, columns) each."""
+        rows, columns = self.shape
+        x = (self.first + self.stride * np.arange(columns)) * self.step[0]
+        y = (self.first + self.stride * np.arange(rows)) * self.step[1]
+        grid_x, grid_y = np.meshgrid(x, y)
+        return grid_x, grid_y
+
+    def classes(self, annotation: Annotation) -> np.ndarray:
+        """Fine class of the high px to the lower right of each point, (rows, columns)."""
+        cell = (self.stride * self.step[0], self.stride * self.step[1])
+        corner = tuple((self.first + 0.5 - self.stride / 2) * step for step in self.step)
+        rows, columns = self.shape
+        if not rows or not columns:
+            return np.empty(self.shape, np.uint8)
+        return annotation.label((corner[0], corner[1]), cell, (columns, rows))
+
+    def seeds(self, cells: np.ndarray, fine: int) -> list[Seed]:
+        points = self.first + self.stride * cells
+        return [Seed(column, row, fine) for row, column in points.tolist()]

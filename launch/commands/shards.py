@@ -1,15 +1,19 @@
-"""shards phantom | import | build: slides in, tar shards out, outside of any campaign."""
+"""shards phantom | import | build | regenerate | verify | show: slides in, tar shards out, outside of any campaign."""
 
 import argparse
+import json
+import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from launch.commands import shards_look
 from launch.config import CampaignConfig, load_campaign
 from launch.kinds import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.config import Strict, load_config, read_yaml
-from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.map import map_in_processes, merge
 from shards.config import ShardsConfig
 from shards.phantom.config import PhantomConfig
@@ -28,9 +32,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     imported.add_argument("folder", type=Path, metavar="DIR", help="the folder of the tiles")
     _options(imported)
     imported.set_defaults(run=import_tiles)
-    build = _action(actions, "build", "cut the slides of a table into shards")
-    build.add_argument("--slides", type=Path, metavar="CSV", help="the slide table; default: the campaign's")
+    build = _action(actions, "build", "cut the slides of a table into shards; started again, it continues")
     build.set_defaults(run=build_shards)
+    again = _action(
+        actions, "regenerate", "cut again what a changed slide, annotation or config concerns, nothing else"
+    )
+    again.add_argument("--dry-run", action="store_true", help="say which slides would be cut again, and why")
+    again.add_argument(
+        "--prune", action="store_true", help="afterwards remove the files that the manifest no longer names"
+    )
+    again.add_argument("--json", action="store_true", help="print the changes as JSON")
+    again.set_defaults(run=regenerate_shards)
+    for action in (build, again):
+        action.add_argument("--slides", type=Path, metavar="CSV", help="the slide table; default: the campaign's")
+    shards_look.add(actions)
 
 
 def _action(
@@ -44,7 +59,9 @@ def _action(
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="YAML file of this part alone, or a campaign file")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the outputs go; default: the campaign's folder")
+    parser.add_argument(
+        "--out", type=_folder, metavar="DIR", help="a folder or URL for the outputs; default: the campaign's"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that work at once")
 
 
@@ -65,6 +82,8 @@ def import_tiles(arguments: argparse.Namespace) -> int:
 
 def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Strict) -> int:
     out = _out(arguments, "slides")
+    if isinstance(out, str):
+        raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
     map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
     merge(units, out)
@@ -74,16 +93,59 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
 
 def build_shards(arguments: argparse.Namespace) -> int:
     """shards build"""
+    config, slides, out = _build_of(arguments)
+    return _build(arguments, config, slides, out)
+
+
+def regenerate_shards(arguments: argparse.Namespace) -> int:
+    """shards regenerate"""
     from shards import build
 
+    config, slides, out = _build_of(arguments)
+    found = build.changes(build.units(config, slides), out)
+    if arguments.json:
+        print(json.dumps([vars(change) for change in found], ensure_ascii=False))
+    else:
+        for change in found:
+            if change.action != "keep":
+                print(f"{change.action}  {change.slide}  {change.why}")
+        counts = Counter(change.action for change in found)
+        print(f"{counts['cut']} slides to cut, {counts['keep']} stay as they are, {counts['drop']} to drop")
+    if arguments.dry_run:
+        return EXIT_DONE
+    status = _build(arguments, config, slides, out)
+    removed = build.prune(out) if arguments.prune else []
+    left = 0 if arguments.prune else len(build.superseded(out))
+    if removed or left:
+        print(
+            f"{len(removed)} superseded files removed" if removed else f"{left} superseded files; --prune removes them"
+        )
+    return status
+
+
+def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path | str]:
     config = _section(arguments, "shards", ShardsConfig)
-    slides, out = arguments.slides or _slides(arguments), _out(arguments, "shards")
-    units = build.units(config, slides)
+    return config, arguments.slides or _slides(arguments), _out(arguments, "shards")
+
+
+def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, out: Path | str) -> int:
+    """Cut what is missing. Exit status 1 when slides are in quarantine, though the manifest of the others is written."""
+    from shards import build
+
+    for slug, problem in build.check_slides(config, slides).items():
+        print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
+    todo = build.units(config, slides)
     map_in_processes(
-        units, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides"
-    )
-    print(build.write_manifest(config, slides, out))
-    return EXIT_DONE
+        todo, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",
+        piece_unit="pairs",
+    )  # fmt: skip
+    manifest = build.write_manifest(config, slides, todo, out)
+    bad = sum(bool(slide.quarantined) for slide in manifest.slides)
+    counts = manifest.totals
+    print(f"{out}: {counts['samples']} pairs of {len(manifest.slides) - bad} slides in {counts['shards']} shards")
+    if bad:
+        print(f"mlseg: {bad} slides are in quarantine, see {out}/{build.QUARANTINE}", file=sys.stderr)
+    return EXIT_FAILED if bad else EXIT_DONE
 
 
 def _campaign(arguments: argparse.Namespace) -> CampaignConfig | None:
@@ -92,7 +154,11 @@ def _campaign(arguments: argparse.Namespace) -> CampaignConfig | None:
     return load_campaign(arguments.config, arguments.overrides) if is_campaign else None
 
 
-def _out(arguments: argparse.Namespace, name: str) -> Path:
+def _folder(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
+
+
+def _out(arguments: argparse.Namespace, name: str) -> Path | str:
     campaign = _campaign(arguments)
     if arguments.out is not None:
         return arguments.out

@@ -1,5 +1,6 @@
 """The map: exactly once, whoever does it, whatever dies in between."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, sha256_file, write_atomic
 from mlseg_core.map import Incomplete, Unit, is_done, map_in_processes, merge, own_slice_then_tail, run_units
 
@@ -29,8 +31,15 @@ def slow_square(unit, scratch):
     path.write_text(str(unit.payload**2))
 
 
-def read_back(unit, files):
+def read_back(unit, files, derived):
     return {"value": int(next(iter(files.values())).read_text())}
+
+
+def die_of_u001(unit, scratch):
+    scratch.file(f"{unit.name}-{unit.inputs[:6]}.txt").write_text("half")
+    if unit.payload == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    square(unit, scratch)
 
 
 def hashes(folder):
@@ -118,6 +127,83 @@ def test_a_failing_unit_is_recorded_and_the_others_go_on(tmp_path):
     run_units(units, square, tmp_path)
     assert not (tmp_path / "failed" / "u002.json").exists()
     merge(units, tmp_path)
+
+
+def test_mistakes_and_other_failures_are_recorded_alike_and_the_run_goes_on(tmp_path):
+    def sometimes(unit, scratch):
+        scratch.file(f"{unit.name}.txt").write_text("half")
+        if unit.payload == 1:
+            raise UserError("no mpp", "slides.csv: a", "Add it.")
+        if unit.payload == 3:
+            raise OSError(errno.EIO, "the slide's own disk")
+        if unit.payload == 4:
+            raise ValueError("caf\udce9.svs")  # a file name that is no UTF-8
+
+    failed = run_units(make_units(6), sometimes, tmp_path)
+    assert [(f.unit, f.mistake) for f in failed] == [("u001", True), ("u003", False), ("u004", False)]
+    record = json.loads((tmp_path / "failed" / "u001.json").read_text())
+    assert record["mistake"] is True and record["reason"] == "slides.csv: a: no mpp. Add it."
+    assert not list(tmp_path.glob(".tmp-*")), "a unit that fails leaves no half file"
+    assert {p.name for p in tmp_path.glob("*.txt")} == {"u000.txt", "u002.txt", "u005.txt"}
+
+
+def test_a_unit_that_failed_is_tried_once_a_run_by_all_workers_together(tmp_path):
+    tried = []
+
+    def fail(unit, scratch):
+        tried.append(unit.name)
+        raise ValueError("bad slide")
+
+    units = make_units(3)
+    for worker in (0, 1):
+        run_units(units, fail, tmp_path, worker=worker, workers=2)
+    assert sorted(tried) == ["u000", "u001", "u001", "u002", "u002"], "worker 1 tries its own slice afresh, no more"
+    run_units(units, square, tmp_path)
+    merge(units, tmp_path)
+
+
+def test_a_unit_that_a_dead_process_was_at_comes_last_and_fails_at_the_third_death(tmp_path):
+    units = make_units(4)
+    context = multiprocessing.get_context("fork")
+    for death in (1, 2, 3):
+        child = context.Process(target=run_units, args=(units, die_of_u001, tmp_path))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        if death == 1:
+            assert is_done(tmp_path, units[0]) and not is_done(tmp_path, units[3])
+        else:
+            assert is_done(tmp_path, units[3]), "the others come first"
+    assert run_units(units, die_of_u001, tmp_path) == []
+    record = json.loads((tmp_path / "failed" / "u001.json").read_text())
+    assert record["deaths"] == 3 and "the process died while working on it" in record["reason"]
+    run_units(units, square, tmp_path)
+    merge(units, tmp_path)
+    assert not (tmp_path / "failed" / "u001.json").exists()
+
+
+def test_a_damaged_record_proves_nothing(tmp_path):
+    units = make_units(3)
+    run_units(units, square, tmp_path)
+    for name, text in (("u000", ""), ("u001", "[]"), ("u002", '{"inputs": 3}')):
+        (tmp_path / "done" / f"{name}.json").write_text(text)
+    assert not any(is_done(tmp_path, unit) for unit in units)
+    run_units(units, square, tmp_path)
+    merge(units, tmp_path)
+
+
+def test_derived_files_get_their_names_and_leave_no_temporaries(tmp_path):
+    def count(unit, files, derived):
+        derived.file("sub/counts.txt").write_text("1")
+        if unit.payload == 1:
+            raise ValueError("cannot be read back")
+        return {}
+
+    units = make_units(2)
+    assert [f.unit for f in run_units(units, square, tmp_path, describe=count)] == ["u001"]
+    assert (tmp_path / "sub" / "counts.txt").read_text() == "1"
+    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not is_done(tmp_path, units[1])
 
 
 def test_merge_sees_a_file_that_was_cut_short(tmp_path):

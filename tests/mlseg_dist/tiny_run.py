@@ -63,7 +63,7 @@ def tiny_run(folder: Path, **changes: object) -> TinyRun:
     table = paint_slides(folder / "slides")
     units = build.units(shards, table)
     assert not run_units(units, build.cut, run / "data" / "shards", describe=build.describe)
-    build.write_manifest(shards, table, run / "data" / "shards")
+    build.write_manifest(shards, table, units, run / "data" / "shards")
     config = validate({**plain_config(), **changes}, LearningConfig, "test")
     for number, step in enumerate(config.steps):
         phase = run / "phases" / f"{2 + number:02d}-{step.name}"

@@ -1,0 +1,60 @@
+"""shards verify | show: what lies in a folder of shards, proven and shown. Works from the folder alone."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+
+
+def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both subcommands to the group `shards`."""
+    verify = actions.add_parser("verify", help="prove every byte, image, label and count of a folder of shards")
+    verify.add_argument(
+        "folder", type=Path, metavar="DIR", help="a corpus or a round of labels: the folder of its manifest.json"
+    )
+    verify.add_argument("--json", action="store_true", help="print the findings as JSON")
+    cores = len(os.sched_getaffinity(0))
+    verify.add_argument("--workers", type=int, default=cores, metavar="N", help="processes; default: all cores")
+    verify.set_defaults(run=verify_shards)
+    show = actions.add_parser("show", help="write one HTML page that shows a corpus to people")
+    show.add_argument("folder", type=Path, metavar="DIR", help="the corpus: the folder of its manifest.json")
+    show.add_argument("--out", type=Path, metavar="FILE.html", help="default: DIR/index.html")
+    show.set_defaults(run=show_shards)
+
+
+def verify_shards(arguments: argparse.Namespace) -> int:
+    """shards verify"""
+    from shards.verify.corpus import verify_corpus
+
+    if arguments.workers < 1:
+        raise UserError("--workers must be at least 1", "command line", "Leave it out for all cores.")
+    with contextlib.redirect_stdout(sys.stderr):  # findings alone go to stdout
+        report = verify_corpus(arguments.folder, arguments.workers)
+    if arguments.json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        for finding in report.damage:
+            print(finding)
+        for finding in report.warnings:
+            print(f"warning: {finding}")
+        verdict = "sound" if report.ok else f"DAMAGED: {len(report.damage)} findings"
+        print(
+            f"{arguments.folder}: {verdict}; {report.shards} shards, {report.samples} samples, "
+            f"{report.bytes / 1e6:.1f} MB, {len(report.warnings)} warnings"
+        )
+    return EXIT_DONE if report.ok else EXIT_FAILED
+
+
+def show_shards(arguments: argparse.Namespace) -> int:
+    """shards show"""
+    from mlseg_core.files import write_atomic
+    from shards.show.page import render
+
+    out = arguments.out or arguments.folder / "index.html"
+    write_atomic(out, render(arguments.folder))
+    print(out)
+    return EXIT_DONE

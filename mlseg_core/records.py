@@ -1,0 +1,189 @@
+"""What a map leaves behind in its store: `done/UNIT.json`, `failed/UNIT.json`; and the temporary paths that work writes to.
+
+In: units and files. Out: a unit's proof that it is done, the reason why it failed, a count of both.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import TEMPORARY
+from mlseg_core.store import Store, check_name
+
+DEATHS = 3
+"""So many processes may die on a unit before it counts as failed."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work. name: unique, a plain file name. inputs: hash of everything that decides the output bytes.
+
+    cost: in any unit, the same for all (bytes of the slide); the ETA goes by it.
+    """
+
+    name: str
+    inputs: str
+    payload: Any = None
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A unit's proof: its published files with size and sha256, and the facts that `describe` read from them.
+
+    pieces: what the work reported with Scratch.advance (pairs).
+    """
+
+    unit: str
+    inputs: str
+    files: dict[str, dict[str, Any]]
+    facts: dict[str, Any]
+    pieces: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a unit is not done. mistake: the user can mend it.  deaths: processes that died while working on it."""
+
+    unit: str
+    reason: str
+    traceback: str
+    inputs: str = ""
+    mistake: bool = False
+    deaths: int = 0
+
+    @classmethod
+    def of(cls, unit: Unit, error: Exception, trace: str) -> "Failed":
+        mistake = isinstance(error, UserError)
+        reason = str(error) if mistake else f"{type(error).__name__}: {error}"
+        return cls(unit.name, " ".join(reason.split()), trace, unit.inputs, mistake)
+
+    @property
+    def is_final(self) -> bool:
+        """Not to be tried again in this run."""
+        return self.deaths == 0 or self.deaths >= DEATHS
+
+
+@dataclass
+class Scratch:
+    """Hands out temporary paths beside their targets, and hears of progress within a unit.
+
+    folder: local.  tag: names the process that writes.  report: told the number of pieces done.
+    """
+
+    folder: Path
+    tag: str = ""
+    report: Callable[[int], None] = lambda pieces: None
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    def file(self, name: str) -> Path:
+        """The temporary path that will be published as `name` ("a.tar", "overview/a.jpg"). Raises ValueError."""
+        if name not in self.paths:
+            target = self.folder / check_name(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.paths[name] = target.with_name(f"{TEMPORARY}{self.tag}-{secrets.token_hex(6)}-{target.name}")
+        return self.paths[name]
+
+    def advance(self, pieces: int = 1) -> None:
+        """pieces (pairs) more of this unit are done."""
+        self.report(pieces)
+
+    def remove(self) -> None:
+        """Remove the temporaries that got no name."""
+        for temporary in self.paths.values():
+            temporary.unlink(missing_ok=True)
+
+
+Record = TypeVar("Record", Done, Failed)
+
+
+def read_done(store: Store, unit: Unit) -> Done | None:
+    """The unit's record, when it was made from the same inputs."""
+    return _read(store, f"done/{unit.name}.json", Done, unit)
+
+
+def read_failed(store: Store, unit: Unit) -> Failed | None:
+    """Why the unit failed, when it had the same inputs."""
+    return _read(store, f"failed/{unit.name}.json", Failed, unit)
+
+
+def write_record(store: Store, record: Done | Failed) -> None:
+    folder = "done" if isinstance(record, Done) else "failed"
+    text = json.dumps(vars(record), indent=1, ensure_ascii=False) + "\n"
+    # A file name that is no UTF-8 comes as lone surrogates: it must not keep the reason from being written.
+    store.write(f"{folder}/{record.unit}.json", text.encode(errors="backslashreplace"))
+
+
+def forget_failed(store: Store, unit: Unit) -> None:
+    store.remove(f"failed/{unit.name}.json")
+
+
+def _read(store: Store, name: str, kind: type[Record], unit: Unit) -> Record | None:
+    try:
+        record = kind(**json.loads(store.read(name)))
+    except (FileNotFoundError, ValueError, TypeError):  # a damaged record proves nothing: the unit is done again
+        return None
+    return record if record.inputs == unit.inputs else None
+
+
+def missing_files(store: Store, records: Iterable[Done]) -> set[str]:
+    """Units of which a published file is gone or has another size than its record says. One listing a folder."""
+    sizes: dict[str, dict[str, int]] = {}
+    missing = set()
+    for record in records:
+        for name, fact in record.files.items():
+            path = PurePosixPath(name)
+            folder = "" if path.parent == PurePosixPath() else str(path.parent)
+            if folder not in sizes:
+                sizes[folder] = store.sizes(folder)
+            if sizes[folder].get(path.name) != fact["bytes"]:
+                missing.add(record.unit)
+    return missing
+
+
+class Standing:
+    """Which units are done, and how many have failed, whoever did them. Reads each record once; see refresh()."""
+
+    def __init__(self, store: Store, units: Sequence[Unit]) -> None:
+        self._store, self._units = store, {unit.name: unit for unit in units}
+        self.done: dict[str, int] = {}
+        self.failed: set[str] = set()
+        self._looked, self._took = 0.0, 0.0
+        self.refresh(force=True)
+
+    def add(self, record: Done) -> None:
+        self.done[record.unit] = record.pieces
+        self.failed.discard(record.unit)
+
+    def refresh(self, force: bool = False) -> None:
+        """Look what others have done; seldom, when looking takes long."""
+        begun = time.monotonic()
+        if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
+            return
+        new = [name for name in self._names("done") if name not in self.done]
+        records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
+        missing = missing_files(self._store, records)
+        self.done |= {record.unit: record.pieces for record in records if record.unit not in missing}
+        self.failed = set(self._names("failed")) - self.done.keys()
+        self._looked = time.monotonic()
+        self._took = self._looked - begun
+
+    def figures(self) -> dict[str, Any]:
+        """Fields of a Tally."""
+        cost = {name: unit.cost for name, unit in self._units.items() if name not in self.failed}
+        return {
+            "done": len(self.done),
+            "pieces": sum(self.done.values()),
+            "failed": len(self.failed),
+            "cost_done": sum(cost[name] for name in self.done),
+            "cost_total": sum(cost.values()),
+        }
+
+    def _names(self, folder: str) -> list[str]:
+        names = (name.removesuffix(".json") for name in self._store.sizes(folder))
+        return [name for name in names if name in self._units]

@@ -1,0 +1,225 @@
+"""Where outputs go: a folder, or an fsspec URL such as s3://bucket/corpus. One small interface for both.
+
+In: names relative to the store ("a-000.tar", "overview/a.jpg") and local temporary files. Out: files that appear whole
+or not at all, the first one to publish a name wins. Trouble with the destination is a UserError that names it.
+"""
+
+import errno
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import TEMPORARY, publish_first, replace_synced, write_atomic
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OURS = (*_FULL, errno.EROFS)  # no reading of a slide ends with these
+_PROBE_BYTES = 1 << 16
+
+
+class DestinationError(UserError):
+    """The outputs cannot be written: full, read-only, gone."""
+
+
+class Store(ABC):
+    """where: for people, holds no credentials.  scratch: local folder for temporaries.  one_process: nobody else sees it.
+
+    patience_s: between looks at, or writes of, small files that change often.
+    """
+
+    where: str
+    scratch: Path
+    one_process = False
+    patience_s = 1.0
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove what the store keeps on this machine. The published files stay."""
+
+    @abstractmethod
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Name within `folder` -> bytes of the files that lie directly in it, without temporaries; {} when there is none."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Bytes; None when there is no such file."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """For reading, seekable. Raises FileNotFoundError."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes | str) -> None:
+        """Readers see the old file or the new one. Replaces what is there."""
+
+    @abstractmethod
+    def publish_first(self, temporary: Path, name: str) -> Path:
+        """Give a file of `scratch` its name unless somebody did before. Returns a local path with the winner's bytes."""
+
+    @abstractmethod
+    def replace(self, temporary: Path, name: str) -> None:
+        """Give a file of `scratch` its name, whatever is there."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """No error when it is gone already."""
+
+    @abstractmethod
+    def remove_temporaries(self, folders: Iterable[str]) -> None:
+        """Remove what killed processes left directly in these folders. Only when nobody works there any more."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write and remove a file. Raises what the destination says."""
+
+    @abstractmethod
+    def probe_first_wins(self) -> None:
+        """Publish one name twice. Raises DestinationError unless the first wins."""
+
+    def exists(self, name: str) -> bool:
+        return self.size(name) is not None
+
+    def read(self, name: str) -> bytes:
+        """All bytes. Raises FileNotFoundError."""
+        with self.open(name) as file:
+            return file.read()
+
+    def check(self) -> None:
+        """Before any work: can it be written, and does the first to publish a name win? Raises DestinationError."""
+        try:
+            self.probe_first_wins()
+            self.probe()
+        except DestinationError:
+            raise
+        except Exception as error:
+            raise self._mistake(error) from error
+
+    def blame(self, error: BaseException) -> None:
+        """Raises DestinationError when `error`, met while working, is the destination's fault: full, read-only, gone."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in _OURS:
+                raise self._mistake(cause) from error
+            cause = cause.__cause__ or cause.__context__
+        try:
+            self.probe()
+        except Exception as trouble:
+            raise self._mistake(trouble) from error
+
+    def _mistake(self, error: Exception) -> DestinationError:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number).lower() if number else f"{type(error).__name__}: {error}".split("\n")[0]
+        mend = "Make it writable, or choose another destination."
+        if number in _FULL:
+            mend = "Free some space, or choose another destination. Start again: it continues."
+        return DestinationError(f"cannot be written ({reason})", self.where, mend)
+
+
+class Folder(Store):
+    """A folder on a file system with hard links, shared or local. Temporaries lie beside their targets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = self.scratch = path
+        self.where = str(path)
+
+    def close(self) -> None:
+        """A folder keeps nothing elsewhere."""
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        try:
+            with os.scandir(self.path / folder) as entries:
+                files = [entry for entry in entries if not entry.name.startswith(TEMPORARY) and entry.is_file()]
+                return {entry.name: entry.stat().st_size for entry in files}
+        except FileNotFoundError:
+            return {}
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self.path / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> BinaryIO:
+        return open(self.path / name, "rb")
+
+    def write(self, name: str, data: bytes | str) -> None:
+        write_atomic(self.path / name, data)
+
+    def publish_first(self, temporary: Path, name: str) -> Path:
+        publish_first(temporary, self.path / name)
+        return self.path / name
+
+    def replace(self, temporary: Path, name: str) -> None:
+        replace_synced(temporary, self.path / name)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove_temporaries(self, folders: Iterable[str]) -> None:
+        for folder in folders:
+            for left_over in (self.path / folder).glob(f"{TEMPORARY}*"):
+                left_over.unlink(missing_ok=True)
+
+    def probe(self) -> None:
+        self._probe_file().unlink()
+
+    def probe_first_wins(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        first, second, target = self._probe_file(), self._probe_file(), self._probe_file()
+        target.unlink()
+        try:
+            won = publish_first(first, target), publish_first(second, target)
+        except OSError as error:
+            raise DestinationError(
+                f"the file system cannot give a file a second name ({os.strerror(error.errno or 0).lower()})",
+                self.where,
+                "Write to a file system with hard links.",
+            ) from error
+        finally:
+            for path in (first, second, target):
+                path.unlink(missing_ok=True)
+        if won != (True, False):
+            raise DestinationError("the file system lets two files take one name", self.where, "Write to another one.")
+
+    def _probe_file(self) -> Path:
+        path = self.path / f"{TEMPORARY}probe-{secrets.token_hex(6)}"
+        try:
+            with open(path, "wb") as file:
+                file.write(bytes(_PROBE_BYTES))
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def open_store(where: Path | str | Store, scratch: Path | None = None) -> Store:
+    """A folder (Path, plain text or file:// URL), or an fsspec URL. scratch: for the temporaries of a URL. Raises UserError."""
+    if isinstance(where, Store):
+        return where
+    if isinstance(where, Path) or "://" not in where:
+        return Folder(Path(where))
+    if where.startswith("file://"):
+        return Folder(Path(unquote(urlsplit(where).path)))
+    from mlseg_core.bucket import Bucket
+
+    return Bucket(where, scratch)
+
+
+def check_name(name: str) -> str:
+    """A published name: relative, with subfolders if need be. Raises ValueError for one that leaves the store."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or part.startswith(TEMPORARY) or "\0" in part for part in parts):
+        raise ValueError(f"{name!r} is no name for a published file")
+    return name

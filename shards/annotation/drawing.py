@@ -1,0 +1,76 @@
+"""What an annotation file says before classes are mapped: named shapes. Rings are checked and tidied here.
+
+The parsers of all vector formats yield a Drawing; they raise ValueError, and read.py adds the file's name.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+NO_CLASS = "(no class)"
+MOST_PX = 1e9
+"""Coordinates beyond this are damage, not slides."""
+TOLERANCE_PX = 0.25
+"""Curves become polygons that are at most this far off, level-0 px."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A polygon: rings (exterior, then holes), float64 (n, 2) level-0 px, not closed by a repeated point.
+
+    hole: it is cut from the region of its layer that contains it.
+    """
+
+    name: str
+    rings: tuple[np.ndarray, ...]
+    hole: bool = False
+    layer: str = ""
+
+
+@dataclass
+class Drawing:
+    """Shapes in the file's order."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    mpp: float | None = None
+    """µm/px the file was drawn at, if it says so."""
+    hole_names: frozenset[str] = frozenset()
+    """Class names that mean a hole unless somebody mapped them."""
+
+    def add(self, name: str, rings: list[np.ndarray], hole: bool = False, layer: str = "") -> None:
+        """Rings without area are dropped and counted; a polygon whose exterior is one goes with its holes."""
+        tidy = [tidy_ring(ring) for ring in rings]
+        whole = [ring for ring in tidy if _has_area(ring)]
+        if len(whole) < len(tidy):
+            self.ignored["ring without area"] += len(tidy) - len(whole)
+        if tidy and _has_area(tidy[0]):
+            self.shapes.append(Shape(name, tuple(whole), hole, layer))
+
+
+def tidy_ring(points: np.ndarray) -> np.ndarray:
+    """float64 (n, 2) without repeated points in a row, the closing one included. Raises ValueError."""
+    ring = np.ascontiguousarray(points, np.float64).reshape(-1, 2)
+    if not (np.abs(ring) <= MOST_PX).all():  # NaN too
+        raise ValueError("a coordinate is not a number that fits on a slide")
+    return ring[(ring != np.concatenate([ring[1:], ring[:1]])).any(axis=1)]
+
+
+def _has_area(ring: np.ndarray) -> bool:
+    return len(ring) >= 3 and bool((ring.max(axis=0) > ring.min(axis=0)).all())
+
+
+def box_ring(points: np.ndarray) -> np.ndarray:
+    """The rectangle (4, 2) around points."""
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+
+
+def ellipse_ring(points: np.ndarray) -> np.ndarray:
+    """The ellipse that fills the rectangle around points, as a polygon."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    radii = (high - low) / 2
+    count = int(np.clip(np.ceil(np.pi * np.sqrt(radii.max() / (2 * TOLERANCE_PX))), 16, 4096))
+    angles = np.arange(count) * (2 * np.pi / count)
+    return (low + high) / 2 + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)

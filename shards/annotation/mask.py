@@ -1,0 +1,204 @@
+"""Label masks: a PNG or TIFF of whole numbers that covers the slide, at any scale, read where a view lies.
+
+A TIFF is read tile by tile; a PNG, which cannot be, is held whole and bounded in size. Only level 0 of a pyramid is
+used: coarser levels of masks are often averaged into classes that nobody drew.
+"""
+
+import hashlib
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
+from shards.annotation.interface import UNLABELLED
+from shards.config import ShardsConfig
+from shards.pyramids.pyramid import Unreadable, is_tiff
+from shards.pyramids.tiff import TiffPyramid
+
+_BLOCK = 4096  # mask px a side that are read at once
+_BAND = 1 << 26  # mask px that are read at once for the scan
+_COUNTED = 1 << 21  # of them, counted at once
+_MOST_PNG = 150_000_000  # px
+_MODES = {"1", "L", "P", "I;16", "I"}
+_VALUES = 1 << 16
+
+
+class _Png:
+    """A PNG, decoded whole; a palette's entries count, not its colours."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(path, formats=["PNG"])
+                mode, self.size = image.mode, image.size
+                whole = np.asarray(image) if _is_bounded(self.size) and mode in _MODES else None
+        except Exception as error:  # decoders raise many kinds
+            raise UserError(f"the mask cannot be read ({error})", path, "Export it again.") from None
+        if mode not in _MODES:
+            raise UserError(f"the mask is a picture ({mode}), not one whole number a pixel", path, "Export labels.")
+        if whole is None:
+            raise UserError(f"a PNG of {self.size[0]} × {self.size[1]} px", path, "Save the mask as a tiled TIFF.")
+        self._whole = _checked(whole, path)
+        self.band = 4096
+
+    def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        return self._whole[first[1] : first[1] + size[1], first[0] : first[0] + size[0]]
+
+
+class _Tiff:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = TiffPyramid(path, channels=1)
+        except UserError:
+            raise
+        except Exception as error:  # decoders raise many kinds
+            raise UserError(f"the mask cannot be read ({error})", path, "Export it again.") from None
+        self.size = self._file.sizes[0]
+        self.band = self._file.tile_height
+
+    def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        try:
+            return _checked(self._file.pixels(0, first, size), self._path)
+        except Unreadable as error:
+            raise UserError(f"the mask is damaged ({error})", self._path, "Restore the file.") from None
+
+
+class LabelMask:
+    """An Annotation (see there) drawn as pixels. A view's pixel takes the value of the mask pixel its centre lies in."""
+
+    def __init__(self, path: Path, config: ShardsConfig, size: tuple[int, int]) -> None:
+        """Scans the whole mask once. size: the slide's (width, height), level-0 px. Raises UserError."""
+        self.ignored: Counter[str] = Counter()
+        self._pixels, self._slide = _open(path), size
+        width, height = self._pixels.size
+        self._scale = (size[0] / width, size[1] / height)
+        across = width - size[0] * height / size[1], height - size[1] * width / size[0]
+        if min(map(abs, across)) > 1:
+            raise UserError(
+                f"the mask is {width} × {height} px, which is not the shape of the slide, {size[0]} × {size[1]}",
+                path,
+                "Name the mask of this slide; it must cover all of it.",
+            )
+        self._fine_of = _fine_of(config)
+        counts, box = _scan(self._pixels, self._fine_of)
+        _refuse_unmapped(counts, config, path)
+        meant = {value: int(self._fine_of[value]) for value in counts if self._fine_of[value] != UNLABELLED}
+        self.fine = frozenset(meant.values())
+        names = sorted((value, config.fine_classes[fine]) for value, fine in meant.items())
+        self.digest = hashlib.sha256(f"{sha256_file(path)}{names}".encode()).hexdigest()
+        self.bounds = box and tuple(np.multiply(box, (*self._scale, *self._scale)).tolist())
+
+    def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
+        label = np.full((size[1], size[0]), UNLABELLED, np.uint8)
+        columns, rows = (
+            np.floor((corner[axis] + (np.arange(size[axis]) + 0.5) * step[axis]) / self._scale[axis]) for axis in (0, 1)
+        )
+        for y0, y1 in _blocks(rows, self._pixels.size[1]):
+            for x0, x1 in _blocks(columns, self._pixels.size[0]):
+                label[y0:y1, x0:x1] = self._picked(columns[x0:x1].astype(int), rows[y0:y1].astype(int))
+        return label
+
+    def _picked(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Fine ids at the crossings of mask columns and rows, both rising."""
+        first = (int(columns[0]), int(rows[0]))
+        part = self._pixels.read(first, (int(columns[-1]) + 1 - first[0], int(rows[-1]) + 1 - first[1]))
+        return self._fine_of[part[np.ix_(rows - first[1], columns - first[0])]]
+
+    def outlines(self, tolerance: float) -> list[tuple[int, np.ndarray]]:
+        step = max(tolerance, *self._scale)
+        label = self.label((0.0, 0.0), (step, step), (int(self._slide[0] / step), int(self._slide[1] / step)))
+        found = []
+        for fine in sorted(self.fine):
+            contours, _ = cv2.findContours((label == fine).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+            found += [(fine, (ring[:, 0].astype(float) + 0.5) * step) for ring in contours if len(ring) >= 3]
+        return found
+
+
+def mask_values(path: Path) -> dict[int, int]:
+    """Value -> pixels of it in a mask. Raises UserError."""
+    return _scan(_open(path), np.full(_VALUES, UNLABELLED, np.uint8))[0]
+
+
+def _open(path: Path) -> _Png | _Tiff:
+    pixels = _Tiff(path) if is_tiff(path) else _Png(path)
+    if min(*pixels.size, pixels.band) < 1:
+        raise UserError("the mask has no pixels", path, "Export it again.")
+    return pixels
+
+
+def _is_bounded(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] <= _MOST_PNG
+
+
+def _checked(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.dtype.itemsize > 2 and values.size and (values.min() < 0 or values.max() >= _VALUES):
+        raise UserError(f"the mask holds values outside 0 to {_VALUES - 1}", path, "Number the classes from 0.")
+    return values if values.dtype in (np.uint8, np.uint16) else values.astype(np.uint16)  # bool would index as a mask
+
+
+def _fine_of(config: ShardsConfig) -> np.ndarray:
+    """Table value -> fine id, uint8 (65536,); UNLABELLED for values that lead to none."""
+    ids = {name: number for number, name in enumerate(config.fine_classes)}
+    table = np.full(_VALUES, UNLABELLED, np.uint8)
+    for value, name in config.mask_classes.items():
+        if value.isdecimal() and int(value) < _VALUES:
+            table[int(value)] = ids.get(config.annotation_classes.get(name, ""), UNLABELLED)
+    return table
+
+
+def _refuse_unmapped(counts: dict[int, int], config: ShardsConfig, path: Path) -> None:
+    missing = {str(value): count for value, count in counts.items() if str(value) not in config.mask_classes}
+    missing.pop("0", None)
+    if missing:
+        listed = ", ".join(f"{value} ({count} px)" for value, count in missing.items())
+        raise UserError(
+            f"mask values that nobody mapped: {listed}", path, "Add them to mask_classes in configs/classes/."
+        )
+    names = {config.mask_classes[str(value)] for value in counts if str(value) in config.mask_classes}
+    unmapped = sorted(names - set(config.annotation_classes))
+    if unmapped:
+        what = f"mask_classes leads to names that nobody mapped: {', '.join(map(repr, unmapped))}"
+        raise UserError(what, path, "Add them to annotation_classes in configs/classes/.")
+
+
+def _blocks(at: np.ndarray, length: int) -> list[tuple[int, int]]:
+    """Slices of `at`, rising mask coordinates, that lie in [0, length) and span at most _BLOCK px each."""
+    start, end = np.searchsorted(at, [0, length]).tolist()
+    cuts = []
+    while start < end:
+        stop = min(end, int(np.searchsorted(at, at[start] + _BLOCK)))
+        cuts.append((start, stop))
+        start = stop
+    return cuts
+
+
+def _scan(pixels: _Png | _Tiff, fine_of: np.ndarray) -> tuple[dict[int, int], tuple[int, int, int, int] | None]:
+    """Value -> pixels of it, and the box x0, y0, x1, y1 of what has a fine class, mask px."""
+    width, height = pixels.size
+    counts = np.zeros(_VALUES, np.int64)
+    boxes = []
+    rows = min(pixels.band, max(1, _BAND // width))
+    for y in range(0, height, rows):
+        band = pixels.read((0, y), (width, min(rows, height - y)))
+        few = max(1, _COUNTED // width)
+        for part_y in range(0, len(band), few):
+            part = band[part_y : part_y + few]
+            found = np.bincount(part.reshape(-1))
+            counts[: len(found)] += found
+            if (fine_of[np.flatnonzero(found)] != UNLABELLED).any():
+                labelled = fine_of[part] != UNLABELLED
+                across, down = np.flatnonzero(labelled.any(axis=0)), np.flatnonzero(labelled.any(axis=1)) + y + part_y
+                boxes.append((across[0], down[0], across[-1] + 1, down[-1] + 1))
+    pixels_of = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    if not boxes:
+        return pixels_of, None
+    x0, y0 = np.min(boxes, axis=0)[:2].tolist()
+    x1, y1 = np.max(boxes, axis=0)[2:].tolist()
+    return pixels_of, (x0, y0, x1, y1)

@@ -1,0 +1,134 @@
+"""A Drawing with its classes mapped: polygons from weak to strong, rasterised on any view."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import shapely
+
+from shards.annotation.drawing import Drawing, Shape
+from shards.annotation.holes import owners
+from shards.annotation.interface import UNLABELLED
+from shards.annotation.raster import Ring, Window, overlap, window_of
+from shards.config import HOLE, IGNORED, ShardsConfig
+
+
+class Region:
+    """One annotated polygon less its holes, and its fine class id."""
+
+    def __init__(self, shape: Shape, fine: int) -> None:
+        self.layer, self.fine = shape.layer, fine
+        self.exterior, *self.holes = [Ring(points) for points in shape.rings]
+
+    def fill(self, corner: tuple[float, float], step: tuple[float, float], window: Window) -> np.ndarray:
+        """bool (height, width) of the window, see Ring.fill."""
+        inside = self.exterior.fill(corner, step, window)
+        for hole in self.holes:
+            part = overlap(window_of(hole.bounds, corner, step, (window[2], window[3])), window)
+            if part is not None:
+                x0, y0 = part[0] - window[0], part[1] - window[1]
+                cut = hole.fill(corner, step, part)
+                inside[y0 : y0 + cut.shape[0], x0 : x0 + cut.shape[1]] &= 1 - cut
+        return inside.view(bool)
+
+
+class Regions:
+    """An Annotation (see there) of polygons."""
+
+    def __init__(self, drawing: Drawing, config: ShardsConfig, size: tuple[int, int]) -> None:
+        """All class names must be mapped. size: the slide's (width, height), level-0 px."""
+        self.ignored: Counter[str] = Counter(drawing.ignored)
+        self._size = size
+        self._regions = _mapped(drawing, config, self.ignored)
+        self.fine = frozenset(region.fine for region in self._regions)
+        self._bounds = np.array([region.exterior.bounds for region in self._regions]).reshape(-1, 4)
+        self.bounds = self._clipped_bounds()
+        self.digest = self._digest(config)
+
+    def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
+        label = np.full((size[1], size[0]), UNLABELLED, np.uint8)
+        slide = window_of((0, 0, *self._size), corner, step, size)
+        right, bottom = corner[0] + size[0] * step[0], corner[1] + size[1] * step[1]
+        low, high = self._bounds[:, :2], self._bounds[:, 2:]
+        near = (low <= (right, bottom)).all(axis=1) & (high >= corner).all(axis=1)
+        for index in np.flatnonzero(near).tolist():
+            region = self._regions[index]
+            window = overlap(window_of(region.exterior.bounds, corner, step, size), slide)
+            if window is not None:
+                x0, y0, x1, y1 = window
+                np.copyto(label[y0:y1, x0:x1], region.fine, where=region.fill(corner, step, window))
+        return label
+
+    def outlines(self, tolerance: float) -> list[tuple[int, np.ndarray]]:
+        rings = [(region.fine, ring) for region in self._regions for ring in (region.exterior, *region.holes)]
+        return [(fine, _simplified(ring.points, tolerance)) for fine, ring in rings]
+
+    def _clipped_bounds(self) -> tuple[float, float, float, float] | None:
+        if len(self._bounds) == 0:
+            return None
+        x0, y0 = np.maximum(self._bounds[:, :2].min(axis=0), 0).tolist()
+        x1, y1 = np.minimum(self._bounds[:, 2:].max(axis=0), self._size).tolist()
+        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+    @property
+    def reach(self) -> tuple[float, float, float, float] | None:
+        """x0, y0, x1, y1 of all that was drawn, on the slide or off it."""
+        if len(self._bounds) == 0:
+            return None
+        return (*self._bounds[:, :2].min(axis=0).tolist(), *self._bounds[:, 2:].max(axis=0).tolist())
+
+    def _digest(self, config: ShardsConfig) -> str:
+        digest = hashlib.sha256()
+        for region in self._regions:
+            rings = (region.exterior, *region.holes)
+            digest.update(f"{config.fine_classes[region.fine]}\0{[len(ring.points) for ring in rings]}\0".encode())
+            for ring in rings:
+                digest.update(ring.points.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+
+def is_hole(shape: Shape, drawing: Drawing, config: ShardsConfig) -> bool:
+    """Cut from what contains it, and of no class of its own."""
+    target = config.annotation_classes.get(shape.name)
+    if shape.hole or (target is None and shape.name in drawing.hole_names):
+        return True
+    return target == HOLE
+
+
+def _mapped(drawing: Drawing, config: ShardsConfig, ignored: Counter[str]) -> list[Region]:
+    """Regions from weak to strong, of one strength in the file's order; separate holes are cut."""
+    ids = {name: number for number, name in enumerate(config.fine_classes)}
+    holes, regions = [], []
+    for shape in drawing.shapes:
+        if is_hole(shape, drawing, config):
+            holes.append(shape)
+        elif (target := config.annotation_classes[shape.name]) == IGNORED:
+            ignored[shape.name] += 1
+        else:
+            regions.append(Region(shape, ids[target]))
+    _cut(holes, regions, ignored)
+    strength = {ids[name]: rank for rank, name in enumerate(config.weak_to_strong)}
+    return sorted(regions, key=lambda region: strength[region.fine])
+
+
+def _cut(holes: list[Shape], regions: list[Region], ignored: Counter[str]) -> None:
+    if not holes:
+        return
+    exteriors = [region.exterior for region in regions]
+    layers = np.array([region.layer for region in regions])
+    tree = shapely.STRtree([shapely.box(*ring.bounds) for ring in exteriors])
+    for shape in holes:
+        hole = Ring(shape.rings[0])
+        near = [index for index in np.sort(tree.query(shapely.box(*hole.bounds))) if layers[index] == shape.layer]
+        found = owners(hole, [exteriors[index] for index in near])
+        if not found:
+            ignored["hole in no region"] += 1
+        for index in found:
+            regions[near[index]].holes.append(hole)
+
+
+def _simplified(points: np.ndarray, tolerance: float) -> np.ndarray:
+    coarse = points[np.r_[True, (np.diff(np.floor(points / (tolerance / 2)), axis=0) != 0).any(axis=1)]]
+    closed = shapely.linestrings(np.concatenate([coarse, coarse[:1]]) if len(coarse) > 1 else points[[0, -1, 0]])
+    ring = shapely.get_coordinates(shapely.simplify(closed, tolerance / 2, preserve_topology=False))[:-1]
+    return ring if len(ring) >= 3 else points[:: max(1, len(points) // 4)]

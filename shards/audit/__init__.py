@@ -1,0 +1,15 @@
+"""What a slide is like before anything is cut from it: tissue, glass, pen, blur, declared colour; and what follows from it.
+
+config   TissueConfig, AuditConfig: methods, limits, and the flags that put a slide into quarantine
+glass    the slide's background colour
+tissue   Otsu tissue mask
+pen      pixels painted by a marker
+blur     sharpness of the tissue
+slide    one slide -> its tissue mask, measures and flags
+picture  thumbnail and mask for people
+"""
+
+from shards.audit.slide import Audit, audit_slide
+from shards.audit.tissue import TissueMask, find_tissue
+
+__all__ = ["Audit", "TissueMask", "audit_slide", "find_tissue"]

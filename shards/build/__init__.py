@@ -1,0 +1,30 @@
+"""Slides -> shards: a map over slides, one set of tars a slide, then the corpus manifest.
+
+A slide's files depend on its pixels, its annotation, its row and the config, on nothing else: the same inputs give the
+same sha256 on any number of workers.
+
+inputs    what a slide's shards depend on, part by part
+plan      one unit a slide; mistakes found before any work
+cut       one slide -> tars and overview
+overview  what people see of a slide: thumbnail, tissue, patches
+publish   facts of the tars, quarantine.csv, the manifest
+changes   which slides have to be cut again, and why
+"""
+
+from shards.build.changes import Change, changes, prune, superseded
+from shards.build.cut import cut
+from shards.build.plan import check_slides, units
+from shards.build.publish import QUARANTINE, describe, write_manifest
+
+__all__ = [
+    "QUARANTINE",
+    "Change",
+    "changes",
+    "check_slides",
+    "cut",
+    "describe",
+    "prune",
+    "superseded",
+    "units",
+    "write_manifest",
+]

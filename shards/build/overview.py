@@ -1,0 +1,65 @@
+"""What people see of a slide without opening it: `overview/NAME.json` with a thumbnail and a tissue mask beside it."""
+
+import numpy as np
+
+from mlseg_core.map import Scratch
+from shards.annotation import UNLABELLED, Annotation
+from shards.audit import Audit
+from shards.audit.picture import mask_png
+from shards.config import ShardsConfig
+from shards.reader import SlideReader
+from shards.sample import encode_jpeg, encode_json
+from shards.sampling import Sampling
+from shards.slide_table import Slide
+
+_THUMB_PX = 1024
+_MOST_SEEDS = 5000
+_OUTLINE_PX = 0.7  # tolerance of outlines, thumbnail px
+
+
+def write_overview(
+    scratch: Scratch,
+    name: str,
+    config: ShardsConfig,
+    slide: Slide,
+    reader: SlideReader,
+    annotation: Annotation | None,
+    audit: Audit,
+    sampling: Sampling,
+    unreadable: int,
+) -> None:
+    """Positions are level-0 px. At most 5000 seeds are kept, evenly drawn."""
+    thumbnail = reader.thumbnail(_THUMB_PX)
+    height, width = thumbnail.shape[:2]
+    step = [config.high_mpp / mpp for mpp in reader.mpp]
+    seeds = [[round(s.column * step[0]), round(s.row * step[1]), s.fine] for s in sampling.seeds]
+    every = max(1, -(-len(seeds) // _MOST_SEEDS))
+    fine = np.array([seed[2] for seed in seeds], int)
+    names = {**dict(enumerate(config.fine_classes)), UNLABELLED: "tissue"}
+    outlines = annotation.outlines(_OUTLINE_PX * reader.size[0] / width) if annotation is not None else []
+    facts = {
+        "version": 1,
+        "slug": slide.slug,
+        "slide": slide.slide.name,
+        "size": list(reader.size),
+        "mpp": [round(value, 6) for value in reader.mpp],
+        "levels": [list(level) for level in reader.levels],
+        "vendor": reader.properties.get("openslide.vendor", ""),
+        "thumb_px": [width, height],
+        "glass": list(reader.glass),
+        "measures": audit.measures,
+        "flags": audit.flags,
+        "quarantined": audit.quarantined(config.audit),
+        "patch_um": [config.store_px * config.high_mpp, config.store_px * config.low_mpp],
+        "seeds": seeds[::every],
+        "seeds_total": len(seeds),
+        "counts": {names[i]: int((fine == i).sum()) for i in sorted(set(fine.tolist()))},
+        "dropped": sampling.dropped | ({"pixels that cannot be decoded": unreadable} if unreadable else {}),
+        "outlines": [[number, np.round(ring).astype(int).tolist()] for number, ring in outlines],
+    }
+    for suffix, data in (
+        ("json", encode_json(facts)),
+        ("thumb.jpg", encode_jpeg(thumbnail, 85)),
+        ("tissue.png", mask_png(audit.tissue)),
+    ):
+        scratch.file(f"overview/{name}.{suffix}").write_bytes(data)

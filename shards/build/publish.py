@@ -1,0 +1,138 @@
+"""Cut slides -> facts of their tars, quarantine.csv and the corpus manifest, which is written last."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlseg_core.files import fingerprint, sha256_file
+from mlseg_core.map import Done, Failed, Incomplete, Scratch, Unit
+from mlseg_core.records import missing_files, read_done, read_failed
+from mlseg_core.store import Store, open_store
+from shards.config import ShardsConfig
+from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
+from shards.sample import MEMBERS
+from shards.slide_table import Slide
+from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, wds2idx_text
+
+QUARANTINE = "quarantine.csv"
+
+
+def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
+    """Index the published tars (X.index.npy, X.idx) and count: what the manifest says of the slide."""
+    config, _, parts = unit.payload
+    overview = next(name for name in files if name.endswith(".json"))
+    return {
+        "inputs": parts,
+        "overview": overview,
+        "quarantined": json.loads(files[overview].read_text())["quarantined"],
+        "shards": {
+            name: _index_and_count(config, name, path, derived) for name, path in files.items() if name.endswith(".tar")
+        },
+    }
+
+
+def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scratch) -> dict[str, Any]:
+    index = index_shard(path, MEMBERS)
+    ids = {fine: number for number, fine in enumerate(config.fine_classes)}
+    pixels = np.zeros(len(ids), np.int64)
+    with ShardReader(path, MEMBERS, index) as shard:
+        for position in range(len(index)):
+            info = json.loads(shard.read_member(position, MEMBERS.index("json")))
+            index[position]["seed"] = NO_SEED if info["seed_class"] is None else ids[info["seed_class"]]
+            for fine, count in info["pixels"].items():
+                pixels[ids[fine]] += count
+    derived.file(str(Path(name).with_suffix(".idx"))).write_text(wds2idx_text(index, MEMBERS))
+    seeds = np.bincount(index["seed"], minlength=256)
+    return {
+        "samples": len(index),
+        "index_sha256": save_index(derived.file(str(index_path(Path(name)))), index),
+        "seeds": {fine: int(seeds[i]) for fine, i in ids.items() if seeds[i]},
+        "pixels": {fine: int(pixels[i]) for fine, i in ids.items() if pixels[i]},
+    }
+
+
+def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out: Path | str) -> Manifest:
+    """Prove that every slide is cut or has failed, write quarantine.csv, then manifest.json.
+
+    Slides in quarantine give no samples. Raises map.Incomplete when a slide is neither, RuntimeError when more than
+    `max_quarantined` of them are in quarantine: the manifest is not written then.
+    """
+    store = open_store(out)
+    done, failed = _settle(store, todo)
+    rows = _quarantined(todo, done, failed)
+    store.write(QUARANTINE, _csv(rows))
+    good = len(todo) - len(rows)
+    if len(rows) > config.max_quarantined * len(todo) or not good:
+        raise RuntimeError(
+            f"{len(rows)} of {len(todo)} slides are bad, more than max_quarantined ({config.max_quarantined:g}): "
+            f"see {QUARANTINE}; first: {rows[0][0]}: {rows[0][2]}"
+        )
+    entries: list[ShardEntry] = []
+    slides: list[SlideEntry] = []
+    reasons = {row[1]: row[2] for row in rows}
+    for unit in todo:
+        slide: Slide = unit.payload[1]
+        record = done.get(unit.name)
+        slides.append(_slide_entry(slide, reasons.get(slide.slug, ""), record.facts["overview"] if record else ""))
+        if record:
+            entries += [
+                ShardEntry(name=name, slide=slide.slug, split=slide.split, **record.files[name], **facts)
+                for name, facts in record.facts["shards"].items()
+            ]
+    manifest = Manifest(
+        kind="corpus",
+        fingerprint=fingerprint([unit.inputs for unit in todo if unit.name in done]),
+        members=MEMBERS,
+        classes=config.fine_classes,
+        views={"high_mpp": config.high_mpp, "low_mpp": config.low_mpp, "store_px": config.store_px},
+        shards=tuple(entries),
+        slides=tuple(slides),
+        totals=totals(entries),
+        parents={"slides": sha256_file(slides_csv)},
+    )
+    write_manifest_file(store, manifest)
+    return manifest
+
+
+def _settle(store: Store, todo: list[Unit]) -> tuple[dict[str, Done], dict[str, Failed]]:
+    """Records of the slides that are cut and of those that failed, by slug. Raises Incomplete for any other."""
+    found = {unit.name: read_done(store, unit) for unit in todo}
+    done = {name: record for name, record in found.items() if record is not None}
+    gone = missing_files(store, done.values())
+    tried = {unit.name: read_failed(store, unit) for unit in todo if unit.name not in done}
+    failed = {name: record for name, record in tried.items() if record is not None and record.is_final}
+    missing = [unit.name for unit in todo if unit.name in gone or unit.name not in {**done, **failed}]
+    if missing:
+        raise Incomplete(missing, store.where)
+    store.remove_temporaries(("", "overview", "done", "failed", "progress"))
+    return done, failed
+
+
+def _slide_entry(slide: Slide, quarantined: str, overview: str) -> SlideEntry:
+    named = ("slug", "patient", "stain", "scanner", "source", "split", "score")
+    facts = {name: getattr(slide, name) for name in named}
+    return SlideEntry(slide=slide.slide.name, quarantined=quarantined, overview=overview, **facts)
+
+
+def _quarantined(todo: list[Unit], done: dict[str, Done], failed: dict[str, Failed]) -> list[tuple[str, str, str, str]]:
+    """slide, slug, reason, traceback of each slide without samples that should have some."""
+    rows = []
+    for unit in todo:
+        slide = unit.payload[1]
+        if unit.name in failed:
+            rows.append((str(slide.slide), slide.slug, failed[unit.name].reason, failed[unit.name].traceback))
+        elif done[unit.name].facts["quarantined"]:
+            rows.append((str(slide.slide), slide.slug, done[unit.name].facts["quarantined"], ""))
+    return rows
+
+
+def _csv(rows: list[tuple[str, str, str, str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("slide", "slug", "reason", "traceback"))
+    writer.writerows(rows)
+    return text.getvalue().encode()
