@@ -26,8 +26,10 @@ class Strict(BaseModel):
 Model = TypeVar("Model", bound=Strict)
 
 
-def load_config(path: Path | str, model: type[Model], overrides: list[str] | tuple[str, ...] = ()) -> Model:
-    """Read `path` as `model`.
+def load_config(
+    path: Path | str, model: type[Model], overrides: list[str] | tuple[str, ...] = (), section: str = ""
+) -> Model:
+    """Read `path`, or one section of it, as `model`.
 
     `extends: other.yaml` (or a list) in the file names files, relative to it, whose keys are the defaults.
     overrides: `a.b=value`; the value is YAML; an item of a list is named by its index or its `name`.
@@ -37,7 +39,7 @@ def load_config(path: Path | str, model: type[Model], overrides: list[str] | tup
     raw = read_yaml(path)
     for override in overrides:
         _apply_override(raw, override)
-    return validate(raw, model, path)
+    return validate(raw[section] if section else raw, model, path)
 
 
 def validate(raw: Any, model: type[Model], where: Path | str) -> Model:

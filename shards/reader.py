@@ -9,9 +9,12 @@ import numpy as np
 from PIL import Image
 
 from mlseg_core.errors import UserError
+from shards.glass import find_glass
 from shards.pyramids import Unreadable, level_scales, open_pyramid
 
 _CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
+_GLASS_PX = 1024
+_NO_GLASS = (240, 240, 240)
 _LOST_PX = 32  # undecodable parts of a view are narrowed down to this
 _MOST_SOURCE_PX = 4096  # a thumbnail is made of parts that read at most so many px a side
 
@@ -117,13 +120,11 @@ class SlideReader:
 
     @property
     def glass(self) -> tuple[int, int, int]:
-        """The slide's background colour: the median of its brightest, least saturated thumbnail pixels."""
+        """The slide's background colour; light grey when no glass is in sight."""
         if self._glass is None:
-            rgb = self.thumbnail(512)
-            level = rgb.min(axis=2)
-            bright = rgb[level >= np.quantile(level, 0.95)]
-            colour = np.median(bright.reshape(-1, 3), axis=0).astype(int)
-            self._glass = (int(colour[0]), int(colour[1]), int(colour[2]))
+            found = find_glass(self.thumbnail(_GLASS_PX))
+            red, green, blue = (round(level) for level in found.colour) if found else _NO_GLASS
+            self._glass = (red, green, blue)
         return self._glass
 
     def thumbnail(self, longest_px: int) -> np.ndarray:

@@ -40,11 +40,8 @@ def units(config: TilesConfig) -> list[Unit]:
 
 
 def _rows(config: TilesConfig) -> list[dict[str, str]]:
-    path = config.folder / config.table
-    if not path.is_file():
-        raise UserError("no such table of tiles", path, "Correct `tiles.folder` or `tiles.table`.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        table = list(csv.DictReader(file))
+    path = config.folder / config.table if config.table else config.folder
+    table = _listed(path) if config.table else _found(config)
     rows = []
     for number, columns in enumerate(table, start=2):
         where = f"{path} line {number}"
@@ -63,6 +60,25 @@ def _rows(config: TilesConfig) -> list[dict[str, str]]:
             row["split"] = split_of[row["patient"]]
     _check(config, rows)
     return rows
+
+
+def _listed(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UserError("no such table of tiles", path, "Correct `tiles.folder` or `tiles.table`.")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def _found(config: TilesConfig) -> list[dict[str, str]]:
+    """Without a table: a row for each file that `images` names, with the one column `name`."""
+    before, braces, after = config.images.partition("{name}")
+    if not braces:
+        raise UserError("no table, and `tiles.images` does not hold {name}", config.folder, "Add one of them.")
+    found = sorted(config.folder.glob(f"{before}*{after}"))
+    if not found:
+        raise UserError(f"no file is named {config.images!r}", config.folder, "Correct `tiles.images`.")
+    relative = (path.relative_to(config.folder).as_posix() for path in found)
+    return [{"name": path.removeprefix(before).removesuffix(after)} for path in relative]
 
 
 def _fill(pattern: str, columns: dict[str, str], where: str) -> str:

@@ -14,7 +14,7 @@ class TilesConfig(Strict):
     folder: Path
     """The folder of the tiles; the other paths are relative to it."""
     table: str = "manifest.csv"
-    """CSV with a header, one row a tile."""
+    """CSV with a header, one row a tile. Empty: every file that `images` names is one, with the one column `name`."""
     images: str
     """Path of an image, with columns of the table in braces: `images/{name}.jpg`."""
     masks: str
@@ -24,6 +24,7 @@ class TilesConfig(Strict):
     classes: dict[str, str]
     """Mask value (as text) -> annotation name."""
     patient: str = "{patient}"
+    """Columns in braces; `{name:.12}` is the first 12 letters, the patient of a TCGA name."""
     stain: str = "H&E"
     scanner: str = "unknown"
     source: str = "tiles"

@@ -85,7 +85,10 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
     if isinstance(out, str):
         raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
-    map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
+    failed = map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
+    if failed and all(failure.mistake for failure in failed):
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise UserError(f"{failed[0].reason}{more}")
     merge(units, out)
     print(maker.write_table(settings, out))
     return EXIT_DONE
@@ -175,10 +178,11 @@ def _slides(arguments: argparse.Namespace) -> Path:
 
 
 def _section(arguments: argparse.Namespace, name: str, model: type[Settings]) -> Settings:
-    """The settings from a file of their own, or from their place in a campaign file. Raises UserError."""
+    """The settings from a file of their own, or from their section in a campaign or class file. Raises UserError."""
     campaign = _campaign(arguments)
     if campaign is None:
-        return load_config(arguments.config, model, arguments.overrides)
+        section = name if isinstance(read_yaml(arguments.config).get(name), dict) else ""
+        return load_config(arguments.config, model, arguments.overrides, section)
     settings = getattr(campaign, name)
     if settings is None:
         raise UserError(f"the campaign has no {name!r} section", arguments.config, "Choose the command that fits it.")

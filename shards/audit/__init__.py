@@ -1,7 +1,6 @@
 """What a slide is like before anything is cut from it: tissue, glass, pen, blur, declared colour; and what follows from it.
 
 config   TissueConfig, AuditConfig: methods, limits, and the flags that put a slide into quarantine
-glass    the slide's background colour
 tissue   Otsu tissue mask
 pen      pixels painted by a marker
 blur     sharpness of the tissue

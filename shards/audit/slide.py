@@ -11,8 +11,8 @@ import numpy as np
 
 from shards.audit.blur import BLURRED, tissue_sharpness
 from shards.audit.config import AuditConfig, TissueConfig
-from shards.audit.glass import DARKEST, extremes
 from shards.audit.tissue import CoarseView, TissueMask, look
+from shards.glass import DARKEST, extremes
 from shards.reader import SlideReader
 
 _DARK = 64  # grey levels; the background of fluorescence is below

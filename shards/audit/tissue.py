@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from shards.audit.config import TissueConfig
-from shards.audit.glass import Glass, extremes, find_glass, unscanned
 from shards.audit.pen import find_pen
+from shards.glass import Glass, extremes, find_glass, unscanned
 from shards.reader import SlideReader
 
 _LONGEST_PX = (256, 4096)

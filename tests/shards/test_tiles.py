@@ -88,8 +88,8 @@ def test_mistakes(tmp_path, change, said):
 
 def test_mask_values_that_nobody_mapped(tmp_path):
     config = write_tiles(tmp_path / "tiles").model_copy(update={"classes": {"0": "Stroma", "1": "DCIS"}})
-    with pytest.raises(UserError, match=r"nobody mapped: 2"):
-        run_units(tiles.units(config), tiles.draw, tmp_path / "out")
+    failed = run_units(tiles.units(config), tiles.draw, tmp_path / "out")
+    assert failed and all(failure.mistake and "nobody mapped: 2" in failure.reason for failure in failed)
     assert not list((tmp_path / "out").glob("*.tif"))
 
 
@@ -113,3 +113,24 @@ def test_import_command(tmp_path, capsys):
     assert main(["shards", "import", str(tmp_path / "tiles"), str(path), "--out", str(tmp_path / "out")]) == 0
     assert "slides.csv" in capsys.readouterr().out
     assert len(read_slide_table(tmp_path / "out/slides.csv")) == 10
+
+
+def test_bcss_layout_without_a_table(tmp_path, capsys):
+    """Images and masks of TCGA names: the patient is in the name, and the shipped config builds shards of them."""
+    for folder in ("images", "masks"):
+        (tmp_path / "BCSS" / folder).mkdir(parents=True)
+    for number in range(6):
+        name = f"TCGA-A1-{number:04d}-01Z-00-DX1.GUID_xmin100"
+        mask = np.zeros((600, 700), np.uint8)
+        mask[50:500, 60:300], mask[50:500, 300:600] = 1, 2
+        image = np.full((600, 700, 3), 240, np.uint8)
+        image[mask > 0] = np.random.default_rng(number).integers(80, 200, ((mask > 0).sum(), 3))
+        cv2.imwrite(str(tmp_path / f"BCSS/images/{name}.png"), image)
+        cv2.imwrite(str(tmp_path / f"BCSS/masks/{name}.png"), mask)
+    config, out = str(ROOT / "configs/classes/bcss.yaml"), str(tmp_path / "slides")
+    assert main(["shards", "import", str(tmp_path / "BCSS"), config, "--out", out]) == 0
+    slides = read_slide_table(tmp_path / "slides/slides.csv")
+    assert sorted(slide.patient for slide in slides) == [f"TCGA-A1-{number:04d}" for number in range(6)]
+    words = [config, "shards.store_px=64", "--slides", f"{out}/slides.csv", "--out", str(tmp_path / "shards")]
+    assert main(["shards", "build", *words]) == 0
+    assert main(["shards", "verify", str(tmp_path / "shards")]) == 0
