@@ -132,7 +132,7 @@ def test_a_slide_that_left_the_table_is_dropped(corpus, capsys):
 
 
 def test_killed_anywhere_the_build_continues_to_the_same_bytes(tmp_path):
-    """The whole process group is killed with -9 again and again, each time a little later."""
+    """The whole process group is killed with -9 again and again, each time after a longer part of a whole build."""
     table = write_corpus(tmp_path / "slides", slides=9)
     config = tmp_path / "shards.yaml"
     config.write_text(yaml.safe_dump(shards_config(**SETTINGS, stride_um=48.0).model_dump(mode="json")))
@@ -148,14 +148,16 @@ def test_killed_anywhere_the_build_continues_to_the_same_bytes(tmp_path):
         "--workers",
         "2",
     ]
+    begun = time.monotonic()
     subprocess.run([*words, "--out", str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
+    whole_s = time.monotonic() - begun
     kills = 0
     for attempt in range(30):
         process = subprocess.Popen(
             [*words, "--out", str(tmp_path / "killed")], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
         )
         try:
-            process.wait(2.0 + 0.6 * attempt)
+            process.wait(whole_s * (0.4 + 0.12 * attempt))
             break
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,8 +11,8 @@ from shards.annotation.raster import Ring, window_of
 
 SIZE = (40, 30)
 steps = st.sampled_from([0.25, 0.5, 1.0, 1.37, 2.0])
-corners = st.tuples(st.floats(-20, 20), st.floats(-20, 20))
-numbers = st.one_of(st.floats(-30, 60), st.integers(-30, 60).map(float))
+corners = st.tuples(st.floats(-20, 20, allow_subnormal=False), st.floats(-20, 20, allow_subnormal=False))
+numbers = st.one_of(st.floats(-30, 60, allow_subnormal=False), st.integers(-30, 60).map(float))
 points = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=12)
 
 
@@ -27,7 +27,10 @@ def by_shapely(ring, corner, step, size=SIZE):
     x, y = centres(corner, step, size)
     border = shapely.linestrings(np.concatenate([ring, ring[:1]]))
     near = shapely.distance(shapely.points(x, y), border) < 1e-9
-    return shapely.contains_xy(shapely.polygons(np.concatenate([ring, ring[:1]])), x, y), near
+    polygon = shapely.polygons(np.concatenate([ring, ring[:1]]))
+    if shapely.make_valid(polygon).area == 0:  # a ring that runs back on itself: contains_xy takes it for something
+        return np.zeros(x.shape, bool), near
+    return shapely.contains_xy(polygon, x, y), near
 
 
 @settings(max_examples=300, deadline=None)
@@ -62,7 +65,14 @@ def test_long_rings_and_small_batches(vertices, monkeypatch):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.floats(0, 40), st.floats(0, 40), st.floats(0, 30), st.floats(0, 30), corners, steps)
+@given(
+    st.floats(0, 40, allow_subnormal=False),
+    st.floats(0, 40, allow_subnormal=False),
+    st.floats(0, 30, allow_subnormal=False),
+    st.floats(0, 30, allow_subnormal=False),
+    corners,
+    steps,
+)
 def test_neighbours_share_no_pixel_and_leave_none_out(top, bottom, left, right, corner, step):
     """Four pieces of a rectangle cut by two lines at any slant, their common border written in both directions."""
     middle = [(20.0, 15.0)]
