@@ -147,8 +147,10 @@ class _Crew:
         display = Display(self._plan.label)
         try:
             run_workers(_in_process, self._size, self._arguments, self._died, lambda: self._show(display), stop)
-        except BaseException:
+        except BaseException as error:
             self._remove_temporaries("")
+            if isinstance(error, OSError):  # met by the parent itself, which also reads there
+                self._store.blame(error)
             raise
         finally:
             display.close()

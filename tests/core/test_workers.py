@@ -181,6 +181,21 @@ def test_a_destination_that_vanishes_ends_all_processes_with_its_name(tmp_path):
         map_in_processes(units(40), lose_the_folder, tmp_path / "out", 2)
 
 
+def test_a_destination_lost_while_the_parent_reads_there_is_told_by_name_too(tmp_path):
+    out, lost = tmp_path / "out", []
+
+    def lose_it() -> bool:
+        """Asked by the parent between two looks at the workers' progress."""
+        if not lost and list(out.rglob("u*.txt")):
+            lost.append(out.rename(tmp_path / "elsewhere"))
+            out.write_text("not a folder any more")
+        return False
+
+    with pytest.raises(DestinationError, match=r"out: cannot be written"):
+        map_in_processes(units(200), write_slowly, out, 2, stop=lose_it)
+    assert lost
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     parent = start(tmp_path / "out", "write_slowly", 200)
     wait_until(lambda: list((tmp_path / "out").rglob("u*.txt")) != [])
