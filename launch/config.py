@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mlseg_core.config import Strict, load_config
+from mlseg_core.errors import UserError
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.sides import check_network, check_side
 from shards.config import ShardsConfig
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
@@ -78,10 +80,25 @@ class CampaignConfig(LearningConfig):
             raise ValueError(f"training_classes must map each fine class once (missing {missing}, unknown {unknown})")
         if self.train.patch_px > self.shards.store_px:
             raise ValueError("train.patch_px is larger than shards.store_px")
+        self._check_networks()
         for left, right in zip(self.steps, self.steps[1:], strict=False):
             if right.start == "teacher" and right.model != left.model:
                 raise ValueError(f"step {right.name} starts from its teacher {left.name}, but their models differ")
         return self
+
+    def _check_networks(self) -> None:
+        """Every step's network at the views that it trains on, and at those that it labels. Raises ValueError."""
+        ratio = round(self.shards.low_mpp / self.shards.high_mpp)
+        for number, step in enumerate(self.steps):
+            sides = {"train.patch_px": self.train.patch_px}
+            if number + 1 < len(self.steps):
+                sides["shards.store_px"] = self.shards.store_px
+            try:
+                check_network(step.model, ratio)
+                for name, side in sides.items():
+                    check_side(step.model, ratio, side, name)
+            except UserError as error:
+                raise ValueError(f"step {step.name}: {error}") from None
 
     @property
     def folder(self) -> Path:

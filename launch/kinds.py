@@ -179,7 +179,7 @@ class Label(MapKind):
         )
 
 
-_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every"}
+_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every", "engine"}
 """Keys of TrainConfig that change the speed or the disk space, not what is learnt."""
 
 
@@ -187,6 +187,7 @@ class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
     job: ClassVar[JobName] = "train"
+    recipe_version: ClassVar[int] = 2
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {

@@ -28,24 +28,42 @@ class EncoderConfig(Strict):
     drop_connect: Fraction = 0.2
 
 
-class ModelConfig(Strict):
-    """A base U-Net on one view, or the m-UNet on both (SPEC §2)."""
+class DecoderConfig(Strict):
+    """From an encoder's deepest map back to the view's grid."""
 
-    kind: Literal["unet", "munet"] = "munet"
+    kind: Literal["plain", "separable", "light"] = "plain"
+    """plain: two 3x3 convolutions a stage (U-Net). separable: depthwise + 1x1 in their place. light: see model/decoder.py."""
+    channels: tuple[Count, Count, Count, Count, Count] = (256, 128, 64, 32, 16)
+    """Of the stages at strides 16, 8, 4, 2, 1. A high branch starts at stride 16 and skips the first."""
+    stride: Literal[1, 2, 4] = 1
+    """Of the last stage; above 1 the logits are upsampled from there."""
+
+
+class HookNetConfig(Strict):
+    """HookNet (van Rijthoven et al. 2021): two U-Nets of plain convolutions, one hook."""
+
+    filters: Count = 64
+    """Channels of the first level; doubled at each level."""
+    depth: Annotated[int, Field(ge=2, le=5)] = 4
+    """Poolings of a branch."""
+    padding: Literal["valid", "same"] = "same"
+    """valid, as published: logits cover the centre of the views only. same: all of them."""
+
+
+class ModelConfig(Strict):
+    """A network of two views, or of one (SPEC §2)."""
+
+    kind: Literal["unet", "munet", "hooknet", "deeplab"] = "munet"
     view: Literal["high", "low"] = "high"
-    """The view that a `unet` sees."""
+    """The view that a `unet` or `deeplab` sees."""
     encoder: EncoderConfig = EncoderConfig()
-    decoder_channels: tuple[Count, ...] = (256, 128, 64, 32, 16)
-    """Channels of the decoder stages from stride 16 to stride 1; a high branch that starts at stride 16 skips the first."""
+    decoder: DecoderConfig = DecoderConfig()
     merge: Literal["compress", "crop", "both"] = "compress"
     merge_channels: Count = 160
-    """Channels of what the low branch hands to the high bottleneck."""
-
-    @model_validator(mode="after")
-    def _five_stages(self) -> Self:
-        if len(self.decoder_channels) != 5:
-            raise ValueError("decoder_channels needs five numbers: strides 16, 8, 4, 2, 1")
-        return self
+    """Channels of what the low branch hands over at a hook."""
+    hooks: Annotated[tuple[Literal[16, 8, 4], ...], Field(min_length=1)] = (16,)
+    """Strides of the high branch at which the low decoder's maps come in; 16 is its bottleneck."""
+    hooknet: HookNetConfig = HookNetConfig()
 
 
 class PolicyConfig(Strict):
@@ -69,19 +87,34 @@ class PolicyConfig(Strict):
     """Largest sigma of Gaussian blur, µm."""
 
 
+class HeadWeights(Strict):
+    """Static weights W^s of the outputs (eq. 7)."""
+
+    answer: Annotated[float, Field(ge=0)] = 1.0
+    """Of the head that answers: `merged` of an m-UNet, `high` of HookNet, a base's only one."""
+    high: Annotated[float, Field(ge=0)] = 0.5
+    """Where another head answers."""
+    low: Annotated[float, Field(ge=0)] = 0.5
+    """Where another head answers."""
+
+
 class LossConfig(Strict):
     """Total = sum over heads of weight x (WCE + WDL) (eq. 7)."""
 
-    heads: dict[Literal["merged", "high", "low"], Annotated[float, Field(ge=0)]] = {
-        "merged": 1.0,
-        "high": 0.5,
-        "low": 0.5,
-    }
-    """Static weights W^s of the outputs."""
+    heads: HeadWeights = HeadWeights()
     floor: Fraction = 0.05
     """Least dynamic class weight before normalisation."""
     static_weights: tuple[Positive, Positive, Positive] = (0.8, 1.3, 0.9)
     """Class weights of steps with `weights: static`: tumour-biased; the values are ours."""
+    group: Literal["micro-batch", "step"] = "micro-batch"
+    """Over which samples class counts and Dice sums run (SPEC §3). step: over all ranks; needs one micro-batch a rank."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each target that is spread evenly over the classes, in the cross entropy."""
+    pixel: Literal["ce", "symmetric", "generalised"] = "ce"
+    """ce: eq. 3. symmetric: + reverse cross entropy (Wang 2019). generalised: (1 - p^q) / q (Zhang 2018). For noisy labels."""
+    symmetric_weight: Positive = 1.0
+    """Of the reverse cross entropy."""
+    generalised_q: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
 class LabelConfig(Strict):
@@ -120,14 +153,16 @@ class StepConfig(Strict):
 class TrainConfig(Strict):
     """What all steps share."""
 
-    patch_px: Annotated[int, Field(ge=32, multiple_of=32)] = 512
-    """Side of the views that the network sees, px; a multiple of 32, the network's coarsest stride."""
+    patch_px: Count = 512
+    """Side of the views that the network sees, px; it must fit the networks' strides."""
     quads_per_micro_batch: Count = 4
     """Samples of a micro-batch / 4: each quad is 2 tumour, 1 normal, 1 others."""
     micro_batches_per_step: Count = 1
     """Micro-batches of an optimizer step, over all ranks; the world size divides it."""
     epoch_draws: Count | None = None
     """Draws in an epoch; default: the number of base pairs of the train split."""
+    engine: Literal["deepspeed", "ddp"] = "deepspeed"
+    """What averages gradients over ranks: DeepSpeed at stage 0, or torch's DistributedDataParallel. Same results."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16: autocast; parameters and BatchNorm statistics stay fp32."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100

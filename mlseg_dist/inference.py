@@ -8,9 +8,7 @@ import torch
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.model import build_model, channels_last
-from mlseg_dist.model.munet import MUNet
-from mlseg_dist.model.unet import UNet
+from mlseg_dist.model import Network, build_model, channels_last, fold_norms
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import read_manifest
 
@@ -41,14 +39,13 @@ def settle_cpu(threads: int) -> None:
 
 
 class Predictor:
-    """A network in evaluation mode. output: the head to use on the high grid (or the low view's, for a low base)."""
+    """A network in evaluation mode, its norms folded away."""
 
-    def __init__(self, model: UNet | MUNet, precision: str, device: torch.device | None = None) -> None:
+    def __init__(self, model: Network, precision: str, device: torch.device | None = None) -> None:
         self.device = device or device_for()
-        self.model = model.to(self.device).eval()
+        self.model = fold_norms(model).to(self.device)
         channels_last(self.model)
         self.bf16 = precision == "bf16"
-        self.output = "merged" if isinstance(model, MUNet) else model.view
 
     @torch.inference_mode()
     def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
@@ -59,13 +56,20 @@ class Predictor:
         return {head: x.float().softmax(dim=1).cpu().numpy() for head, x in logits.items()}
 
 
-def load_teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
-    """The published teacher of a step. Raises UserError when it is missing or its file is not the one published."""
+def teacher_weights(config: LearningConfig, step_index: int, run: Path) -> dict[str, torch.Tensor]:
+    """State of a step's published teacher. Raises UserError when it is missing or its file is not the one published."""
     step = config.steps[step_index]
     record = teacher_record(run, step.name)
     path = phase_folder(run, step.name) / record["weights"]
     if not path.exists() or sha256_file(path) != record["sha256"]:
         raise UserError("the teacher's weights are missing or damaged", path, f"Run step {step.name} again.")
-    model = build_model(step.model, level_ratio(run), config.train.bn_momentum)
-    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def load_teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
+    """The published teacher of a step, ready to answer. Raises UserError."""
+    state = teacher_weights(config, step_index, run)
+    model = build_model(config.steps[step_index].model, level_ratio(run), config.train.bn_momentum)
+    model.load_state_dict(state)
     return Predictor(model, config.train.precision)

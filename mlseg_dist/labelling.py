@@ -20,7 +20,7 @@ from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_m
 from shards.sample import decode_label, decode_rgb, encode_json, encode_png
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, write_shard
 
-RECIPE = 1  # raise it when the same inputs give other bytes
+RECIPE = 2  # raise it when the same inputs give other bytes
 MEMBERS = ("high.png", "json", "low.png")
 _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted
 

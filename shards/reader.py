@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from types import TracebackType
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -186,7 +187,11 @@ def _resample(rgb: np.ndarray, box: tuple[float, float, float, float], size: tup
     exact = (left, top, left + whole * size[0], top + whole * size[1])
     if whole >= 1 and max(abs(a - b) for a, b in zip(box, exact, strict=True)) < 1e-3:
         crop = rgb[exact[1] : exact[3], exact[0] : exact[2]]
-        return crop if whole == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(crop)).reduce(whole))
+        if whole == 1:
+            return crop
+        if whole == 2:  # OpenCV gives Pillow's bytes here, several times faster
+            return cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(Image.fromarray(np.ascontiguousarray(crop)).reduce(whole))
     height, width = rgb.shape[:2]
     box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
     kind = Image.Resampling.BILINEAR if factor < _NEARLY_SAME else Image.Resampling.HAMMING

@@ -13,13 +13,11 @@ from mlseg_core.progress import Progress
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import Views, centre_views
 from mlseg_dist.evaluation.counts import BINS, COUNT, confusions, decide, fine_counts, score_histograms
+from mlseg_dist.model import output_head, view_of
 
 
 class Teacher(Protocol):
     """What evaluation needs of a trained network."""
-
-    @property
-    def output(self) -> str: ...
 
     def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]: ...
 
@@ -91,8 +89,9 @@ def predict_views(teacher: Teacher, views: Sequence[Views], ratio: int) -> np.nd
 
 def predict_high(teacher: Teacher, high_BHWC: np.ndarray, low_BHWC: np.ndarray, ratio: int) -> np.ndarray:
     """As predict_views; a network that sees the low view alone is cut to the high field and enlarged."""
-    probabilities = teacher.predict(high_BHWC, low_BHWC)[teacher.output]
-    return onto_high_grid(probabilities, ratio) if teacher.output == "low" else probabilities
+    answers = teacher.predict(high_BHWC, low_BHWC)
+    head = output_head(answers)
+    return onto_high_grid(answers[head], ratio) if view_of(head) == "low" else answers[head]
 
 
 def onto_high_grid(low_BCHW: np.ndarray, ratio: int) -> np.ndarray:

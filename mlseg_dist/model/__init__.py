@@ -1,7 +1,9 @@
-"""The base U-Net and the two-resolution m-UNet (SPEC §2), from the same parts."""
+"""The base U-Net and the two-resolution m-UNet (SPEC §2) from the same parts, and the networks they are compared with.
 
-from mlseg_dist.model.build import build_model, channels_last, output_head, view_of
-from mlseg_dist.model.munet import MUNet
-from mlseg_dist.model.unet import UNet
+grid: where cells lie. blocks, encoder, decoder, merge: the parts. unet, munet, hooknet, deeplab: the networks.
+"""
 
-__all__ = ["MUNet", "UNet", "build_model", "channels_last", "output_head", "view_of"]
+from mlseg_dist.model.build import Network, build_model, channels_last, output_head, view_of
+from mlseg_dist.model.fold import fold_norms
+
+__all__ = ["Network", "build_model", "channels_last", "fold_norms", "output_head", "view_of"]

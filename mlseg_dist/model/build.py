@@ -7,11 +7,16 @@ from torch import nn
 
 from mlseg_core.randomness import integer_seed
 from mlseg_dist.config import ModelConfig
+from mlseg_dist.model.deeplab import DeepLab
+from mlseg_dist.model.hooknet import HookNet
 from mlseg_dist.model.munet import MUNet
 from mlseg_dist.model.unet import UNet
 
+Network = UNet | MUNet | HookNet | DeepLab
+"""module(high, low) -> {head: logits}: views (B, 3, S, S); logits float32, (B, 3, S, S) or their centre."""
 
-def build_model(config: ModelConfig, ratio: int = 4, bn_momentum: float = 0.1, seed: int | None = None) -> UNet | MUNet:
+
+def build_model(config: ModelConfig, ratio: int = 4, bn_momentum: float = 0.1, seed: int | None = None) -> Network:
     """The network of a step. ratio: low µm/px over high µm/px. seed: of the random weights; None leaves torch's generator be."""
     if seed is None:
         return _build(config, ratio, bn_momentum)
@@ -20,14 +25,18 @@ def build_model(config: ModelConfig, ratio: int = 4, bn_momentum: float = 0.1, s
         return _build(config, ratio, bn_momentum)
 
 
-def _build(config: ModelConfig, ratio: int, bn_momentum: float) -> UNet | MUNet:
-    return UNet(config, bn_momentum) if config.kind == "unet" else MUNet(config, ratio, bn_momentum)
+def _build(config: ModelConfig, ratio: int, bn_momentum: float) -> Network:
+    if config.kind == "munet":
+        return MUNet(config, ratio, bn_momentum)
+    if config.kind == "hooknet":
+        return HookNet(config, ratio, bn_momentum)
+    return DeepLab(config, bn_momentum) if config.kind == "deeplab" else UNet(config, bn_momentum)
 
 
 def output_head(heads: Iterable[str]) -> str:
-    """The head that answers: `merged` of the m-UNet; the only one of a base U-Net, named by the view it sees."""
+    """The head that answers: `merged` of the m-UNet, `high` of HookNet; the only one of a base, named by the view it sees."""
     names = list(heads)
-    return "merged" if "merged" in names else names[0]
+    return next((name for name in ("merged", "high") if name in names), names[0])
 
 
 def view_of(head: str) -> str:

@@ -1,14 +1,17 @@
-"""EfficientNet features (MONAI's blocks, random weights).
+"""EfficientNet features (MONAI's blocks, random weights), padded so that every map lies on the image's own grid.
 
-MONAI's `same` padding is asymmetric at even sizes (one pixel more on the right and bottom), so cell i of a map at
-stride s is centred on input px s*i + (s - 1)/2, as if the map were drawn over the image: every stage shifts alike.
+MONAI pads as TensorFlow does: by a layer of its own, one px more on the right at even sizes. That copies every map once
+more, and centres cell i of the map at stride s on px s * i + (s - 1). Here padding is k // 2 inside the convolution: no
+copy, and cell i is centred on px s * i at every stride, so that all maps are nested (`blocks.upsample` is the way back).
 """
 
 import torch
-from monai.networks.nets.efficientnet import EfficientNet, efficientnet_params
+from monai.networks.nets.efficientnet import EfficientNet, MBConvBlock, efficientnet_params
 from torch import nn
 
 from mlseg_dist.config import EncoderConfig
+from mlseg_dist.model.blocks import BN_EPS
+from mlseg_dist.model.grid import Grid, after
 
 STRIDES = (2, 4, 8, 16, 32)
 _BLOCKS = (
@@ -35,20 +38,20 @@ class Encoder(EfficientNet):
             width_coefficient=width,
             depth_coefficient=depth,
             drop_connect_rate=config.drop_connect,
-            norm=("batch", {"eps": 1e-3, "momentum": bn_momentum}),
+            norm=("batch", {"eps": BN_EPS, "momentum": bn_momentum}),
         )
         # Only features are wanted: without the classifier, and without stages beyond the last stride.
         for name in ("_conv_head", "_conv_head_padding", "_bn1", "_avg_pooling", "_dropout", "_fc"):
             delattr(self, name)
-        count = STRIDES.index(last_stride) + 1
-        self._ends = self.extract_stacks[:count]
+        self._ends = self.extract_stacks[: STRIDES.index(last_stride) + 1]
         for index in reversed(range(self._ends[-1], len(self._blocks))):
             del self._blocks[index]
         self.channels = tuple(self._blocks_args[end - 1].output_filters for end in self._ends)
+        self._settle()
 
     def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """(B, 3, H, W) -> maps (B, channels[i], H / STRIDES[i], W / STRIDES[i])."""
-        x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x_BCHW))))
+        x = self._swish(self._bn0(self._conv_stem(x_BCHW)))
         maps = []
         for number, block in enumerate(self._blocks, start=1):
             x = block(x)
@@ -56,11 +59,20 @@ class Encoder(EfficientNet):
                 maps.append(x)
         return maps
 
+    def grids(self, grid: Grid) -> list[Grid]:
+        """Of the maps that forward() returns."""
+        grid = after(self._conv_stem, grid)
+        grids = []
+        for number, block in enumerate(self._blocks, start=1):
+            grid = after(block, grid)
+            if number in self._ends:
+                grids.append(grid)
+        return grids
 
-def conv_block(in_channels: int, out_channels: int, kernel: int, bn_momentum: float) -> nn.Sequential:
-    """Convolution, BatchNorm, SiLU; same size."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(out_channels, eps=1e-3, momentum=bn_momentum),
-        nn.SiLU(inplace=True),
-    )
+    def _settle(self) -> None:
+        """Padding into the convolutions; one fused activation instead of MONAI's, whose backward takes five passes."""
+        for part in (self, *(m for m in self.modules() if isinstance(m, MBConvBlock))):
+            part._swish = nn.SiLU()
+            for name, conv in [(n, m) for n, m in part.named_children() if isinstance(m, nn.Conv2d)]:
+                conv.padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
+                setattr(part, f"{name}_padding", nn.Identity())

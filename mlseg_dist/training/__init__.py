@@ -1,1 +1,1 @@
-"""One step of Table 8: a resumable DeepSpeed job over shards."""
+"""One step of Table 8: a resumable job of DeepSpeed or DDP over shards."""

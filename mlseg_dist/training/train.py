@@ -19,13 +19,13 @@ from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.data.batches import Batches, MicroBatch
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Order, check_world
-from mlseg_dist.inference import level_ratio, load_teacher, normalise
-from mlseg_dist.loss import total_loss
+from mlseg_dist.inference import level_ratio, normalise, teacher_weights
+from mlseg_dist.loss import SegmentationLoss, check_group
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.batchnorm import RunningStatistics
-from mlseg_dist.training.engine import Engine, World, join_world
+from mlseg_dist.training.engine import Engine, World, join_world, make_engine
 from mlseg_dist.training.journal import Journal
 from mlseg_dist.training.schedule import learning_rate
 from mlseg_dist.training.teacher import BestTeacher
@@ -36,7 +36,9 @@ from mlseg_dist.training.window import Window
 def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop: Callable[[], bool]) -> None:
     """Called on every rank (see engine.join_world). Raises Interrupted, checkpoint saved, once any rank's stop() says so."""
     step_config, settings = config.steps[step_index], config.train
-    check_world(settings.micro_batches_per_step, int(os.environ.get("WORLD_SIZE", "1")))
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    check_world(settings.micro_batches_per_step, ranks)
+    check_group(config.loss, settings.micro_batches_per_step, ranks)
     world = join_world(settings)
     corpus, threshold = open_corpus(config, step_index, run)
     pools = corpus.pools()
@@ -49,8 +51,9 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
         step_config.model, level_ratio(run), settings.bn_momentum, integer_seed(config.seed, step_config.name)
     )
     if step_config.start == "teacher" and step_index > 0:
-        model.load_state_dict(load_teacher(config, step_index - 1, run).model.state_dict())
-    engine = Engine(model.to(world.device), settings, world)
+        model.load_state_dict(teacher_weights(config, step_index - 1, run))
+    engine = make_engine(model.to(world.device), settings, world)
+    criterion = SegmentationLoss(config.loss, step_config.weights).to(world.device)
     statistics = RunningStatistics(model)
     best = BestTeacher(phase)
     first = 0
@@ -82,16 +85,18 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
             batch = next(stream)
             statistics.begin()
             torch.manual_seed(integer_seed(config.seed, step_config.name, "drop-connect", step, batch.number))
-            loss, parts, logits, targets = forward(engine, batch, config, step_config, world)
+            loss, parts, logits, targets = forward(engine, criterion, batch, settings.precision, world)
             statistics.keep()
             engine.backward(loss)
             engine.step(lr)
             window.add(loss, parts, logits, targets, batch.wait_s)
         statistics.advance()
-        if not math.isfinite(engine.gradient_norm):
-            raise RuntimeError(f"{step_config.name}: the gradient is not finite at step {step} (loss {loss.item()})")
         done = step + 1
         stopped = agree(stop(), world)
+        saves = done in validate_at or done % settings.checkpoint_every == 0 or stopped or done == total
+        # A look at the norm waits for the device; once infinite or NaN the gradient stays so, and nothing is saved unseen.
+        if (saves or window.full) and not math.isfinite(engine.gradient_norm):
+            raise RuntimeError(f"{step_config.name}: the gradient is not finite at step {step} (loss {loss.item()})")
         if window.full or done == total or done in validate_at:
             figures = window.close(done, done / total * step_config.epochs, lr)
             if journal and progress:
@@ -103,7 +108,7 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
             if journal:
                 journal.validation(done, scores, model, corpus, val_refs)
             window.restart_clock()
-        if done in validate_at or done % settings.checkpoint_every == 0 or stopped or done == total:
+        if saves:
             save(done)
             best.drop_older(world)
         if stopped and done < total:
@@ -133,14 +138,14 @@ def total_steps(config: LearningConfig, step: StepConfig, pairs: int) -> int:
 
 
 def forward(
-    engine: Engine, batch: MicroBatch, config: LearningConfig, step: StepConfig, world: World
+    engine: Engine, criterion: SegmentationLoss, batch: MicroBatch, precision: str, world: World
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Loss of one micro-batch, its parts, logits per head and targets per view."""
     views = {name: getattr(batch, name).to(world.device, non_blocking=True) for name in ("high", "low")}
     targets = {name: getattr(batch, f"{name}_label").to(world.device, non_blocking=True) for name in ("high", "low")}
-    with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+    with torch.autocast(world.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = engine.forward(normalise(views["high"]), normalise(views["low"]))
-    loss, parts = total_loss(logits, targets, config.loss, step.weights)
+    loss, parts = criterion(logits, targets)
     return loss, parts, logits, targets
 
 

@@ -12,7 +12,7 @@ from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.evaluation import counts
 from mlseg_dist.inference import normalise
-from mlseg_dist.loss import head_loss
+from mlseg_dist.loss import centre, head_loss
 from mlseg_dist.model import output_head, view_of
 from mlseg_dist.training.engine import World
 
@@ -45,7 +45,7 @@ def validate(
         target = torch.from_numpy(np.stack([getattr(v, f"{view_of(head)}_label") for v in views])).to(world.device)
         wce, wdl = head_loss(logits[head], target, even)
         losses += torch.tensor([float(wce), float(wdl), 1.0], dtype=torch.float64)
-        confusion += count(logits[head].argmax(1), target).cpu()
+        confusion += count(logits[head].argmax(1), centre(target, logits[head])).cpu()
     model.train(was_training)
     if world.size > 1:
         confusion, losses = confusion.to(world.device), losses.to(world.device)
@@ -58,10 +58,10 @@ def validate(
 
 
 def count(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Confusion int64 (3, 3), rows truth, columns prediction, over labelled pixels."""
-    labelled = target != IGNORED
-    pairs = target[labelled].long() * len(CLASSES) + predicted[labelled].long()
-    return torch.bincount(pairs, minlength=len(CLASSES) ** 2).reshape(len(CLASSES), len(CLASSES))
+    """Confusion int64 (3, 3), rows truth, columns prediction, over labelled pixels. Does not wait for the device."""
+    size = len(CLASSES)
+    cell = torch.where(target < size, target * size + predicted.to(torch.uint8), IGNORED)
+    return torch.stack([torch.count_nonzero(cell == number) for number in range(size**2)]).reshape(size, size)
 
 
 def figures(confusion: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from mlseg_dist.config import CLASSES
+from mlseg_dist.loss import centre
 from mlseg_dist.model import output_head, view_of
 from mlseg_dist.training.engine import World
 from mlseg_dist.training.validate import count, figures
@@ -42,7 +43,7 @@ class Window:
         waited_s: float,
     ) -> None:
         head = output_head(logits)
-        target = targets[view_of(head)]
+        target = centre(targets[view_of(head)], logits[head])
         self._losses.append(loss.detach())
         self._parts.append({"wce": parts[f"{head}_wce"], "wdl": parts[f"{head}_wdl"]})
         self._confusion += count(logits[head].argmax(1), target)

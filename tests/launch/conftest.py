@@ -36,13 +36,13 @@ def tiny_campaign(folder: Path, **changes: Any) -> Path:
         "steps": [
             {
                 "name": "base",
-                "model": {"kind": "unet", "encoder": encoder, "decoder_channels": decoder},
+                "model": {"kind": "unet", "encoder": encoder, "decoder": {"channels": decoder}},
                 "weights": "static",
                 **step,
             },
             {
                 "name": "master-1",
-                "model": {"encoder": encoder, "decoder_channels": decoder, "merge_channels": 16},
+                "model": {"encoder": encoder, "decoder": {"channels": decoder}, "merge_channels": 16},
                 "weights": "dynamic",
                 **step,
             },

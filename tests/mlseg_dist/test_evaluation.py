@@ -176,8 +176,6 @@ def evaluated(tmp_path_factory):
 
 
 class AlwaysTumour:
-    output = "high"
-
     def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
         out = np.zeros((len(high), 3, *high.shape[1:3]), np.float32)
         out[:, 1] = 1

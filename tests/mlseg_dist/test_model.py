@@ -2,18 +2,24 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from monai.networks.nets.efficientnet import EfficientNet, MBConvBlock
 from torch import nn
 
-from mlseg_dist.config import EncoderConfig, ModelConfig
+from mlseg_core.errors import UserError
+from mlseg_dist.config import DecoderConfig, EncoderConfig, ModelConfig
 from mlseg_dist.model import build_model
-from mlseg_dist.model.munet import Compress, centre
+from mlseg_dist.model.blocks import centre, upsample
+from mlseg_dist.model.encoder import _BLOCKS, Encoder
+from mlseg_dist.model.merge import Compress
+from mlseg_dist.sides import check_hooks, check_side, fits
 from mlseg_dist.training.schedule import learning_rate
 
 SMALL = EncoderConfig(name="custom", width=0.2, depth=0.2, drop_connect=0.0)
 
 
 def small(**changes):
-    return ModelConfig(encoder=SMALL, decoder_channels=(16, 16, 8, 8, 8), merge_channels=16, **changes)
+    return ModelConfig(encoder=SMALL, decoder=DecoderConfig(channels=(16, 16, 8, 8, 8)), merge_channels=16, **changes)
 
 
 def test_the_papers_network_has_about_25_million_parameters():
@@ -73,6 +79,79 @@ def test_compress_folds_about_the_centre():
         y = fold(x)[0, 0]
         place = divmod(int((y - y.min()).argmax()), y.shape[1])
         assert place == (row // 4, column // 4)
+
+
+@pytest.mark.parametrize("kind", ["plain", "separable", "light"])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("ratio", [2, 16])
+def test_every_decoder_ends_on_its_views_grid(kind, stride, ratio):
+    decoder = DecoderConfig(kind=kind, channels=(16, 8, 8, 8, 8), stride=stride)
+    config = ModelConfig(encoder=SMALL, decoder=decoder, merge_channels=8)
+    x = torch.randn(1, 3, 192, 192)
+    with torch.no_grad():
+        out = build_model(config, ratio, seed=1).eval()(x, x)
+    assert {tuple(y.shape) for y in out.values()} == {(1, 3, 192, 192)}
+
+
+def test_light_stage_is_a_concatenating_one_with_its_first_1x1_split():
+    """1x1 convolutions commute with upsampling: conv(cat(up(deep), skip)) = up(conv(deep)) + conv(skip)."""
+    deep, skip = torch.randn(1, 6, 8, 8), torch.randn(1, 4, 16, 16)
+    weight = torch.randn(5, 10, 1, 1)
+    whole = F.conv2d(torch.cat([upsample(deep, 2), skip], 1), weight)
+    split = upsample(F.conv2d(deep, weight[:, :6]), 2) + F.conv2d(skip, weight[:, 6:])
+    assert torch.allclose(whole, split, atol=1e-5)
+
+
+def test_sides_that_do_not_fit_name_the_nearest_that_do():
+    for config, side, near in (
+        (ModelConfig(), 500, "480 or 512"),
+        (ModelConfig(kind="unet"), 10, "32"),
+        (ModelConfig(), 511, "480 or 512"),
+    ):
+        with pytest.raises(UserError, match=f"train.patch_px: .* {side} px. Nearest sizes that fit: {near}"):
+            check_side(config, 4, side, "train.patch_px")
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8, 16])
+@pytest.mark.parametrize("side", range(32, 257, 32))
+def test_sides_that_fit_can_be_run(ratio, side):
+    assert fits(ModelConfig(), ratio, side)
+    x = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        assert build_model(small(merge="both"), ratio, seed=1).eval()(x, x)["merged"].shape == x.shape
+
+
+def test_hooks_that_cannot_be_are_refused():
+    for changes, ratio, said in (
+        ({"hooks": (4,)}, 8, "no hook at stride 4: at a level ratio of 8"),
+        ({}, 3, "no m-UNet for a level ratio of 3"),
+        ({"hooks": (4,), "decoder": DecoderConfig(stride=4)}, 4, ""),
+    ):
+        if said:
+            with pytest.raises(UserError, match=said):
+                check_hooks(ModelConfig(**changes), ratio)
+        else:
+            check_hooks(ModelConfig(**changes), ratio)
+
+
+def test_the_encoder_is_monais_but_for_where_padding_lies():
+    """Cell i of MONAI's map at stride 4 looks at px 4 i + 3, ours at 4 i: the same numbers on an image moved by 3 px."""
+    published = EfficientNet(list(_BLOCKS), norm=("batch", {"eps": 1e-3})).eval()
+    ours = Encoder(EncoderConfig(name="b0"), 4).eval()
+    state = published.state_dict()
+    ours.load_state_dict({name: state[name] for name in ours.state_dict()})
+    for part in [*published.modules(), *ours.modules()]:
+        if isinstance(part, MBConvBlock):
+            part.has_se = False  # it averages over the whole map, borders included
+    x = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        want = torch.roll(x, (3, 3), (2, 3))
+        want = published._swish(published._bn0(published._conv_stem(published._conv_stem_padding(want))))
+        want = published._blocks[1](published._blocks[0](want))
+        got = ours(x)[1]
+    inside = (..., slice(8, 24), slice(8, 24))
+    assert float(want[inside].std()) > 1e-3
+    assert torch.allclose(got[inside], want[inside], atol=1e-6, rtol=1e-4)
 
 
 def test_weights_are_a_function_of_the_seed():

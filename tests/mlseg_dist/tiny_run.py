@@ -80,7 +80,7 @@ def tiny_run(folder: Path, **changes: object) -> TinyRun:
 
 def plain_config() -> dict:
     """Two steps, as YAML would give them."""
-    base = {"kind": "unet", "encoder": ENCODER, "decoder_channels": [16, 8, 8, 8, 8]}
+    base = {"kind": "unet", "encoder": ENCODER, "decoder": {"channels": [16, 8, 8, 8, 8]}}
     master = {**base, "kind": "munet", "merge_channels": 16}
     step = {"epochs": 1, "lr": 0.01, "weights": "static", "label": {"threshold": 0.9}}
     return {

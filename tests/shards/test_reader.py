@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
 from mlseg_core.errors import UserError
-from shards.reader import SlideReader
+from shards.reader import SlideReader, _resample
 from tests.shards.slides_for_tests import ramp, write_slide
 
 WIDTH, HEIGHT = 1021, 767  # odd: level sizes are rounded
@@ -61,3 +64,11 @@ def test_not_a_slide(tmp_path):
     path.touch()
     with pytest.raises(UserError, match="cannot be opened"):
         SlideReader(path)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.integers(0, 3))
+def test_halving_by_opencv_gives_pillows_bytes(seed, width, height, corner):
+    image = np.random.default_rng(seed).integers(0, 256, (2 * height + corner, 2 * width + corner, 3), np.uint8)
+    part = image[corner:, corner:]
+    halved = _resample(image, (corner, corner, corner + 2 * width, corner + 2 * height), (width, height))
+    assert np.array_equal(halved, np.asarray(Image.fromarray(np.ascontiguousarray(part)).reduce(2)))

@@ -1,0 +1,89 @@
+"""Runs rows against each other, one process at a time, and keeps what each said."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.models.counting import Op, Roofs
+from benchmarks.models.row import Job, Point
+from benchmarks.race import ROOT, RowFailed
+
+PARTS = {"label": "Labelling (forward, evaluation mode)", "train": "Training step (forward, loss, backward, Adam)"}
+
+
+@dataclass
+class Race:
+    """What came of it. about: of each row; points: (row, work, batch) -> one a round; skipped: row -> why."""
+
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    points: dict[tuple[str, str, int], list[Point]] = field(default_factory=dict)
+    roofs: list[Roofs] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    rounds: int = 0
+
+    def add(self, row: str, said: dict[str, Any]) -> None:
+        self.about[row] = said["about"]
+        for fields in said["points"]:
+            point = Point(**fields)
+            self.points.setdefault((row, point.work, point.batch), []).append(point)
+
+    def ms(self, key: tuple[str, str, int]) -> float:
+        """Of a batch, the median of the rounds."""
+        return statistics.median(point.ms for point in self.points[key])
+
+    def rate(self, key: tuple[str, str, int]) -> float:
+        """Pairs a second."""
+        return 1000 * key[2] / self.ms(key)
+
+    def peak_mib(self, key: tuple[str, str, int]) -> float:
+        return max(point.peak_mib for point in self.points[key])
+
+    def best(self) -> Roofs:
+        """The highest of the rounds."""
+        return Roofs(max(roofs.macs_s for roofs in self.roofs), max(roofs.bytes_s for roofs in self.roofs))
+
+    def floors_ms(self, key: tuple[str, str, int]) -> dict[str, float]:
+        """arithmetic, traffic and roofline of a batch."""
+        ops = [Op("", macs, moved) for macs, moved in self.points[key][0].ops]
+        return {name: 1000 * seconds for name, seconds in self.best().floors(ops).items()}
+
+
+def run_round(race: Race, jobs: dict[str, Job], backwards: bool) -> None:
+    """Measure the roofs, then every row once. A row that fails is left out from then on."""
+    some = next(iter(jobs.values()))
+    found = _said("roofs", some.device, str(some.threads), threads=some.threads)
+    race.roofs.append(Roofs(found["macs_s"], found["bytes_s"]))
+    for row in reversed(jobs) if backwards else jobs:
+        if row in race.skipped:
+            continue
+        try:
+            said = run_row(jobs[row])
+        except RowFailed as error:
+            race.skipped[row] = str(error)
+            continue
+        race.add(row, said)
+        for point in said["points"]:
+            print(f"{row}  {point['work']}  {point['batch']}: {point['ms']:.0f} ms", file=sys.stderr, flush=True)
+    race.rounds += 1
+
+
+def run_row(job: Job) -> dict[str, Any]:
+    """One row in its process. Raises RowFailed."""
+    with tempfile.TemporaryDirectory(prefix="mlseg-bench-") as folder:
+        return _said("row", str(job.write(Path(folder) / "job.json")), threads=job.threads)
+
+
+def _said(module: str, *arguments: str, threads: int) -> dict[str, Any]:
+    env = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    command = [sys.executable, "-m", f"benchmarks.models.{module}", *arguments]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    if ran.returncode:
+        raise RowFailed((ran.stderr.strip().splitlines() or [f"{module} ended with {ran.returncode}"])[-1])
+    said: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return said

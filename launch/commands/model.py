@@ -1,0 +1,78 @@
+"""model: what the networks of a campaign cost, before anything is trained."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch.campaign import load_where
+from launch.config import CampaignConfig
+from mlseg_core.errors import EXIT_DONE, UserError
+
+if TYPE_CHECKING:
+    from mlseg_dist.model.summary import Summary
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommands."""
+    parser = commands.add_parser("model", help="parameters, multiply-adds, memory and time of a step's network")
+    parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the config")
+    parser.add_argument("--step", metavar="NAME", help="whose network; default: the last step's")
+    parser.add_argument("--no-time", action="store_true", help="count only; takes no memory and no time")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=model)
+
+
+def model(arguments: argparse.Namespace) -> int:
+    """model"""
+    config = load_where(arguments.where, arguments.overrides)
+    names = [step.name for step in config.steps]
+    name = arguments.step or names[-1]
+    if name not in names:
+        raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")
+    step = config.steps[names.index(name)]
+    from mlseg_dist.inference import device_for
+    from mlseg_dist.model import build_model
+    from mlseg_dist.model.summary import summarise
+
+    ratio = round(config.shards.low_mpp / config.shards.high_mpp)
+    summary = summarise(
+        lambda: build_model(step.model, ratio),
+        config.train.patch_px,
+        config.train.precision == "bf16",
+        None if arguments.no_time else device_for(),
+    )
+    if arguments.json:
+        print(json.dumps({"step": name, "kind": step.model.kind} | summary.json(), indent=1))
+    else:
+        _print(config, name, summary)
+    return EXIT_DONE
+
+
+def _print(config: CampaignConfig, name: str, summary: "Summary") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    step = next(step for step in config.steps if step.name == name)
+    encoder = step.model.encoder.name.upper()
+    table = Table(title=f"{name}: {step.model.kind}, encoder {encoder}, one pair of {summary.side} px", title_justify="left")
+    table.add_column("part")
+    for column in ("parameters", "GMAC", "activations MB", "forward ms"):
+        table.add_column(column, justify="right")
+    for part in summary.parts:
+        table.add_row(part.name.replace("_", " "), *_cells(part.parameters, part.gmac, part.activation_bytes, part.ms))
+    table.add_section()
+    totals = (summary.total(what) for what in ("parameters", "gmac", "activation_bytes", "ms"))
+    table.add_row("all", *_cells(*totals))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{summary.dtype}; timed on {summary.device}" if summary.device != "not timed" else summary.dtype)
+    others = [s.name for s in config.steps if s.model != step.model]
+    if others:
+        console.print(f"Another network: --step {', '.join(others)}")
+
+
+def _cells(parameters: int, gmac: float, activation_bytes: int, ms: float | None) -> list[str]:
+    time = "–" if ms is None else f"{ms:.1f}"
+    return [f"{parameters:,}", f"{gmac:.2f}", f"{activation_bytes / 1e6:.1f}", time]

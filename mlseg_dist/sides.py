@@ -1,0 +1,70 @@
+"""Which level ratios, hooks and sides of views a network can take: told before anything is built or queued."""
+
+from mlseg_core.errors import UserError
+from mlseg_dist.config import ModelConfig
+
+COARSEST = 32
+"""Stride of a complete encoder's last map."""
+
+
+def fits(model: ModelConfig, ratio: int, side: int) -> bool:
+    """Whether views of `side` px can be taken: strides divide it, and crops lie in its middle. ratio: low over high µm/px."""
+    if side <= 0:
+        return False
+    if model.kind == "hooknet":
+        return _hooknet_fits(model, ratio, side)
+    if side % COARSEST:
+        return False
+    if model.kind != "munet":
+        return True
+    cells = [side, *(side * ratio // hook for hook in model.hooks)]
+    return all(n % ratio == 0 and (n - n // ratio) % 2 == 0 for n in cells)
+
+
+def check_side(model: ModelConfig, ratio: int, side: int, where: str) -> None:
+    """Raises UserError, naming the nearest sides that fit, unless the network can take views of `side` px."""
+    if fits(model, ratio, side):
+        return
+    below = next((s for s in range(side - 1, 0, -1) if fits(model, ratio, s)), None)
+    above = next((s for s in range(side + 1, 2 * side + 4096) if fits(model, ratio, s)), None)
+    near = " or ".join(str(s) for s in (below, above) if s is not None)
+    raise UserError(f"a {model.kind} cannot take views of {side} px", where, f"Nearest sizes that fit: {near}.")
+
+
+def check_network(model: ModelConfig, ratio: int) -> None:
+    """Raises UserError unless a campaign can use this network at this level ratio."""
+    if model.kind == "munet":
+        check_hooks(model, ratio)
+    elif model.kind == "hooknet":
+        if ratio not in (possible := [2**level for level in range(1, model.hooknet.depth + 1)]):
+            raise UserError(
+                f"no HookNet of depth {model.hooknet.depth} for a level ratio of {ratio}",
+                "model.hooknet.depth",
+                f"low_mpp / high_mpp must be one of {', '.join(map(str, possible))}.",
+            )
+        if model.hooknet.padding == "valid":
+            raise UserError(
+                "a HookNet of valid convolutions answers for the centre of its views only; a teacher must label all of them",
+                "model.hooknet.padding",
+                "Use same.",
+            )
+
+
+def check_hooks(model: ModelConfig, ratio: int) -> None:
+    """Raises UserError unless an m-UNet can be built for this level ratio and these hooks."""
+    if ratio not in (2, 4, 8, 16):
+        raise UserError(f"no m-UNet for a level ratio of {ratio}", "model", "low_mpp / high_mpp must be 2, 4, 8 or 16.")
+    too_fine = [hook for hook in model.hooks if hook < ratio]
+    if too_fine:
+        raise UserError(
+            f"no hook at stride {too_fine[0]}: at a level ratio of {ratio} the low view has no cells so small",
+            "model.hooks",
+            f"Use strides from {ratio} to 16.",
+        )
+    unreached = [hook for hook in model.hooks if hook < model.decoder.stride]
+    if unreached:
+        raise UserError(
+            f"no hook at stride {unreached[0]}: the high decoder ends at stride {model.decoder.stride}",
+            "model.hooks",
+            "Use a coarser hook, or a finer model.decoder.stride.",
+        )

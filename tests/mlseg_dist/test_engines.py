@@ -1,0 +1,149 @@
+"""The same micro-batches on 1, 2 and 4 gloo ranks (accumulation 4, 2, 1), through DeepSpeed and DDP: the same training.
+
+Tolerances are relative to a whole gradient's norm; float32 rounds at 6e-8.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mlseg_dist.training.engine.base import laid_out_as
+from tests.mlseg_dist.engine_ranks import SCENARIOS, STEPS, network, without_engine
+
+ROOT = Path(__file__).parents[2]
+ENGINES, WORLDS = ("deepspeed", "ddp"), (1, 2, 4)
+ROUNDING = 1e-6
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(engine, world) -> what each rank reports."""
+    found = {}
+    for engine in ENGINES:
+        for world in WORLDS:
+            folder = tmp_path_factory.mktemp(f"{engine}-{world}")
+            start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+            done = subprocess.run(
+                [*start, "-m", "tests.mlseg_dist.engine_ranks", str(folder), engine],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, done.stderr[-4000:]
+            assert "Grad strides" not in done.stderr, "gradients in another layout than the buckets: a copy each"
+            found[engine, world] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
+    return found
+
+
+def far(a, b):
+    """|a - b| / |b| over all tensors of two dicts."""
+    assert a.keys() == b.keys()
+    difference = torch.cat([(a[k].double() - b[k].double()).flatten() for k in b]).norm()
+    return float(difference / torch.cat([b[k].double().flatten() for k in b]).norm())
+
+
+by_run = pytest.mark.parametrize(("engine", "world"), [(e, w) for e in ENGINES for w in WORLDS])
+by_scenario = pytest.mark.parametrize("name", SCENARIOS)
+
+
+@by_scenario
+@by_run
+def test_gradients_and_losses_are_those_of_one_process_in_float64(runs, engine, world, name):
+    expected = without_engine(name, world if name == "step" else 4)
+    for rank, report in enumerate(runs[engine, world]):
+        mine = report[name]
+        assert len(mine["gradients"]) == len(mine["norms"]) == STEPS
+        assert far(mine["gradients"][0], expected["gradient"]) < ROUNDING
+        assert mine["norms"][0] == pytest.approx(
+            sum(float(g.square().sum()) for g in expected["gradient"].values()) ** 0.5
+        )
+        for (step, number), loss in mine["losses"].items():
+            assert number % world == rank
+            if step == 0:
+                assert loss == pytest.approx(expected["losses"][0 if name == "step" else number], rel=ROUNDING)
+
+
+@by_scenario
+@by_run
+def test_every_rank_holds_the_same_bits(runs, engine, world, name):
+    first, *others = (report[name] for report in runs[engine, world])
+    for other in others:
+        assert other["norms"] == first["norms"]
+        for key, value in first["state"].items():
+            assert torch.equal(other["state"][key], value), key
+
+
+@pytest.mark.parametrize("name", ["micro-batch", "no low head"])
+@by_run
+def test_training_does_not_depend_on_ranks_or_engine(runs, engine, world, name):
+    """All three steps: losses, gradients, running statistics, and what three steps of Adam make of the parameters."""
+    alone = runs["deepspeed", 1][0][name]
+    mine = runs[engine, world][0][name]
+    assert far(mine["gradients"][0], alone["gradients"][0]) < ROUNDING
+    losses = {key: loss for report in runs[engine, world] for key, loss in report[name]["losses"].items()}
+    assert losses == pytest.approx(alone["losses"], rel=1e-5)
+    assert far(mine["state"], alone["state"]) < 1e-5
+    for key, value in alone["state"].items():
+        # Adam divides by |gradient|: where that is near 0 its rounding shows.
+        torch.testing.assert_close(mine["state"][key], value, rtol=1e-4, atol=1e-5, msg=key)
+    assert int(mine["state"]["low.1.num_batches_tracked"]) == STEPS
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_engines_agree_on_a_loss_over_the_whole_step(runs, world):
+    one, other = (runs[engine, world][0]["step"] for engine in ENGINES)
+    assert far(one["gradients"][0], other["gradients"][0]) < ROUNDING
+    assert far(one["state"], other["state"]) < 1e-5
+    for report in runs["ddp", world]:
+        assert report["step"]["losses"][0, runs["ddp", world].index(report)] == one["losses"][0, 0]
+
+
+@by_run
+def test_parameters_of_a_head_of_weight_0_stay_where_they_are(runs, engine, world):
+    before = network().state_dict()
+    after = runs[engine, world][0]["no low head"]
+    for key in ("low_head.0.weight", "low_head.1.weight", "low_head.2.weight", "low_head.2.bias"):
+        assert all(gradient[key].eq(0).all() for gradient in after["gradients"])
+        assert torch.equal(after["state"][key], before[key])
+    assert not torch.equal(after["state"]["low.0.weight"], before["low.0.weight"])
+
+
+def test_ddp_does_without_deepspeed(runs):
+    assert not any(report["deepspeed imported"] for world in WORLDS for report in runs["ddp", world])
+    assert runs["deepspeed", 1][0]["deepspeed imported"]
+
+
+@pytest.mark.parametrize("odd", ["grad", "exp_avg", "exp_avg_sq"])
+def test_fused_adam_gets_everything_in_one_layout(odd):
+    """What laid_out_as is for: without it fused Adam takes other elements' gradients, silently."""
+
+    def stepped(mend):
+        torch.manual_seed(0)
+        parameter = nn.Parameter(torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last))
+        adam = torch.optim.Adam([parameter], lr=0.1, fused=True)
+        for step in range(2):
+            gradient = torch.randn(8, 4, 3, 3)
+            state = adam.state[parameter]
+            parameter.grad = gradient if odd == "grad" else gradient.to(memory_format=torch.channels_last)
+            if step and odd != "grad":
+                state[odd] = state[odd].contiguous()
+            if mend:
+                parameter.grad = laid_out_as(parameter, parameter.grad)
+                for name, moment in state.items():
+                    state[name] = laid_out_as(parameter, moment)
+            adam.step()
+        return parameter.detach()
+
+    torch.manual_seed(0)
+    expected = nn.Parameter(torch.randn(8, 4, 3, 3))
+    adam = torch.optim.Adam([expected], lr=0.1, foreach=False)
+    for _ in range(2):
+        expected.grad = torch.randn(8, 4, 3, 3)
+        adam.step()
+    torch.testing.assert_close(stepped(mend=True), expected.detach())
+    assert float((stepped(mend=False) - expected.detach()).abs().max()) > 0.01
