@@ -34,23 +34,42 @@ def main(arguments: list[str], scale: Scale = PUBLISHED, seconds: float = 3.0) -
             options.batches or BATCHES[device],
             device,
             options.compile,
-            seconds,
-            len(os.sched_getaffinity(0)) if device == "cpu" else 0,
-            scale,
+            seconds=seconds,
+            threads=len(os.sched_getaffinity(0)) if device == "cpu" else 0,
+            scale=scale,
         )
         for row in ROWS
     }
-    about = machine(arguments, jobs["two-unets"], os.getloadavg()[0])
-    race, start, longest = Race(), time.monotonic(), 0.0
+    race, start, longest, others = Race(), time.monotonic(), 0.0, _Others()
     while race.rounds < _LEAST_ROUNDS or time.monotonic() - start + longest < 60 * options.minutes:
         before = time.monotonic()
         run_round(race, jobs, backwards=race.rounds % 2 == 1)
         longest = max(longest, time.monotonic() - before)
     out = options.out or ROOT / f"benchmarks/results/model-{device}.md"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(markdown(race, jobs, about))
+    out.write_text(markdown(race, jobs, machine(arguments, jobs["two-unets"], others.share())))
     print(out.read_text())
     return 0
+
+
+class _Others:
+    """How busy other processes keep the machine's cores from its making on."""
+
+    def __init__(self) -> None:
+        self.start = self._clocks()
+
+    def share(self) -> float:
+        """Of all cores' time."""
+        passed, others = (now - then for now, then in zip(self._clocks(), self.start, strict=True))
+        return max(0.0, others / passed)
+
+    @staticmethod
+    def _clocks() -> tuple[float, float]:
+        """Seconds of all cores: that have passed, that others than this process and those it waited for have used."""
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        seconds = sum(ticks) / os.sysconf("SC_CLK_TCK")
+        idle = (ticks[3] + ticks[4]) / os.sysconf("SC_CLK_TCK")
+        return seconds, seconds - idle - sum(os.times()[:4])
 
 
 def _parser() -> argparse.ArgumentParser:

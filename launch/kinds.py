@@ -179,7 +179,7 @@ class Label(MapKind):
         )
 
 
-_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every", "engine"}
+_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every", "engine", "compile"}
 """Keys of TrainConfig that change the speed or the disk space, not what is learnt."""
 
 

@@ -63,8 +63,9 @@ class Counter(TorchDispatchMode):
         super().__init__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
-            with self:  # in inference mode operators that are made of others come whole
+        key, has = torch._C.DispatchKey, func.has_kernel_for_dispatch_key
+        if has(key.CompositeImplicitAutograd) and not has(key.CPU) and not has(key.CUDA):
+            with self:  # in inference mode operators that are only made of others come whole
                 out = func.decompose(*args, **(kwargs or {}))
             if out is not NotImplemented:
                 return out

@@ -78,8 +78,9 @@ def _table(race: Race, rows: list[str], work: str, batch: int) -> list[str]:
     return lines
 
 
-def machine(arguments: list[str], job: Job, load: float) -> list[str]:
-    """What it ran on and how, without naming the machine. load: of the machine before the first round."""
+def machine(arguments: list[str], job: Job, others: float) -> list[str]:
+    """What it ran on and how, without naming the machine. others: share of the cores' time
+    that other processes took."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
     device = f"{cores} cores ({_processor()}), {memory:.0f} GiB"
@@ -90,7 +91,7 @@ def machine(arguments: list[str], job: Job, load: float) -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai"))
     return [
         f"`{shlex.join(['python', '-m', 'benchmarks.model', *arguments])}` on {device}, Python "
-        f"{platform.python_version()}; {packages}. Load of the machine before: {load:.1f}.",
+        f"{platform.python_version()}; {packages}. Other processes took {others:.0%} of the cores' time.",
         "",
         f"All rows: {dtype}, channels last, {'torch.compile' if job.compile else 'no compile'}, views of {job.side} px (or the"
         " nearest below that fits),",

@@ -33,7 +33,11 @@ _UNLABELLED = 0.1  # share of the pixels
 
 @dataclass(frozen=True)
 class Job:
-    """seconds: to repeat a point for, after it is warm. side: of the views, px; a row takes the nearest below that fits."""
+    """What a row is asked for.
+
+    side: of the views, px; a row takes the nearest below that fits. seconds: to repeat a point for, once warm.
+    count: whether to count operators (one more pass a point).
+    """
 
     row: str
     side: int
@@ -42,6 +46,7 @@ class Job:
     compile: bool = False
     seconds: float = 3.0
     threads: int = 0
+    count: bool = True
     scale: Scale = PUBLISHED
 
     def write(self, path: Path) -> Path:
@@ -85,7 +90,7 @@ class Bench:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.forward: Callable[..., Any] = torch.compile(self.model, dynamic=False) if job.compile else self.model
         self.measure: Callable[..., Any] | None = self.loss
-        if job.compile and self.loss:
+        if job.compile and self.loss is not None:
             self.measure = torch.compile(self.loss, dynamic=False)
 
     def about(self) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class Bench:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "gmac": flops.get_total_flops() / 2e9,
             "side": self.side,
-            "output_side": out["high"].shape[-1] if self.loss else 0,
+            "output_side": out["high"].shape[-1] if self.loss is not None else 0,
         }
 
     def batch(self, size: int) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
@@ -122,7 +127,7 @@ class Bench:
         """A whole optimizer step."""
         with self.autocast():
             out = self.forward(*views)
-        total = self.measure(out, labels)[0] if self.measure else _mean_square(out)
+        total = self.measure(out, labels)[0] if self.measure is not None else _mean_square(out)
         total.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -137,7 +142,7 @@ class Bench:
         with counter:
             torch.autograd.backward([out[head] for head in seeds], list(seeds.values()))
         self.optimizer.zero_grad(set_to_none=True)
-        trained = [out[head] for head in seeds] if self.loss else []
+        trained = [out[head] for head in seeds] if self.loss is not None else []
         return [*counter.ops, *loss_ops(trained), optimizer_op(self.model.parameters())]
 
     def weight(self, head: str) -> float:
@@ -171,7 +176,7 @@ def _point(bench: Bench, work: str, batch: int) -> Point:
         torch.compiler.reset()  # each batch size gets a program of its own
     data = bench.batch(batch)
     step = bench.label if work == "label" else bench.train
-    ops = [(op.macs, op.bytes) for op in bench.count(work, data[0])]
+    ops = [(op.macs, op.bytes) for op in bench.count(work, data[0])] if bench.job.count else []
     step(*data)
     bench.wait()
     times: list[float] = []

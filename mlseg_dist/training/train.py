@@ -52,6 +52,8 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
     )
     if step_config.start == "teacher" and step_index > 0:
         model.load_state_dict(teacher_weights(config, step_index - 1, run))
+    if settings.compile:
+        model.compile()
     engine = make_engine(model.to(world.device), settings, world)
     criterion = SegmentationLoss(config.loss, step_config.weights).to(world.device)
     statistics = RunningStatistics(model)

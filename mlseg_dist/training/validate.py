@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
+from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.evaluation import counts
@@ -58,10 +58,13 @@ def validate(
 
 
 def count(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Confusion int64 (3, 3), rows truth, columns prediction, over labelled pixels. Does not wait for the device."""
-    size = len(CLASSES)
-    cell = torch.where(target < size, target * size + predicted.to(torch.uint8), IGNORED)
-    return torch.stack([torch.count_nonzero(cell == number) for number in range(size**2)]).reshape(size, size)
+    """Confusion int64 (3, 3), rows truth, columns prediction, over labelled pixels. Does not wait for the device.
+
+    target may be larger than the prediction: its centre counts.
+    """
+    target = centre(target, predicted[:, None])
+    truths, answers = ([x == c for c in range(len(CLASSES))] for x in (target, predicted))
+    return torch.stack([(truth & answer).sum() for truth in truths for answer in answers]).view(len(CLASSES), -1)
 
 
 def figures(confusion: np.ndarray) -> dict[str, Any]:

@@ -58,12 +58,10 @@ def test_norm_and_activation_are_one_pass(training):
     x = torch.randn(2, 4, 8, 8, requires_grad=True)
     one = 4 * x.numel()
     seed = torch.ones_like(x)
-    ops = counted(
-        lambda: layers(x).backward(seed), "native_batch_norm", "cudnn_batch_norm", "native_batch_norm_backward"
-    )
-    small = 16 * 4 * 4  # some vectors of one value a channel
-    assert [round((op.bytes - one * n) / small) for op, n in zip(ops, (2, 3), strict=True)] == [0, 0]
-    assert sum(op.bytes for op in counted(lambda: layers(x).backward(seed))) <= 5 * one + 4 * small
+    ops = [op for op in counted(lambda: layers(x).backward(seed)) if op.bytes > 16]  # without the count of batches
+    assert ["backward" in op.name for op in ops] == [False, True] and all("batch_norm" in op.name for op in ops)
+    vectors = [op.bytes - one * passes for op, passes in zip(ops, (2, 3), strict=True)]
+    assert all(0 < extra <= 8 * 4 * 4 for extra in vectors)  # of one number a channel
 
 
 def test_what_costs_nothing_and_what_only_writes():
@@ -129,6 +127,12 @@ def test_a_row_runs_in_a_process_of_its_own(row):
     assert 2.8 * macs["label", 2] < macs["train", 2] <= 3 * macs["label", 2]
 
 
+@pytest.mark.slow
+def test_a_compiled_row_runs():
+    said = run_row(Job("hooknet-same", 32, (1,), compile=True, seconds=0.01, threads=1, scale=TINY))
+    assert [(point["work"], point["ms"] > 0) for point in said["points"]] == [("label", True), ("train", True)]
+
+
 def test_hooknet_trains_its_target_only():
     """The context decoder behind the hook, and its head, are not walked backwards."""
     said = run_row(Job("hooknet-same", 32, (2,), seconds=0.01, threads=1, scale=TINY))
@@ -142,15 +146,16 @@ def test_a_row_that_fails_says_why():
 
 
 def test_the_whole_table_is_written(tmp_path, monkeypatch):
-    """Two rounds of all rows, at a size that is too small for one of them."""
-    monkeypatch.setattr("benchmarks.models.roofs.MATRICES", {"cpu": (64,)})
+    """Two rounds, at a size that is too small for one of the rows."""
+    some = ("ours-light", "hooknet-valid", "two-unets")
+    monkeypatch.setattr("benchmarks.model.ROWS", {row: ROWS[row] for row in some})
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     out = tmp_path / "deep/model.md"
     arguments = ["--size", "64", "--batches", "1", "--minutes", "0", "--out", str(out)]
     assert main(arguments, scale=TINY, seconds=0.01) == 0
     page = out.read_text()
     assert "2 rounds" in page and "Left out: HookNet, valid convolutions" in page
-    for title in (row.title for name, row in ROWS.items() if name != "hooknet-valid"):
+    for title in (ROWS[row].title for row in some if row != "hooknet-valid"):
         lines = [line for line in page.splitlines() if line.startswith(f"| {title} |")]
         assert [line.count("|") for line in lines] == [6, 11, 11]
         assert all(re.search(r"\d%", line) for line in lines[1:])
@@ -163,8 +168,9 @@ def test_medians_of_rounds_and_ratios_of_medians():
     race = Race(roofs=[Roofs(1e9, 1e9), Roofs(2e9, 1e9)], rounds=3)
     about = {"parameters": 1e6, "gmac": 1.0, "side": 64, "output_side": 64}
     for row, times in {"ours-plain": (100, 300, 200), "two-unets": (500, 400, 600)}.items():
-        for ms in times:
-            point = {"work": "label", "batch": 2, "ms": ms, "repeats": 3, "peak_mib": ms, "ops": [[10**8, 10**8]]}
+        for number, ms in enumerate(times):
+            ops = [] if number else [[10**8, 10**8]]
+            point = {"work": "label", "batch": 2, "ms": ms, "repeats": 3, "peak_mib": ms, "ops": ops}
             race.add(row, {"about": about, "points": [point]})
     jobs = {row: Job(row, 64, (2,)) for row in ("ours-plain", "two-unets")}
     page = markdown(race, jobs, ["about"])

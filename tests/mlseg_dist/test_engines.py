@@ -16,7 +16,8 @@ from tests.mlseg_dist.engine_ranks import SCENARIOS, STEPS, network, without_eng
 
 ROOT = Path(__file__).parents[2]
 ENGINES, WORLDS = ("deepspeed", "ddp"), (1, 2, 4)
-ROUNDING = 1e-6
+FORWARD = 5e-6  # a whole forward and backward in float32 against float64; seen: 9e-7
+ROUNDING = 3e-7  # the same numbers, added up in another order; seen: 5e-8
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +59,14 @@ def test_gradients_and_losses_are_those_of_one_process_in_float64(runs, engine, 
     for rank, report in enumerate(runs[engine, world]):
         mine = report[name]
         assert len(mine["gradients"]) == len(mine["norms"]) == STEPS
-        assert far(mine["gradients"][0], expected["gradient"]) < ROUNDING
+        assert far(mine["gradients"][0], expected["gradient"]) < FORWARD
         assert mine["norms"][0] == pytest.approx(
             sum(float(g.square().sum()) for g in expected["gradient"].values()) ** 0.5
         )
         for (step, number), loss in mine["losses"].items():
             assert number % world == rank
             if step == 0:
-                assert loss == pytest.approx(expected["losses"][0 if name == "step" else number], rel=ROUNDING)
+                assert loss == pytest.approx(expected["losses"][0 if name == "step" else number], rel=FORWARD)
 
 
 @by_scenario

@@ -154,6 +154,26 @@ def test_the_encoder_is_monais_but_for_where_padding_lies():
     assert torch.allclose(got[inside], want[inside], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["plain", "light"])
+def test_training_is_one_graph_for_the_compiler(kind):
+    """No graph break: fullgraph raises at one."""
+    torch.compiler.reset()
+    encoder = SMALL.model_copy(update={"drop_connect": 0.2})
+    decoder = DecoderConfig(kind=kind, channels=(8, 8, 8, 8, 8), stride=2)
+    model = build_model(ModelConfig(encoder=encoder, decoder=decoder, merge="both", merge_channels=8), 4, seed=1)
+    views = torch.randn(2, 2, 3, 64, 64)
+    torch.manual_seed(5)
+    want = model(*views)
+    compiled = build_model(ModelConfig(encoder=encoder, decoder=decoder, merge="both", merge_channels=8), 4, seed=1)
+    compiled.compile(backend="aot_eager", fullgraph=True)
+    torch.manual_seed(5)
+    got = compiled(*views)
+    sum(x.square().mean() for x in got.values()).backward()
+    assert all(torch.allclose(got[head], want[head], atol=1e-4) for head in want)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in compiled.parameters())
+    assert list(compiled.state_dict()) == list(model.state_dict())
+
+
 def test_weights_are_a_function_of_the_seed():
     a, b, c = (build_model(small(), 4, seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(a[k], b[k]) for k in a) and any(not torch.equal(a[k], c[k]) for k in a)
