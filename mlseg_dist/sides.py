@@ -1,7 +1,9 @@
 """Which level ratios, hooks and sides of views a network can take: told before anything is built or queued."""
 
+from dataclasses import dataclass
+
 from mlseg_core.errors import UserError
-from mlseg_dist.config import ModelConfig
+from mlseg_dist.config import HookNetConfig, ModelConfig
 
 COARSEST = 32
 """Stride of a complete encoder's last map."""
@@ -12,7 +14,7 @@ def fits(model: ModelConfig, ratio: int, side: int) -> bool:
     if side <= 0:
         return False
     if model.kind == "hooknet":
-        return _hooknet_fits(model, ratio, side)
+        return _hooknet_fits(model.hooknet, ratio, side)
     if side % COARSEST:
         return False
     if model.kind != "munet":
@@ -31,17 +33,68 @@ def check_side(model: ModelConfig, ratio: int, side: int, where: str) -> None:
     raise UserError(f"a {model.kind} cannot take views of {side} px", where, f"Nearest sizes that fit: {near}.")
 
 
+@dataclass(frozen=True)
+class BranchSides:
+    """Cells along a side of a HookNet branch's maps. skips: finest first; ups: what meets them; stages: what follows."""
+
+    skips: tuple[int, ...]
+    bottleneck: int
+    ups: tuple[int, ...]
+    stages: tuple[int, ...]
+
+
+def branch_sides(config: HookNetConfig, side: int) -> BranchSides | None:
+    """What a view of `side` px becomes in a HookNet branch; None where a pooling or a centre crop does not come out even."""
+    lost = 2 if config.padding == "valid" else 0  # by a 3x3 convolution
+    skips: list[int] = []
+    for _ in range(config.depth):
+        side -= 2 * lost
+        if side <= 0 or side % 2:
+            return None
+        skips.append(side)
+        side //= 2
+    bottleneck = deep = side - 2 * lost
+    ups: list[int] = []
+    stages: list[int] = []
+    for skip in reversed(skips):
+        up = 2 * deep - lost
+        deep = up - 2 * lost
+        if deep <= 0 or (skip - up) % 2:
+            return None
+        ups.append(up)
+        stages.append(deep)
+    return BranchSides(tuple(skips), bottleneck, tuple(ups), tuple(stages))
+
+
+def hook_stage(config: HookNetConfig, ratio: int) -> int:
+    """Which stage of HookNet's context decoder, coarsest first, has cells as large in µm as the target's bottleneck.
+
+    Raises UserError when none has.
+    """
+    possible = [2**level for level in range(1, config.depth + 1)]
+    if ratio not in possible:
+        raise UserError(
+            f"no HookNet of depth {config.depth} for a level ratio of {ratio}",
+            "model.hooknet.depth",
+            f"low_mpp / high_mpp must be one of {', '.join(map(str, possible))}.",
+        )
+    return possible.index(ratio)
+
+
+def _hooknet_fits(config: HookNetConfig, ratio: int, side: int) -> bool:
+    plan = branch_sides(config, side)
+    if plan is None:
+        return False
+    around = plan.stages[hook_stage(config, ratio)] - plan.bottleneck
+    return around >= 0 and around % 2 == 0
+
+
 def check_network(model: ModelConfig, ratio: int) -> None:
     """Raises UserError unless a campaign can use this network at this level ratio."""
     if model.kind == "munet":
         check_hooks(model, ratio)
     elif model.kind == "hooknet":
-        if ratio not in (possible := [2**level for level in range(1, model.hooknet.depth + 1)]):
-            raise UserError(
-                f"no HookNet of depth {model.hooknet.depth} for a level ratio of {ratio}",
-                "model.hooknet.depth",
-                f"low_mpp / high_mpp must be one of {', '.join(map(str, possible))}.",
-            )
+        hook_stage(model.hooknet, ratio)
         if model.hooknet.padding == "valid":
             raise UserError(
                 "a HookNet of valid convolutions answers for the centre of its views only; a teacher must label all of them",

@@ -12,7 +12,7 @@ from benchmarks.models.networks import ROWS
 from benchmarks.models.race import PARTS, Race
 from benchmarks.models.row import Job
 
-_COLUMNS = ("network", "pairs/s", "× two U-Net-B4s", "answered Mpx/s", "ms a batch")
+_COLUMNS = ("network", "pairs/s", "× two U-Net-B4s", "answered Mpx/s", "ms a batch", "rounds")
 _FLOORS = ("arithmetic ms", "traffic ms", "roofline ms", "of the roofline", "peak MiB")
 _PEER = "two-unets"
 
@@ -34,19 +34,20 @@ def markdown(race: Race, jobs: dict[str, Job], about: list[str]) -> str:
 
 def _roofs(race: Race) -> list[str]:
     best = race.best()
-    ranges = [
-        f"{min(found) / 1e9:.0f}–{max(found) / 1e9:.0f}"
-        for found in ([r.macs_s for r in race.roofs], [r.bytes_s for r in race.roofs])
-    ]
+    found = {name: [roofs[name] / 1e9 for roofs in race.roofs] for name in race.roofs[0]}
+    text = {name: f"{max(values):.0f} ({min(values):.0f}–{max(values):.0f})" for name, values in found.items()}
     return [
-        f"{race.rounds} rounds, rows in turn, forwards and backwards; medians of the rounds, ratios of medians. Measured",
-        f"roofs: {best.macs_s / 1e9:.0f} G multiply-adds/s (square matrix product; {ranges[0]} over the rounds), "
-        f"{best.bytes_s / 1e9:.1f} GB/s read + written (copy; {ranges[1]}).",
+        f"{race.rounds} rounds, rows in turn, forwards and backwards; medians of the rounds, ratios of medians; *rounds* is the",
+        "fastest and the slowest: differences within it say nothing.",
+        "",
+        f"Measured roofs, the best (over the rounds): square matrix products {text['matmul_s']}, dense 3x3 convolutions",
+        f"{text['conv_s']} G multiply-adds/s, of which the faster is taken, {best.macs_s / 1e9:.0f}; "
+        f"a copy {text['bytes_s']} GB/s, read + written.",
         "",
         "Floors of each row's own graph: *arithmetic* = multiply-adds / the first roof; *traffic* = bytes that its operators",
         "must read and write / the second; *roofline* = the sum over operators of the larger of the two. Rule of counting:",
-        "`benchmarks/models/counting.py`; every operator passes over memory once, norm and activation together.",
-        "A map that fits a cache moves faster than the copy.",
+        "`benchmarks/models/counting.py`; every operator passes over memory once, norm and activation together. Maps that stay",
+        "in a cache move faster than the copy, so where they do *of the roofline* flatters.",
     ]
 
 
@@ -71,16 +72,16 @@ def _table(race: Race, rows: list[str], work: str, batch: int) -> list[str]:
         side = race.about[row]["output_side"]
         pixels = f"{rate * side**2 / 1e6:.2f}" if side else ""
         bounds = " | ".join(f"{floors[name]:.1f}" for name in ("arithmetic", "traffic", "roofline"))
+        least, most = race.spread_ms(key)
         lines.append(
-            f"| {ROWS[row].title} | {rate:.2f} | {times} | {pixels} | {ms:.1f} "
+            f"| {ROWS[row].title} | {rate:.2f} | {times} | {pixels} | {ms:.1f} | {least:.0f}–{most:.0f} "
             f"| {bounds} | {floors['roofline'] / ms:.0%} | {race.peak_mib(key):.0f} |"
         )
     return lines
 
 
 def machine(arguments: list[str], job: Job, others: float) -> list[str]:
-    """What it ran on and how, without naming the machine. others: share of the cores' time
-    that other processes took."""
+    """What it ran on and how, without naming the machine. others: share of the cores' time."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
     device = f"{cores} cores ({_processor()}), {memory:.0f} GiB"

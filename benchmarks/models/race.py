@@ -23,7 +23,7 @@ class Race:
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     points: dict[tuple[str, str, int], list[Point]] = field(default_factory=dict)
-    roofs: list[Roofs] = field(default_factory=list)
+    roofs: list[dict[str, float]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     rounds: int = 0
 
@@ -37,6 +37,11 @@ class Race:
         """Of a batch, the median of the rounds."""
         return statistics.median(point.ms for point in self.points[key])
 
+    def spread_ms(self, key: tuple[str, str, int]) -> tuple[float, float]:
+        """The fastest and the slowest round."""
+        found = [point.ms for point in self.points[key]]
+        return min(found), max(found)
+
     def rate(self, key: tuple[str, str, int]) -> float:
         """Pairs a second."""
         return 1000 * key[2] / self.ms(key)
@@ -45,8 +50,9 @@ class Race:
         return max(point.peak_mib for point in self.points[key])
 
     def best(self) -> Roofs:
-        """The highest of the rounds."""
-        return Roofs(max(roofs.macs_s for roofs in self.roofs), max(roofs.bytes_s for roofs in self.roofs))
+        """The highest of the rounds; for multiply-adds the faster of products and convolutions."""
+        top = {name: max(roofs[name] for roofs in self.roofs) for name in self.roofs[0]}
+        return Roofs(max(top["matmul_s"], top["conv_s"]), top["bytes_s"])
 
     def floors_ms(self, key: tuple[str, str, int]) -> dict[str, float]:
         """arithmetic, traffic and roofline of a batch. Operators are counted in the first round."""
@@ -57,8 +63,7 @@ class Race:
 def run_round(race: Race, jobs: dict[str, Job], backwards: bool) -> None:
     """Measure the roofs, then every row once. A row that fails is left out from then on."""
     some = next(iter(jobs.values()))
-    found = _said("roofs", some.device, str(some.threads), threads=some.threads)
-    race.roofs.append(Roofs(found["macs_s"], found["bytes_s"]))
+    race.roofs.append(_said("roofs", some.device, str(some.threads), threads=some.threads))
     for row in reversed(jobs) if backwards else jobs:
         if row in race.skipped:
             continue

@@ -4,7 +4,6 @@ Level ratio r = low µm/px over high µm/px. The low (context) decoder's map at 
 as the high (target) branch's bottleneck; its centre is concatenated there. Plain convolutions, no pretrained encoder.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,39 +14,7 @@ from mlseg_core.errors import UserError
 from mlseg_dist.config import CLASSES, HookNetConfig, ModelConfig
 from mlseg_dist.model.blocks import BN_EPS
 from mlseg_dist.model.grid import Grid, Meeting, after
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Cells along a side of a branch's maps. skips: finest first; ups: what meets them; stages: after the convolutions."""
-
-    skips: tuple[int, ...]
-    bottleneck: int
-    ups: tuple[int, ...]
-    stages: tuple[int, ...]
-
-
-def sides(side: int, depth: int, valid: bool) -> Sides | None:
-    """What a view of `side` px becomes in a branch; None where a pooling or a centre crop does not come out even."""
-    lost = 2 if valid else 0  # by a 3x3 convolution
-    skips: list[int] = []
-    for _ in range(depth):
-        side -= 2 * lost
-        if side <= 0 or side % 2:
-            return None
-        skips.append(side)
-        side //= 2
-    bottleneck = deep = side - 2 * lost
-    ups: list[int] = []
-    stages: list[int] = []
-    for skip in reversed(skips):
-        up = 2 * deep - lost
-        deep = up - 2 * lost
-        if deep <= 0 or (skip - up) % 2:
-            return None
-        ups.append(up)
-        stages.append(deep)
-    return Sides(tuple(skips), bottleneck, tuple(ups), tuple(stages))
+from mlseg_dist.sides import BranchSides, branch_sides, check_side, fits, hook_stage
 
 
 class Branch(nn.Module):
@@ -84,7 +51,7 @@ class Branch(nn.Module):
             maps.append(deep)
         return maps
 
-    def grids(self, plan: Sides) -> tuple[Grid, list[Grid], list[dict[str, Grid]]]:
+    def grids(self, plan: BranchSides) -> tuple[Grid, list[Grid], list[dict[str, Grid]]]:
         """(of the bottleneck, of the stages, what meets in each stage)."""
         skips = [after(self.downs[0], Grid())]
         for down in self.downs[1:]:
@@ -106,17 +73,10 @@ class HookNet(nn.Module):
         """Raises UserError when no map of the context decoder has the bottleneck's cell size."""
         super().__init__()
         hooknet = config.hooknet
-        self.ratio, self.depth, self.valid = ratio, hooknet.depth, hooknet.padding == "valid"
-        possible = [2**level for level in range(1, self.depth + 1)]
-        if ratio not in possible:
-            raise UserError(
-                f"no HookNet of depth {self.depth} for a level ratio of {ratio}",
-                "model.hooknet.depth",
-                f"low_mpp / high_mpp must be one of {', '.join(map(str, possible))}.",
-            )
-        self.hook = possible.index(ratio)  # of the context decoder's stages
+        self.config, self.ratio = config, ratio
+        self.hook = hook_stage(hooknet, ratio)
         self.low = Branch(hooknet, 0, bn_momentum)
-        self.high = Branch(hooknet, hooknet.filters * 2**self.depth // ratio, bn_momentum)
+        self.high = Branch(hooknet, hooknet.filters * 2**hooknet.depth // ratio, bn_momentum)
 
     def forward(self, high_BCHW: torch.Tensor, low_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views (B, 3, S, S) -> float32 logits (B, 3, T, T) of the centre T px of each view; T = S with `same`.
@@ -124,8 +84,10 @@ class HookNet(nn.Module):
         Raises UserError, with the nearest sizes that fit, when views of S px do not.
         """
         side = high_BCHW.shape[-1]
-        if high_BCHW.shape[-2:] != low_BCHW.shape[-2:] or high_BCHW.shape[-2] != side or not self.fits(side):
-            raise self._misfit(high_BCHW, low_BCHW)
+        if {*high_BCHW.shape[2:], *low_BCHW.shape[2:]} != {side}:
+            shapes = " and ".join(str(tuple(view.shape[2:])) for view in (high_BCHW, low_BCHW))
+            raise UserError(f"HookNet takes square views of one size, not {shapes}", "views")
+        check_side(self.config, self.ratio, side, "views")
         low_maps = self.low.encode(low_BCHW)
         low_stages = self.low.decode(low_maps[-1], low_maps[:-1])
         *skips, deep = self.high.encode(high_BCHW)
@@ -134,22 +96,18 @@ class HookNet(nn.Module):
         return {"high": high.float(), "low": self.low.head(low_stages[-1]).float()}
 
     def fits(self, side: int) -> bool:
-        """Whether views of this side, px, can be taken: poolings, skips and the hook all come out even."""
-        plan = sides(side, self.depth, self.valid)
-        if plan is None:
-            return False
-        around = plan.stages[self.hook] - plan.bottleneck
-        return around >= 0 and around % 2 == 0
+        """Whether views of this side, px, can be taken."""
+        return fits(self.config, self.ratio, side)
 
     def output_side(self, side: int) -> int:
         """Side of the logits, px, for views of a side that fits."""
-        plan = sides(side, self.depth, self.valid)
+        plan = branch_sides(self.config.hooknet, side)
         assert plan is not None
         return plan.stages[-1]
 
     def meetings(self, side: int) -> list[Meeting]:
         """Every place where paths are joined, and where a head's logits meet pixels; from the centre, high px."""
-        plan = sides(side, self.depth, self.valid)
+        plan = branch_sides(self.config.hooknet, side)
         assert plan is not None
         pixels = Grid().cropped((side - plan.stages[-1]) // 2)
         found, scales = [], {"high": 1, "low": self.ratio}
@@ -157,7 +115,7 @@ class HookNet(nn.Module):
         for view, branch in (("high", self.high), ("low", self.low)):
             place = partial(_from_centre, side=side, scale=scales[view])
             bottlenecks[view], stages[view], met = branch.grids(plan)
-            strides = [2**level for level in reversed(range(self.depth))]
+            strides = [2**level for level in reversed(range(self.config.hooknet.depth))]
             found += [
                 Meeting(f"{view} decoder, stride {s}", place(paths)) for s, paths in zip(strides, met, strict=True)
             ]
@@ -165,21 +123,6 @@ class HookNet(nn.Module):
         hooked = stages["low"][self.hook].cropped((plan.stages[self.hook] - plan.bottleneck) // 2)
         at = _from_centre({"high": bottlenecks["high"]}, side, 1) | _from_centre({"hook": hooked}, side, self.ratio)
         return [*found, Meeting("hook", at)]
-
-    def _misfit(self, *views: torch.Tensor) -> UserError:
-        shapes = [tuple(view.shape[-2:]) for view in views]
-        if len({side for shape in shapes for side in shape}) > 1:
-            return UserError(f"HookNet takes square views of one size, not {shapes[0]} and {shapes[1]}", "views")
-        side = shapes[0][0]
-        below = next((s for s in range(side - 1, 0, -1) if self.fits(s)), None)
-        above = next(s for s in range(side + 1, side + 4096) if self.fits(s))
-        near = f"{below} or {above}" if below else f"{above}"
-        padding = "valid" if self.valid else "same"
-        return UserError(
-            f"HookNet with {padding} convolutions cannot take views of {side} px",
-            "train.patch_px",
-            f"Nearest sizes that fit: {near}.",
-        )
 
 
 def crop(x_BCHW: torch.Tensor, side: int) -> torch.Tensor:

@@ -142,11 +142,10 @@ def _time(model: Network, side: int, bf16: bool, device: torch.device) -> dict[s
 
 @contextmanager
 def _around(model: Network, begin: Callable[..., None], end: Callable[[str], Callable[..., None]]) -> Iterator[None]:
-    """Call begin before and end(name) after each forward of a child (of its children, where it is only a list)."""
+    """Call begin before and end(name) after each forward of a child (of its children, where it has no forward itself)."""
     handles = []
     for name, child in model.named_children():
-        callees = list(child.children()) if isinstance(child, (nn.ModuleDict, nn.ModuleList)) else [child]
-        for module in callees:
+        for module in _called(child):
             handles.append(module.register_forward_pre_hook(begin))
             handles.append(module.register_forward_hook(end(name)))
     try:
@@ -154,3 +153,9 @@ def _around(model: Network, begin: Callable[..., None], end: Callable[[str], Cal
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _called(module: nn.Module) -> list[nn.Module]:
+    if type(module).forward is not nn.Module.forward:
+        return [module]
+    return [callee for child in module.children() for callee in _called(child)]

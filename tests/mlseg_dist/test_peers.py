@@ -7,7 +7,8 @@ from torch import nn
 from mlseg_core.errors import UserError
 from mlseg_dist.config import EncoderConfig, HookNetConfig, ModelConfig
 from mlseg_dist.model.deeplab import DILATIONS, DeepLab
-from mlseg_dist.model.hooknet import HookNet, sides
+from mlseg_dist.model.hooknet import HookNet
+from mlseg_dist.sides import branch_sides
 
 SMALL = EncoderConfig(name="custom", width=0.2, depth=0.2, drop_connect=0.0)
 
@@ -30,7 +31,7 @@ def test_published_sizes(ratio):
     model = hooknet(ratio)
     assert shapes(model, 284, batch=2) == {"high": (2, 3, 70, 70), "low": (2, 3, 70, 70)}
     assert model.output_side(284) == 70
-    found = sides(284, 4, valid=True)
+    found = branch_sides(HookNetConfig(padding="valid"), 284)
     assert found is not None
     assert (found.skips, found.bottleneck, found.stages) == ((280, 136, 64, 28), 10, (14, 22, 38, 70))
 
@@ -81,7 +82,7 @@ def test_each_size_fits_and_is_aligned_or_is_refused(padding, ratio, depth):
 
 def test_sizes_that_pool_evenly_but_hook_unevenly_are_refused():
     """268: every pooling and skip is even, the bottleneck has 9 cells; 252 and 284 have 8 and 10."""
-    assert sides(268, 4, valid=True) is not None
+    assert branch_sides(HookNetConfig(padding="valid"), 268) is not None
     with pytest.raises(UserError, match="252 or 284"):
         hooknet()(*torch.zeros(2, 1, 3, 268, 268))
 
