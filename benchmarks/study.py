@@ -93,7 +93,7 @@ def _corpus(folder: Path) -> Path:
 
 def _run_all(studies: list[Study], folder: Path, corpus: Path, seeds: int, draws: int) -> None:
     """All arms and seeds that are not done, seed by seed, so that an early look sees every arm."""
-    arms = list({json.dumps(arm.model, sort_keys=True): arm for study in studies for arm in study.arms}.values())
+    arms = list({_network(arm).model_dump_json(): arm for study in studies for arm in study.arms}.values())
     todo = [(arm, seed) for seed in range(1, seeds + 1) for arm in arms]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for done in [pool.submit(_run, arm, seed, folder, corpus, draws, n) for n, (arm, seed) in enumerate(todo)]:
@@ -101,7 +101,7 @@ def _run_all(studies: list[Study], folder: Path, corpus: Path, seeds: int, draws
 
 
 def _place(arm: Arm, seed: int, folder: Path, draws: int) -> Path:
-    return folder / "runs" / f"{fingerprint([arm.model, seed, draws])[:12]}"
+    return folder / "runs" / fingerprint([_network(arm).model_dump(mode="json"), seed, draws])[:12]
 
 
 def _run(arm: Arm, seed: int, folder: Path, corpus: Path, draws: int, number: int) -> None:
@@ -121,10 +121,14 @@ def _run(arm: Arm, seed: int, folder: Path, corpus: Path, draws: int, number: in
 
 
 def _outcome(arm: Arm, folder: Path, options: argparse.Namespace) -> Any:
-    model = validate(arm.model, ModelConfig, arm.name)
+    model = _network(arm)
     cost = summarise(lambda: build_model(model, 4), 128, bf16=False, device=None).json()
     places = [_place(arm, seed, folder, options.draws) for seed in range(1, options.seeds + 1)]
     return outcome(arm, cost, [json.loads((place / "found.json").read_text()) for place in places])
+
+
+def _network(arm: Arm) -> ModelConfig:
+    return validate(arm.model, ModelConfig, arm.name)
 
 
 if __name__ == "__main__":

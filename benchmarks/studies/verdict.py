@@ -73,7 +73,8 @@ def markdown(study: Study, outcomes: list[Outcome], facts: str) -> str:
         "",
         facts,
         "",
-        f"| arm | parameters | GMAC | min | mIoU (seeds) | {' | '.join(CLASSES)} | look-alikes | mIoU − {reference.arm.name} (95 %) |",
+        f"| arm | parameters | GMAC | min | mIoU (seeds) | {' | '.join(CLASSES)} | look-alikes |"
+        f" mIoU − {reference.arm.name} (95 %) |",
         "|---|---:|---:|---:|---|---:|---:|---:|---:|---|",
     ]
     for one in outcomes:

@@ -60,9 +60,7 @@ class Decoder(nn.Module):
     strides, channels: of what the stages give, coarsest first.
     """
 
-    def __init__(
-        self, config: DecoderConfig, deep: int, skips: Sequence[int], last: int, bn_momentum: float
-    ) -> None:
+    def __init__(self, config: DecoderConfig, deep: int, skips: Sequence[int], last: int, bn_momentum: float) -> None:
         super().__init__()
         deepest = 2 ** (len(skips) + 1)
         self.strides = tuple(s for s in DECODER_STRIDES if last <= s < deepest)

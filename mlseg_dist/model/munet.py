@@ -33,7 +33,10 @@ class MUNet(nn.Module):
         self.low_decoder = Decoder(config.decoder, low[-1], low[:-1], self.low_last, bn_momentum)
         self.high_decoder = Decoder(config.decoder, high[-1], high[:-1], self.last, bn_momentum)
         low_width = dict(zip(self.low_decoder.strides, self.low_decoder.channels, strict=True))
-        high_width = {BOTTLENECK: high[-1], **dict(zip(self.high_decoder.strides, self.high_decoder.channels, strict=True))}
+        high_width = {
+            BOTTLENECK: high[-1],
+            **dict(zip(self.high_decoder.strides, self.high_decoder.channels, strict=True)),
+        }
         self.merges = nn.ModuleDict(
             {
                 str(hook): Merge(config, low_width[hook // ratio], high_width[hook], ratio, bn_momentum)
@@ -95,4 +98,3 @@ def _placed(
     """All from the centre of the field, in high px."""
     placed = {name: grid.from_centre(side, 1) for name, grid in (high or {}).items()}
     return placed | {name: grid.from_centre(side, ratio) for name, grid in (low or {}).items()}
-
