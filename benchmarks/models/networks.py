@@ -13,6 +13,8 @@ from mlseg_dist.model import build_model
 from mlseg_dist.model.encoder import Encoder
 from mlseg_dist.model.hooknet import HookNet
 
+U_NET = (256, 128, 64, 32, 16)
+"""Channels of a plain U-Net's decoder, as MONAI has them."""
 RATIO = 4
 """Low µm/px over high µm/px."""
 
@@ -83,10 +85,11 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "ours-plain": Row("**ours**, plain decoder", _munet()),
-    "ours-separable": Row("**ours**, separable decoder", _munet(kind="separable")),
-    "ours-light": Row("**ours**, light decoder", _munet(kind="light")),
-    "ours-light-4": Row("**ours**, light decoder, logits from stride 4", _munet(kind="light", stride=4)),
+    "ours": Row("**ours**, the default: light decoder, wide, logits from stride 4", _munet()),
+    "ours-plain": Row("ours, plain decoder", _munet(kind="plain", stride=1, channels=U_NET)),
+    "ours-separable": Row("ours, separable decoder", _munet(kind="separable", stride=1, channels=U_NET)),
+    "ours-light": Row("ours, light decoder", _munet(kind="light", stride=1, channels=U_NET)),
+    "ours-light-4": Row("ours, light decoder, logits from stride 4", _munet(kind="light", stride=4, channels=U_NET)),
     "hooknet-valid": Row("HookNet, valid convolutions", _hooknet("valid"), _TARGET_ONLY),
     "hooknet-same": Row("HookNet, same convolutions", _hooknet("same"), _TARGET_ONLY),
     "two-unets": Row("two plain U-Net-B4s (MONAI FlexibleUNet)", TwoUNets),

@@ -5,7 +5,8 @@ from typing import Any
 
 ENCODER = {"name": "custom", "width": 0.35, "depth": 0.34, "drop_connect": 0.0}
 CHANNELS = [48, 32, 24, 16, 8]
-MUNET = {"kind": "munet", "encoder": ENCODER, "decoder": {"channels": CHANNELS}, "merge_channels": 48}
+PLAIN = {"kind": "plain", "channels": CHANNELS, "stride": 1}
+MUNET = {"kind": "munet", "encoder": ENCODER, "decoder": PLAIN, "merge": "compress", "merge_channels": 48}
 
 
 @dataclass(frozen=True)

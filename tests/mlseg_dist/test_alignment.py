@@ -26,7 +26,8 @@ SIDE = 384
 
 
 def config(**changes):
-    decoder = DecoderConfig(channels=(4, 4, 4, 4, 4), **changes.pop("decoder", {}))
+    settings = {"kind": "plain", "stride": 1, "channels": (4, 4, 4, 4, 4)} | changes.pop("decoder", {})
+    decoder = DecoderConfig.model_validate(settings)
     return ModelConfig(encoder=SMALL, decoder=decoder, merge_channels=4, **changes)
 
 
