@@ -1,11 +1,12 @@
 # make demo      the whole campaign on phantom slides, on this machine
 # make test      the tests
 # make check     ruff and mypy
+# make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/gpu/*.md; exit status 2 without one
 # make install   .venv with the package and its test extras; does nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check
+.PHONY: install demo test check gpu
 
 install: .venv/installed
 
@@ -24,3 +25,6 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gpu: install
+	$(BIN)/python -m benchmarks.gpu

@@ -179,7 +179,18 @@ class Label(MapKind):
         )
 
 
-_SAME_RESULTS = {"workers", "threads", "keep_checkpoints", "checkpoint_every", "engine", "compile"}
+_SAME_RESULTS = {
+    "workers",
+    "threads",
+    "keep_checkpoints",
+    "checkpoint_every",
+    "engine",
+    "compile",
+    "cache_dir",
+    "cache_gb",
+    "bad_samples",
+    "max_excluded",
+}
 """Keys of TrainConfig that change the speed or the disk space, not what is learnt."""
 
 
@@ -187,7 +198,7 @@ class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
     job: ClassVar[JobName] = "train"
-    recipe_version: ClassVar[int] = 2
+    recipe_version: ClassVar[int] = 3
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {

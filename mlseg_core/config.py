@@ -22,6 +22,11 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @classmethod
+    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
+        """The plain tree with the model's own shorthand (names that stand for values) written out. Raises UserError."""
+        return raw
+
 
 Model = TypeVar("Model", bound=Strict)
 
@@ -44,6 +49,7 @@ def load_config(
 
 def validate(raw: Any, model: type[Model], where: Path | str) -> Model:
     """Check a plain tree (as YAML or JSON gives it) against `model`. Raises UserError that names `where` and the key."""
+    raw = model.spelled_out(raw, where)
     try:
         # JSON mode stays strict, yet takes a list for a tuple and a string for a Path or a Literal.
         return model.model_validate_json(json.dumps(raw))
@@ -145,6 +151,14 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
         return UserError(f"unknown key {key!r}{more}", where, f"{hint}Allowed here: {', '.join(allowed)}.")
     if first["type"] == "missing":
         return UserError(f"key {key!r} is missing{more}", where, "Add it.")
+    if first["type"] == "union_tag_not_found":
+        tag = first["ctx"]["discriminator"].strip("'")
+        return UserError(f"key '{key}.{tag}' is missing{more}", where, "Add it: it says which kind this is.")
+    if first["type"] == "union_tag_invalid":
+        tag, allowed = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "").split(", ")
+        near = difflib.get_close_matches(tag, allowed, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return UserError(f"key {key!r}: there is no {tag!r}{more}", where, f"{hint}Allowed here: {', '.join(allowed)}.")
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) else f" (got {json.dumps(got, default=str)})"
     message = first["msg"].removeprefix("Value error, ")
@@ -157,8 +171,10 @@ def _is_union_tag(part: Any) -> bool:
 
 def _model_at(model: Any, location: list) -> type[BaseModel] | None:
     for part in location:
-        model = _unwrap(model)
-        if isinstance(model, type) and issubclass(model, BaseModel):
+        model, kinds = _unwrap(model), _kinds(model)
+        if kinds:
+            model = kinds.get(part)
+        elif isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
             model = field.annotation if field else None
         elif typing.get_origin(model) in (list, tuple, dict):
@@ -167,6 +183,20 @@ def _model_at(model: Any, location: list) -> type[BaseModel] | None:
             return None
     model = _unwrap(model)
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _kinds(annotation: Any) -> dict[Any, Any]:
+    """Of a union told apart by a field: the field's value -> the model."""
+    if typing.get_origin(annotation) is not typing.Annotated:
+        return {}
+    found = [a for a in annotation.__metadata__ if getattr(a, "discriminator", None)]
+    members = typing.get_args(typing.get_args(annotation)[0])
+    return {
+        value: member
+        for field in found
+        for member in members
+        for value in typing.get_args(member.model_fields[field.discriminator].annotation)
+    }
 
 
 def _unwrap(annotation: Any) -> Any:

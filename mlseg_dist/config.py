@@ -1,15 +1,16 @@
 """What is trained, on what, and how: typed models of a campaign's steps (Table 8) and of what surrounds them."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mlseg_core.config import Strict
+from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Range = tuple[float, float]
 
 CLASSES = ("background", "tumour", "others")
 """Training classes 0, 1, 2 (SPEC §1)."""
@@ -29,13 +30,13 @@ class EncoderConfig(Strict):
 
 
 class DecoderConfig(Strict):
-    """From an encoder's deepest map back to the view's grid."""
+    """From an encoder's deepest map back to the view's grid. The defaults are ours: see docs/network.md."""
 
-    kind: Literal["plain", "separable", "light"] = "plain"
+    kind: Literal["plain", "separable", "light"] = "light"
     """plain: two 3x3 convolutions a stage (U-Net). separable: depthwise + 1x1 in their place. light: see model/decoder.py."""
-    channels: tuple[Count, Count, Count, Count, Count] = (256, 128, 64, 32, 16)
-    """Of the stages at strides 16, 8, 4, 2, 1. A high branch starts at stride 16 and skips the first."""
-    stride: Literal[1, 2, 4] = 1
+    channels: tuple[Count, Count, Count, Count, Count] = (1024, 384, 128, 48, 16)
+    """Of the stages at strides 16, 8, 4, 2, 1, as far as they are there. A high branch starts at stride 16 and skips the first."""
+    stride: Literal[1, 2, 4] = 4
     """Of the last stage; above 1 the logits are upsampled from there."""
 
 
@@ -58,33 +59,12 @@ class ModelConfig(Strict):
     """The view that a `unet` or `deeplab` sees."""
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
-    merge: Literal["compress", "crop", "both"] = "compress"
-    merge_channels: Count = 160
+    merge: Literal["compress", "crop", "both"] = "both"
+    merge_channels: Count = 256
     """Channels of what the low branch hands over at a hook."""
     hooks: Annotated[tuple[Literal[16, 8, 4], ...], Field(min_length=1)] = (16,)
     """Strides of the high branch at which the low decoder's maps come in; 16 is its bottleneck."""
     hooknet: HookNetConfig = HookNetConfig()
-
-
-class PolicyConfig(Strict):
-    """Augmentation of one step. Geometry is physical: one draw for both views and labels; colour: one draw for both views."""
-
-    rotate: bool = True
-    """Any angle (the stored margin has the pixels)."""
-    flip: bool = True
-    rescale: Range = (1.0, 1.0)
-    """Zoom factor, drawn log-uniformly."""
-    shift_um: Annotated[float, Field(ge=0)] = 0.0
-    """Largest shift per axis (XY jitter), µm."""
-    brightness: Annotated[float, Field(ge=0)] = 0.0
-    contrast: Annotated[float, Field(ge=0)] = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Largest hue turn, as a part of the circle."""
-    saturation: Annotated[float, Field(ge=0)] = 0.0
-    noise: Annotated[float, Field(ge=0)] = 0.0
-    """Largest standard deviation of Gaussian noise, grey levels of 255."""
-    blur_um: Annotated[float, Field(ge=0)] = 0.0
-    """Largest sigma of Gaussian blur, µm."""
 
 
 class HeadWeights(Strict):
@@ -139,7 +119,8 @@ class StepConfig(Strict):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     model: ModelConfig
-    augment: PolicyConfig = PolicyConfig()
+    augment: PolicyConfig = DEFAULT_POLICY
+    """In a file: the name of a policy, or a list of names and ops."""
     epochs: Annotated[float, Field(gt=0)]
     lr: Positive
     """LR0: learning rate that the schedule starts from."""
@@ -181,8 +162,18 @@ class TrainConfig(Strict):
     """Score a fixed, evenly spaced part of the validation split while training; None: all."""
     workers: Annotated[int, Field(ge=0)] = 4
     """Threads a rank reads and augments with."""
+    augment_on: Literal["cpu", "gpu"] = "cpu"
+    """gpu: NVIDIA DALI decodes and augments on the rank's GPU (extra cuda12 or cuda13); draws are the same, pixels nearly."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of torch a rank; 0: torch's own choice."""
+    bad_samples: Literal["error", "exclude"] = "error"
+    """A pair that cannot be read (damaged, missing): stop with its shard and key, or draw another and count it."""
+    max_excluded: Fraction = 0.001
+    """Most pairs that may be excluded, as a part of all that can be drawn; more is an error."""
+    cache_dir: Path | None = None
+    """Node-local folder for copies of shards, shared by the ranks of a node; None: read shards where they lie."""
+    cache_gb: Positive = 100.0
+    """Most that the folder may hold, 10^9 bytes."""
 
 
 class EvaluateConfig(Strict):
@@ -226,9 +217,15 @@ class LearningConfig(Strict):
     seed: int = 0
     training_classes: dict[str, Literal[0, 1, 2, 255]]
     """Fine class -> 0 background/normal, 1 tumour, 2 others, 255 ignored."""
+    policies: dict[str, PolicyConfig] = {}
+    """Augmentation policies by name, for steps and for each other (configs/augment)."""
     steps: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
     train: TrainConfig = TrainConfig()
     loss: LossConfig = LossConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     checks: CheckConfig = CheckConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @classmethod
+    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
+        return named(raw, where)

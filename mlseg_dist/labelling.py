@@ -18,6 +18,7 @@ from mlseg_dist.inference import Predictor, load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import decode_label, decode_rgb, encode_json, encode_png
+from shards.seeds import publish_seeds
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, write_shard
 
 RECIPE = 2  # raise it when the same inputs give other bytes
@@ -166,6 +167,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "accepted": {c: sum(e.pixels[c] for e in entries) for c in CLASSES},
             "rejected": sum(e.pixels["rejected"] for e in entries),
             "drawn": {c: sum(e.seeds[c] for e in entries) for c in (*CLASSES, "not drawn")},
+            "seeds": publish_seeds(folder, entries),
         },
     )
     path = folder / "manifest.json"

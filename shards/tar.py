@@ -150,11 +150,11 @@ class ShardReader:
         try:
             if self.index is None:
                 self.index = np.load(index_path(self.path), allow_pickle=False)
+            if self.index.dtype != index_type(len(self.members)):
+                raise BadShard(f"{index_path(self.path)}: not an index of {len(self.members)} members")
             self._file = os.open(self.path, os.O_RDONLY)
         except (OSError, ValueError) as error:
             raise BadShard(f"{self.path}: {error}") from None
-        if self.index.dtype != index_type(len(self.members)):
-            raise BadShard(f"{index_path(self.path)}: not an index of {len(self.members)} members")
 
     def __enter__(self) -> "ShardReader":
         return self

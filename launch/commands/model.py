@@ -56,7 +56,9 @@ def _print(config: CampaignConfig, name: str, summary: "Summary") -> None:
 
     step = next(step for step in config.steps if step.name == name)
     encoder = step.model.encoder.name.upper()
-    table = Table(title=f"{name}: {step.model.kind}, encoder {encoder}, one pair of {summary.side} px", title_justify="left")
+    table = Table(
+        title=f"{name}: {step.model.kind}, encoder {encoder}, one pair of {summary.side} px", title_justify="left"
+    )
     table.add_column("part")
     for column in ("parameters", "GMAC", "activations MB", "forward ms"):
         table.add_column(column, justify="right")

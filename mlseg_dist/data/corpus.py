@@ -4,7 +4,7 @@ Drawing class of a pair (SPEC §1): the human class at its seed; for unannotated
 accepted there; a pair without either is not drawn, and counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,12 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.data.cache import ShardCache, Source
+from mlseg_dist.data.lanes import Pools
+from mlseg_dist.data.open_shards import OpenShards
 from shards.manifest import Manifest, ShardEntry, read_manifest
-from shards.tar import ShardReader, index_path
+from shards.seeds import read_seeds
+from shards.tar import BadShard, index_path
 
 
 @dataclass(frozen=True)
@@ -29,16 +33,23 @@ class PairRef:
     split: str
 
 
+class BadPair(BadShard):
+    """A pair, or its sidecar, cannot be read: damaged or missing. Names shard and key."""
+
+
 class Corpus:
     """Pairs of `folder/manifest.json`; labels: folder of a round's sidecars, or None.
 
-    training_classes: fine class -> 0, 1, 2 or 255. Shards are opened when first read and stay open.
+    training_classes: fine class -> 0, 1, 2 or 255. Opening it reads manifests and seeds, no index; shards are opened when first
+    read, a bounded number at a time. Pairs are numbered in the manifest's order. Any thread may read.
     """
 
     def __init__(self, folder: Path, training_classes: Mapping[str, int], labels: Path | None = None) -> None:
         self.folder, self.labels_folder = folder, labels
         self.manifest = read_manifest(folder / "manifest.json")
         self.training_class_of = class_table(self.manifest.classes, training_classes)
+        self.first = _starts(self.manifest.shards)
+        """int64 (shards + 1,): number of each shard's first pair."""
         self.round: Manifest | None = None
         self._sidecar_of: dict[str, ShardEntry] = {}
         if labels is not None:
@@ -46,10 +57,22 @@ class Corpus:
             if self.round.parents.get("corpus") != sha256_file(folder / "manifest.json"):
                 raise UserError("the labels were made for another corpus", labels / "manifest.json", "Label again.")
             self._sidecar_of = {shard.of: shard for shard in self.round.shards}
-        self._readers: dict[Path, ShardReader] = {}
+        self.open = OpenShards()
+        self.cache: ShardCache | None = None
+        self._told: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
+
+    def use_cache(self, folder: Path, budget_bytes: int) -> None:
+        """Read through node-local copies of shards (cache.py)."""
+        self.cache = ShardCache(folder, budget_bytes, lambda: self.open.forget_gone(folder))
+
+    def prefetch(self, lane: int, now: Sequence[int], ahead: Sequence[int]) -> None:
+        """Tell the cache, if any, which shards a lane reads from now on, and after that."""
+        if self.cache is not None and self._told.get(lane) != (now, ahead):
+            self._told[lane] = (now, ahead)
+            self.cache.want(lane, *([s for number in part for s in self._sources(number)] for part in (now, ahead)))
 
     def refs(self, *splits: str) -> list[PairRef]:
-        """All pairs of the splits, in the manifest's order."""
+        """All pairs of the splits, in the manifest's order. Reads their indices."""
         refs = []
         for number, shard in enumerate(self.manifest.shards):
             if shard.split in splits:
@@ -57,50 +80,114 @@ class Corpus:
                 refs += [PairRef(number, row, key.decode(), shard.slide, shard.split) for row, key in enumerate(keys)]
         return refs
 
+    def numbers(self, *splits: str) -> np.ndarray:
+        """Numbers of all pairs of the splits, ascending."""
+        parts = [
+            np.arange(self.first[i], self.first[i + 1]) for i, s in enumerate(self.manifest.shards) if s.split in splits
+        ]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def ref(self, number: int) -> PairRef:
+        """The pair of that number. Raises BadPair."""
+        position, row = self._row(number)
+        shard = self.manifest.shards[position]
+        try:
+            with self.open.using(self.folder / shard.name, self.manifest.members) as reader:
+                return PairRef(position, row, reader.key(row), shard.slide, shard.split)
+        except (BadShard, OSError) as error:
+            raise BadPair(f"{error} (pair in row {row})") from error
+
     def read(self, ref: PairRef) -> dict[str, bytes]:
-        """Members of a pair, each checked against its crc32c."""
-        return self._reader(self.folder / self.manifest.shards[ref.shard].name, self.manifest.members).read(ref.row)
+        """Members of a pair, each checked against its crc32c. Raises BadPair."""
+        return self._read(Source(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref)[1]
 
     def read_sidecar(self, ref: PairRef) -> dict[str, bytes] | None:
-        """Members of the pair's sidecar, or None: no round, or not a pair of the train split."""
+        """Members of the pair's sidecar, or None: no round, or not a pair of the train split. Raises BadPair."""
         sidecar = self._sidecar_of.get(self.manifest.shards[ref.shard].name)
         if sidecar is None or self.round is None or self.labels_folder is None:
             return None
-        reader = self._reader(self.labels_folder / sidecar.name, self.round.members)
-        if reader.key(ref.row) != ref.key:
-            raise UserError(
-                f"sidecar row {ref.row} is {reader.key(ref.row)}, not {ref.key}", reader.path, "Label again."
-            )
-        return reader.read(ref.row)
+        source = Source(self.labels_folder, sidecar)
+        key, members = self._read(source, self.round.members, ref)
+        if key != ref.key:
+            raise UserError(f"sidecar row {ref.row} is {key}, not {ref.key}", source.path, "Label again.")
+        return members
 
-    def _reader(self, path: Path, members: tuple[str, ...]) -> ShardReader:
-        reader = self._readers.get(path)
-        if reader is None:
-            reader = self._readers.setdefault(path, ShardReader(path, members))
-        return reader
+    def _read(self, source: Source, members: tuple[str, ...], ref: PairRef) -> tuple[str, dict[str, bytes]]:
+        """Key and members: from the copy if there is a whole one, else where the shard lies, which is tried twice."""
+        copy = self.cache.copy_of(source) if self.cache is not None else None
+        if copy is not None and self.cache is not None:
+            try:
+                return self._members(copy, members, ref.row)
+            except (BadShard, OSError):
+                if copy.exists():  # else another rank has just removed it
+                    self.cache.drop(source)
+                self.open.forget(copy)
+        try:
+            return self._members(source.path, members, ref.row)
+        except (BadShard, OSError):
+            self.open.forget(source.path)  # a stale handle of a network file system is made anew
+        try:
+            return self._members(source.path, members, ref.row)
+        except (BadShard, OSError) as error:
+            told = str(error) if ref.key in str(error) else f"{source.path}: {ref.key}: {error}"
+            raise BadPair(told) from error
+
+    def _members(self, path: Path, members: tuple[str, ...], row: int) -> tuple[str, dict[str, bytes]]:
+        with self.open.using(path, members) as reader:
+            return reader.key(row), reader.read(row)
+
+    def _row(self, number: int) -> tuple[int, int]:
+        """Shard and row of a pair."""
+        shard = int(np.searchsorted(self.first, number, "right")) - 1
+        return shard, int(number - self.first[shard])
+
+    def _sources(self, shard: int) -> list[Source]:
+        """A shard and its sidecar, if any."""
+        entry = self.manifest.shards[shard]
+        sidecar = self._sidecar_of.get(entry.name)
+        sources = [Source(self.folder, entry)]
+        return (
+            sources
+            if sidecar is None or self.labels_folder is None
+            else [*sources, Source(self.labels_folder, sidecar)]
+        )
 
     @cached_property
-    def drawing_classes(self) -> tuple[list[PairRef], np.ndarray]:
-        """Pairs of the train split and the class that each is drawn for: 0, 1, 2, or 255 (not drawn)."""
-        refs = self.refs("train")
-        human, predicted = [], []
-        for shard in self.manifest.of_splits("train"):
-            seeds = np.load(index_path(self.folder / shard.name), allow_pickle=False)["seed"]
-            human.append(self.training_class_of[seeds])
-            if self.round is None or self.labels_folder is None:
-                predicted.append(np.full(len(seeds), IGNORED, np.uint8))
-            else:
-                sidecar = self.labels_folder / self._sidecar_of[shard.name].name
-                accepted = np.load(index_path(sidecar), allow_pickle=False)["seed"]
-                predicted.append(np.where(seeds == IGNORED, accepted, IGNORED).astype(np.uint8))
-        by_human, by_teacher = np.concatenate(human), np.concatenate(predicted)
-        return refs, np.where(by_human != IGNORED, by_human, by_teacher)
+    def drawing_classes(self) -> np.ndarray:
+        """uint8 (pairs,): class that a pair is drawn for: 0, 1, 2, or 255 (not drawn; not of the train split)."""
+        seeds = read_seeds(self.folder, self.manifest)
+        human = self.training_class_of[seeds]
+        if self.round is None or self.labels_folder is None:
+            accepted = np.full(len(seeds), IGNORED, np.uint8)
+        else:
+            accepted = self._accepted(read_seeds(self.labels_folder, self.round), len(seeds))
+            accepted[seeds != IGNORED] = IGNORED
+        classes = np.where(human != IGNORED, human, accepted)
+        for position, shard in enumerate(self.manifest.shards):
+            if shard.split != "train":
+                classes[self.first[position] : self.first[position + 1]] = IGNORED
+        return classes
 
-    def pools(self) -> dict[int, list[PairRef]]:
-        """Training class -> the pairs drawn for it. Raises UserError when a class has none."""
-        refs, classes = self.drawing_classes
-        pools = {c: [refs[i] for i in np.flatnonzero(classes == c)] for c in range(len(CLASSES))}
-        empty = [CLASSES[c] for c, pool in pools.items() if not pool]
+    def _accepted(self, of_round: np.ndarray, pairs: int) -> np.ndarray:
+        """What the round says of each seed, in the corpus's order. Raises UserError when a train shard is not labelled."""
+        accepted = np.full(pairs, IGNORED, np.uint8)
+        assert self.round is not None
+        starts = dict(zip((shard.of for shard in self.round.shards), _starts(self.round.shards), strict=False))
+        for position, shard in enumerate(self.manifest.shards):
+            if shard.split == "train":
+                if shard.name not in starts or self._sidecar_of[shard.name].samples != shard.samples:
+                    raise UserError(f"the round does not label {shard.name}", self.labels_folder or "", "Label again.")
+                part = of_round[starts[shard.name] :][: shard.samples]
+                accepted[self.first[position] : self.first[position + 1]] = part
+        return accepted
+
+    def pools(self) -> Pools:
+        """What the train split holds for each class. Raises UserError when a class has none."""
+        rows = {row.slug: (row.stain, row.scanner) for row in self.manifest.slides}
+        slides = [shard.slide for shard in self.manifest.shards]
+        strata = [str(rows.get(slide)) for slide in slides]
+        pools = Pools(self.drawing_classes, self.first, _numbered(slides), _numbered(strata))
+        empty = [CLASSES[c] for c, size in enumerate(pools.sizes) if not size]
         if empty:
             raise UserError(
                 f"no pair of the train split to draw for class {', '.join(empty)}",
@@ -108,6 +195,15 @@ class Corpus:
                 "Annotate some, or check annotation_classes and training_classes.",
             )
         return pools
+
+
+def _starts(shards: Sequence[ShardEntry]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum([shard.samples for shard in shards], dtype=np.int64)])
+
+
+def _numbered(names: Sequence[str]) -> np.ndarray:
+    """A small number for each different name."""
+    return np.unique(np.array(names, str), return_inverse=True)[1].astype(np.int64)
 
 
 def class_table(fine_classes: tuple[str, ...], training_classes: Mapping[str, int]) -> np.ndarray:

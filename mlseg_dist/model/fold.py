@@ -1,6 +1,7 @@
 """BatchNorm folded into the convolutions before it, for inference: one pass over every map less."""
 
 import copy
+import itertools
 from typing import TypeVar
 
 from torch import nn
@@ -19,7 +20,7 @@ def fold_norms(model: Net) -> Net:
     for module in model.modules():
         if isinstance(module, nn.Sequential):
             names = list(module._modules)
-            pairs = list(zip(names, names[1:], strict=False))
+            pairs = list(itertools.pairwise(names))
         else:
             pairs = [pair for pair in _PAIRS if hasattr(module, pair[0])]
         for conv_name, norm_name in pairs:

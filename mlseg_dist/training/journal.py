@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from mlseg_core.files import write_atomic
-from mlseg_dist.config import LearningConfig
+from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.order import Order
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.inference import normalise
 from mlseg_dist.model import output_head, view_of
@@ -39,6 +40,21 @@ class Journal:
             f"{figures['step_ms']:.0f} ms",
             flush=True,
         )
+
+    def order(self, order: Order, micro_batches: int) -> None:
+        """What the phase draws; once, as the first line. passes: how often each class is gone through in the phase."""
+        if self._file.tell():
+            return
+        figures = {"pairs": order.pools.sizes, "passes": order.passes(micro_batches)}
+        by_class = {name: dict(zip(CLASSES, values, strict=True)) for name, values in figures.items()}
+        self._write({"kind": "order", "step": 0, "lanes": order.lanes, **by_class})
+        shown = "  ".join(f"{c} {by_class['pairs'][c]} × {by_class['passes'][c]:.2f}" for c in CLASSES)
+        print(f"pairs × passes in this phase: {shown}  ({order.lanes} lanes)", flush=True)
+
+    def excluded(self, step: int, pairs: list[dict[str, Any]]) -> None:
+        """Pairs that could not be read in a step, from which they are drawn no more."""
+        for record in pairs:
+            self._write({"kind": "excluded", "step": step, **record})
 
     def validation(
         self, step: int, scores: dict[str, Any], model: nn.Module, corpus: Corpus, refs: Sequence[PairRef]

@@ -6,7 +6,7 @@ metrics.jsonl, checkpoints/, and teacher.json, which names the weights with the 
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,17 +15,17 @@ import torch.distributed as dist
 from mlseg_core.errors import Interrupted
 from mlseg_core.progress import Progress
 from mlseg_core.randomness import integer_seed
-from mlseg_dist.config import LearningConfig, StepConfig
-from mlseg_dist.data.batches import Batches, MicroBatch
-from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.data.order import Order, check_world
+from mlseg_dist.config import LearningConfig
+from mlseg_dist.data.batches import MicroBatch
+from mlseg_dist.data.order import check_world
 from mlseg_dist.inference import level_ratio, normalise, teacher_weights
 from mlseg_dist.loss import SegmentationLoss, check_group
 from mlseg_dist.model import build_model
-from mlseg_dist.run_folder import labels_folder, shards_folder
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import Engine, World, join_world, make_engine
+from mlseg_dist.training.exclusions import Exclusions
+from mlseg_dist.training.inputs import open_inputs
 from mlseg_dist.training.journal import Journal
 from mlseg_dist.training.schedule import learning_rate
 from mlseg_dist.training.teacher import BestTeacher
@@ -40,11 +40,10 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
     check_world(settings.micro_batches_per_step, ranks)
     check_group(config.loss, settings.micro_batches_per_step, ranks)
     world = join_world(settings)
-    corpus, threshold = open_corpus(config, step_index, run)
-    pools = corpus.pools()
-    total = total_steps(config, step_config, sum(len(pool) for pool in pools.values()))
-    order = Order(pools, config.seed, step_config.name, settings.quads_per_micro_batch)
-    batches = Batches(corpus, order, step_config.augment, settings.patch_px, threshold, settings.workers)
+    inputs = open_inputs(config, step_index, run, world)
+    corpus, order, batches, total = inputs.corpus, inputs.order, inputs.batches, inputs.steps
+    each, mine = settings.micro_batches_per_step, range(world.rank, settings.micro_batches_per_step, world.size)
+    exclusions = Exclusions(batches, settings, world)
     val_refs = validation_refs(corpus, settings.max_validation_samples)
 
     model = build_model(
@@ -65,18 +64,20 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
         engine.load(state)
         statistics.reload()
         best.load(cursor["best"])
+        exclusions.load(cursor["excluded"])
         first = cursor["step"]
     journal = Journal(config, phase, first) if world.rank == 0 else None
+    if journal:
+        journal.order(order, total * each)
     progress = (
         Progress(step_config.name, total, "steps", phase / "progress" / "0.json", done=first) if journal else None
     )
 
     def save(done: int) -> None:
         if world.rank == 0:
-            cursor = {"step": done, "world": world.size, "best": best.record}
+            cursor = {"step": done, "world": world.size, "best": best.record, "excluded": exclusions.pairs}
             checkpoint.save(phase / "checkpoints", done, engine.state(), cursor, settings.keep_checkpoints)
 
-    each, mine = settings.micro_batches_per_step, range(world.rank, settings.micro_batches_per_step, world.size)
     stream = batches.stream(step * each + m for step in range(first, total) for m in mine)
     validate_at = {math.ceil(total * (i + 1) / settings.validations) for i in range(settings.validations)}
     window = Window(world)
@@ -92,9 +93,14 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
             engine.backward(loss)
             engine.step(lr)
             window.add(loss, parts, logits, targets, batch.wait_s)
+            exclusions.add(batch)
         statistics.advance()
         done = step + 1
-        stopped = agree(stop(), world)
+        stopped, damaged = agree((stop(), exclusions.waiting), world)
+        if damaged:
+            new = exclusions.settle()
+            if journal:
+                journal.excluded(done, new)
         saves = done in validate_at or done % settings.checkpoint_every == 0 or stopped or done == total
         # A look at the norm waits for the device; once infinite or NaN the gradient stays so, and nothing is saved unseen.
         if (saves or window.full) and not math.isfinite(engine.gradient_norm):
@@ -124,21 +130,6 @@ def train(config: LearningConfig, step_index: int, run: Path, phase: Path, stop:
     dist.barrier()
 
 
-def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
-    """The corpus, joined with the round of labels that the step before made, and the threshold to read them at."""
-    if step_index == 0:
-        return Corpus(shards_folder(run), config.training_classes), 1.0
-    corpus = Corpus(shards_folder(run), config.training_classes, labels_folder(run, step_index))
-    return corpus, config.steps[step_index - 1].label.threshold
-
-
-def total_steps(config: LearningConfig, step: StepConfig, pairs: int) -> int:
-    """Optimizer steps of a phase: epochs x draws of an epoch / draws of a step, at least one."""
-    draws = config.train.epoch_draws or pairs
-    per_step = config.train.quads_per_micro_batch * 4 * config.train.micro_batches_per_step
-    return max(1, round(step.epochs * draws / per_step))
-
-
 def forward(
     engine: Engine, criterion: SegmentationLoss, batch: MicroBatch, precision: str, world: World
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -151,10 +142,10 @@ def forward(
     return loss, parts, logits, targets
 
 
-def agree(flag: bool, world: World) -> bool:
-    """True on every rank when it is true on any."""
+def agree(flags: Sequence[bool], world: World) -> list[bool]:
+    """Each flag is true on every rank when it is true on any."""
     if world.size == 1:
-        return flag
-    told = torch.tensor(int(flag), device=world.device)
+        return list(flags)
+    told = torch.tensor([int(flag) for flag in flags], device=world.device)
     dist.all_reduce(told, dist.ReduceOp.MAX)
-    return bool(told)
+    return [bool(flag) for flag in told.tolist()]

@@ -19,10 +19,10 @@ from mlseg_dist.training.engine import World
 
 def validation_refs(corpus: Corpus, most: int | None) -> list[PairRef]:
     """All pairs of the val split, or `most` of them, evenly spaced."""
-    refs = corpus.refs("val")
-    if most is None or len(refs) <= most:
-        return refs
-    return [refs[i] for i in np.linspace(0, len(refs) - 1, most).round().astype(int)]
+    numbers = corpus.numbers("val")
+    if most is None or len(numbers) <= most:
+        return corpus.refs("val")
+    return [corpus.ref(int(numbers[i])) for i in np.linspace(0, len(numbers) - 1, most).round().astype(int)]
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from mlseg_core.records import missing_files
 from mlseg_core.store import Store, open_store
 from shards.build.publish import QUARANTINE
 from shards.manifest import Manifest
+from shards.seeds import seeds_name
 
 _WHY = {
     "recipe": "the code cuts differently now",
@@ -70,7 +71,7 @@ def superseded(out: Path | str) -> list[str]:
     manifest = validate(json.loads(store.read("manifest.json")), Manifest, store.where)
     stems = {shard.name.removesuffix(".tar") for shard in manifest.shards}
     stems |= {slide.overview.removesuffix(".json") for slide in manifest.slides if slide.overview}
-    kept = {"manifest.json", QUARANTINE, "index.html"}
+    kept = {"manifest.json", QUARANTINE, "index.html", seeds_name(manifest)}
     names = [name for name in _files(store) if name not in kept]
     return sorted(name for name in names if _stem(name) not in stems)
 

@@ -1,4 +1,4 @@
-"""Cut slides -> facts of their tars, quarantine.csv and the corpus manifest, which is written last."""
+"""Cut slides -> facts of their tars, quarantine.csv, seeds and the corpus manifest, which is written last."""
 
 import csv
 import io
@@ -15,6 +15,7 @@ from mlseg_core.store import Store, open_store
 from shards.config import ShardsConfig
 from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS
+from shards.seeds import publish_seeds
 from shards.slide_table import Slide
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, wds2idx_text
 
@@ -56,7 +57,7 @@ def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scrat
 
 
 def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out: Path | str) -> Manifest:
-    """Prove that every slide is cut or has failed, write quarantine.csv, then manifest.json.
+    """Prove that every slide is cut or has failed, write quarantine.csv, the seeds, then manifest.json.
 
     Slides in quarantine give no samples. Raises map.Incomplete when a slide is neither, RuntimeError when more than
     `max_quarantined` of them are in quarantine: the manifest is not written then.
@@ -93,6 +94,7 @@ def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out
         slides=tuple(slides),
         totals=totals(entries),
         parents={"slides": sha256_file(slides_csv)},
+        facts={"seeds": publish_seeds(store, entries)},
     )
     write_manifest_file(store, manifest)
     return manifest

@@ -4,7 +4,7 @@ scan     a tar read front to back, trusting nothing
 sample   images and labels of one sample: decoded strictly, compared with each other
 info     the JSON of one sample against key, slide and manifest
 shard    one tar against its index, its manifest entry and its slide's row
-beside   overviews, quarantine list, files that nobody will read
+beside   seeds, overviews, quarantine list, files that nobody will read
 corpus   the folder: manifest, all shards on many processes
 finding  one thing that is wrong, and where
 """

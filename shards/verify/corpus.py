@@ -16,7 +16,7 @@ from mlseg_core.progress import Progress
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals
 from shards.sample import MEMBERS
 from shards.slide_table import SPLITS
-from shards.verify.beside import left_over, overview_faults
+from shards.verify.beside import left_over, overview_faults, seed_faults
 from shards.verify.finding import Finding
 from shards.verify.shard import ShardFacts, verify_shard
 
@@ -61,6 +61,7 @@ def verify_corpus(folder: Path, workers: int) -> Report:
     names = Counter(entry.name for entry in manifest.shards)
     listed = [entry for entry in manifest.shards if PurePath(entry.name).name == entry.name and names[entry.name] == 1]
     _verify_shards(folder, manifest, listed, workers, report)
+    report.damage += seed_faults(folder, manifest)
     report.damage += overview_faults(folder, manifest)
     report.warnings += left_over(folder, manifest)
     return report

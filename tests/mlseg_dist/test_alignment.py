@@ -16,7 +16,7 @@ from mlseg_dist.model.blocks import upsample
 from mlseg_dist.model.encoder import STRIDES, Encoder
 from mlseg_dist.model.grid import Grid, after
 from mlseg_dist.model.merge import Compress, Crop
-from mlseg_dist.sides import check_side, fits
+from mlseg_dist.sides import fits
 
 SMALL = EncoderConfig(name="custom", width=0.2, depth=0.2, drop_connect=0.0)
 RATIOS = (2, 4, 8, 16)
@@ -104,7 +104,9 @@ def test_paths_meet_within_half_a_cell(ratio, merge, kind, stride):
     side = next(s for s in range(224, 640) if fits(config(**settings), ratio, s))
     for meeting in network(ratio, **settings).meetings(side):
         assert meeting.holds, meeting
-        if meeting.where.startswith("hook"):  # a low pixel is an area: its centre lies (ratio - 1) / 2 high px off its corner
+        if meeting.where.startswith(
+            "hook"
+        ):  # a low pixel is an area: its centre lies (ratio - 1) / 2 high px off its corner
             assert meeting.apart == (ratio - 1) / 2 and 2 * meeting.apart < 16
         else:
             assert meeting.apart == 0, meeting
@@ -168,7 +170,9 @@ def test_impulses_where_the_decoder_ends_early(stride):
 
 def test_monais_own_padding_shifts_maps_and_ours_does_not():
     """The law that the encoder's change rests on: (s - 1) px to the right of ours at stride s."""
-    published = EfficientNet(blocks_args_str=["r1_k3_s11_e1_i32_o16_se0.25", "r2_k3_s22_e6_i16_o24_se0.25"], num_classes=1)
+    published = EfficientNet(
+        blocks_args_str=["r1_k3_s11_e1_i32_o16_se0.25", "r2_k3_s22_e6_i16_o24_se0.25"], num_classes=1
+    )
     grid = after([published._conv_stem_padding, published._conv_stem, *published._blocks], Grid())
     assert (grid.stride, grid.origin) == (4, 0.5 + 3)
     assert [(g.stride, g.origin) for g in Encoder(SMALL).grids(Grid())] == [(s, 0.5) for s in STRIDES]

@@ -1,8 +1,10 @@
 """Training on real gloo ranks: stopped, killed and resumed it ends bitwise as if nothing had happened."""
 
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,11 +13,14 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import run_units
 from mlseg_dist import labelling
-from mlseg_dist.config import LearningConfig
+from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import check_world
-from mlseg_dist.run_folder import labels_folder, phase_folder, teacher_record
+from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
 from mlseg_dist.training import checkpoint
+from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.journal import cut_back
+from shards.tar import index_path
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
 from tests.mlseg_dist.tiny_run import tiny_run
 
@@ -107,6 +112,7 @@ def test_killed_and_resumed_ends_bitwise_the_same(prepared, uninterrupted, tmp_p
     assert run_ranks(run, config, 1) == [0, 0]
     assert_bitwise_equal(run, uninterrupted)
     assert [f["step"] for f in figures(run)] == sorted(f["step"] for f in figures(run)), "no line twice"
+    assert [f["kind"] for f in figures(run)].count("order") == 1
 
 
 def test_stopped_by_one_rank_all_save_and_lose_nothing(prepared, uninterrupted, tmp_path):
@@ -126,7 +132,7 @@ def test_through_ddp_too_and_both_engines_learn_the_same(prepared, uninterrupted
     assert run_ranks(killed, config, 1, kill_at=7)[0] == -9
     assert run_ranks(killed, config, 1) == [0, 0]
     assert_bitwise_equal(killed, run)
-    losses, expected_losses = ([line["wce"] for line in figures(r)] for r in (run, uninterrupted))
+    losses, expected_losses = ([line["wce"] for line in figures(r) if "wce" in line] for r in (run, uninterrupted))
     assert losses == pytest.approx(expected_losses, rel=1e-5)
     (state, _), (expected, _) = final_state(run), final_state(uninterrupted)
     for name, tensor in expected["model"].items():  # lr is 0.01: Adam enlarges rounding where a gradient is near 0
@@ -143,6 +149,69 @@ def test_one_rank_sees_the_same_and_learns_the_same_to_rounding(prepared, uninte
     (state, _), (expected, _) = final_state(run), final_state(uninterrupted)
     for name, tensor in expected["model"].items():
         torch.testing.assert_close(state["model"][name].float(), tensor.float(), rtol=0.05, atol=0.02, msg=name)
+
+
+def test_how_often_classes_repeat_is_the_first_line(uninterrupted):
+    first = figures(uninterrupted)[0]
+    corpus, _ = open_corpus(prepared_config(uninterrupted), 1, uninterrupted)
+    sizes = dict(zip(CLASSES, corpus.pools().sizes, strict=True))
+    draws = {"background": 40, "tumour": 80, "others": 40}
+    assert first["kind"] == "order" and first["pairs"] == sizes
+    assert first["passes"] == pytest.approx({c: draws[c] / sizes[c] for c in CLASSES})
+
+
+def damage(run):
+    """Flip a byte in a pair and in another pair's sidecar; returns their numbers in the corpus."""
+    corpus = Corpus(shards_folder(run), prepared_config(run).training_classes, labels_folder(run, 1))
+    numbers = np.flatnonzero(corpus.drawing_classes == 0)[[1, 4]]
+    for number, folder in zip(numbers, (corpus.folder, labels_folder(run, 1)), strict=True):
+        shard = corpus.manifest.shards[corpus.ref(int(number)).shard]
+        row = corpus.ref(int(number)).row
+        sidecar = next(entry for entry in corpus.round.shards if entry.of == shard.name)
+        path = folder / (shard.name if folder == corpus.folder else sidecar.name)
+        place = np.load(index_path(path))[row]
+        data = bytearray(path.read_bytes())
+        data[int(place["offset"][0]) + int(place["size"][0]) // 2] ^= 1
+        path.write_bytes(data)
+    return numbers.tolist(), [corpus.ref(int(number)).key for number in numbers]
+
+
+def prepared_config(run):
+    return validate(json.loads((run / "config.json").read_text()), LearningConfig, "test")
+
+
+def with_train(config, **changes):
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def test_a_damaged_pair_stops_training_and_is_named(prepared, uninterrupted, tmp_path):
+    run, config = copy_of((uninterrupted, prepared[1]), tmp_path)
+    shutil.rmtree(run / "phases" / PHASE)
+    (run / "phases" / PHASE).mkdir()
+    _, keys = damage(run)
+    with pytest.raises(AssertionError, match=rf"BadPair: .*\.tar: ({'|'.join(map(re.escape, keys))})\..* is damaged"):
+        run_ranks(run, config, 1, world=1)
+
+
+def test_damaged_pairs_are_excluded_alike_after_a_kill_and_counted(prepared, uninterrupted, tmp_path):
+    """Killed at step 6, and resumed; its cursor remembers what the first start found."""
+    whole, config = copy_of((uninterrupted, prepared[1]), tmp_path / "whole")
+    shutil.rmtree(whole / "phases" / PHASE)
+    (whole / "phases" / PHASE).mkdir()
+    numbers, keys = damage(whole)
+    killed, _ = copy_of((whole, config), tmp_path / "killed")
+    config = with_train(config, bad_samples="exclude", max_excluded=0.5)
+    assert run_ranks(whole, config, 1) == [0, 0]
+    assert final_state(whole)[1]["excluded"] == numbers
+    told = [line for line in figures(whole) if line["kind"] == "excluded"]
+    assert sorted(line["pair"] for line in told) == numbers
+    assert {key for key in keys if any(key in line["why"] for line in told)} == set(keys)
+    assert run_ranks(killed, config, 1, kill_at=6)[0] == -9
+    assert run_ranks(killed, config, 1) == [0, 0]
+    assert_bitwise_equal(killed, whole)
+    with pytest.raises(AssertionError, match=r"more than train\.max_excluded \(0\.001\)"):
+        shutil.rmtree(killed / "phases" / PHASE / "checkpoints")
+        run_ranks(killed, with_train(config, max_excluded=0.001), 1)
 
 
 def test_worlds_that_do_not_divide_are_refused_with_those_that_do():

@@ -122,7 +122,7 @@ def test_a_changed_annotation_touches_one_slide(tmp_path):
     after = published(tmp_path / "shards")
     new = {name for name in after if name not in before}
     assert any(name.endswith(".tar") for name in new)
-    assert all(name.removeprefix("overview/").startswith("s1-") for name in new)
+    assert all(name.removeprefix("overview/").startswith(("s1-", "seeds-")) for name in new)
     assert all(before[name] == after[name] for name in before if name != "manifest.json")
 
 

@@ -1,0 +1,54 @@
+"""What a step trains on: corpus with labels, order, micro-batches, number of steps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlseg_dist.config import LearningConfig, StepConfig
+from mlseg_dist.data.batches import Batches
+from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.data.order import Order
+from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.training.engine import World
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """steps: optimizer steps of the phase."""
+
+    corpus: Corpus
+    order: Order
+    batches: Batches
+    steps: int
+
+
+def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World) -> Inputs:
+    """Raises UserError."""
+    step, settings = config.steps[step_index], config.train
+    corpus, threshold = open_corpus(config, step_index, run)
+    pools = corpus.pools()
+    order = Order(pools, config.seed, step.name, settings.quads_per_micro_batch, settings.micro_batches_per_step)
+    replace_bad = settings.bad_samples == "exclude"
+    parts = (corpus, order, step.augment, settings.patch_px, threshold, settings.workers, replace_bad)
+    if settings.augment_on == "gpu":
+        from mlseg_dist.augment.dali.batches import DaliBatches
+
+        batches: Batches = DaliBatches(*parts, device_id=world.device.index or 0)
+    else:
+        batches = Batches(*parts)
+    return Inputs(corpus, order, batches, total_steps(config, step, sum(pools.sizes)))
+
+
+def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
+    """The corpus, joined with the round of labels that the step before made, and the threshold to read them at."""
+    labels = labels_folder(run, step_index) if step_index > 0 else None
+    corpus = Corpus(shards_folder(run), config.training_classes, labels)
+    if config.train.cache_dir is not None:
+        corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))
+    return corpus, config.steps[step_index - 1].label.threshold if step_index > 0 else 1.0
+
+
+def total_steps(config: LearningConfig, step: StepConfig, pairs: int) -> int:
+    """Optimizer steps of a phase: epochs x draws of an epoch / draws of a step, at least one."""
+    draws = config.train.epoch_draws or pairs
+    per_step = config.train.quads_per_micro_batch * 4 * config.train.micro_batches_per_step
+    return max(1, round(step.epochs * draws / per_step))
