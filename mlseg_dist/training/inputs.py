@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
@@ -23,6 +25,7 @@ class Inputs:
 
 def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World) -> Inputs:
     """Raises UserError."""
+    cv2.setNumThreads(1)  # threads share out samples, not the rows of one
     step, settings = config.steps[step_index], config.train
     corpus, threshold = open_corpus(config, step_index, run)
     pools = corpus.pools()
