@@ -194,7 +194,5 @@ def test_medians_of_rounds_and_ratios_of_medians():
     page = markdown(race, jobs, ["about"])
     ours, peer = [line for line in page.splitlines() if line.endswith(("300 |", "600 |"))]
     # 10 pairs/s; 2.5 times; 10 x 64² px; 50 ms of arithmetic at the best roof, 100 ms of traffic
-    assert (
-        ours == "| ours, plain decoder | 10.00 | 2.50 | 0.04 | 200.0 | 100–300 | 50.0 | 100.0 | 100.0 | 50% | 300 |"
-    )
+    assert ours == "| ours, plain decoder | 10.00 | 2.50 | 0.04 | 200.0 | 100–300 | 50.0 | 100.0 | 100.0 | 50% | 300 |"
     assert peer.split("|")[2:4] == [" 4.00 ", " 1.00 "]
