@@ -74,7 +74,7 @@ def test_slides_come_from_one_place_only(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("train.patch_px=100", "Nearest sizes that fit: 96 or 128"),
+        ("train.patch_px=50", "Nearest sizes that fit: 32 or 64"),
         ("shards.store_px=100", "multiple of 32"),
         ("train.patch_px=256", "larger than shards.store_px"),
         ("steps.base.label.threshold=0.33", "multiple of 0.05"),
