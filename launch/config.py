@@ -88,7 +88,7 @@ class CampaignConfig(LearningConfig):
 
     def _check_networks(self) -> None:
         """Every step's network at the views that it trains on, and at those that it labels. Raises ValueError."""
-        ratio = round(self.shards.low_mpp / self.shards.high_mpp)
+        ratio = self.shards.ratio
         for number, step in enumerate(self.steps):
             sides = {"train.patch_px": self.train.patch_px}
             if number + 1 < len(self.steps):

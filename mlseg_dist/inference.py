@@ -20,8 +20,7 @@ def normalise(rgb_BHWC: torch.Tensor) -> torch.Tensor:
 
 def level_ratio(run: Path) -> int:
     """low µm/px over high µm/px of the run's corpus."""
-    views = read_manifest(shards_folder(run) / "manifest.json").views
-    return round(views["low_mpp"] / views["high_mpp"])
+    return read_manifest(shards_folder(run) / "manifest.json").ratio
 
 
 def device_for(local_rank: int = 0) -> torch.device:

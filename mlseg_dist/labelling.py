@@ -70,7 +70,6 @@ def _sidecars(
     config: LearningConfig, step_index: int, shard: ShardReader, teacher: Predictor, corpus: Manifest
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     settings = config.steps[step_index].label
-    ratio = round(corpus.views["low_mpp"] / corpus.views["high_mpp"])
     for first in range(0, len(shard), settings.batch):
         rows = range(first, min(first + settings.batch, len(shard)))
         members = [shard.read(row) for row in rows]
@@ -81,7 +80,7 @@ def _sidecars(
             high = codes.get("merged", codes.get("high"))
             low = codes.get("low")
             if high is not None:
-                low = labels.low_from_high(high, low, ratio, settings.threshold)
+                low = labels.low_from_high(high, low, corpus.ratio, settings.threshold)
             elif low is not None:  # a base on the low view says nothing about high pixels
                 high = np.full_like(low, IGNORED)
             assert high is not None and low is not None

@@ -63,6 +63,11 @@ class Manifest(Strict):
     parents: dict[str, str] = {}
     facts: dict[str, Any] = {}
 
+    @property
+    def ratio(self) -> int:
+        """low µm/px over high µm/px."""
+        return round(self.views["low_mpp"] / self.views["high_mpp"])
+
     def of_splits(self, *splits: str) -> tuple[ShardEntry, ...]:
         return tuple(shard for shard in self.shards if shard.split in splits)
 

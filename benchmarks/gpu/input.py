@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,11 +20,10 @@ from benchmarks.gpu.feed import MPP, Feed, stored_pairs
 from benchmarks.gpu.page import Rates, markdown
 from benchmarks.models.networks import Scale
 from benchmarks.models.row import Bench, Job
+from benchmarks.policies import table8
 from benchmarks.race import ROOT
-from mlseg_core.config import Strict, load_config
 from mlseg_dist.augment.dali.executor import DaliExecutor, Patches
 from mlseg_dist.augment.dali.inputs import Prepared
-from mlseg_dist.augment.policy import named
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.inference import normalise
 
@@ -34,20 +32,10 @@ _LEAST = 3
 """Batches, at least, to warm up and to measure."""
 
 
-class Policies(Strict):
-    """A file of configs/augment."""
-
-    policies: dict[str, PolicyConfig]
-
-    @classmethod
-    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
-        return named(raw, where)
-
-
 def main(arguments: list[str]) -> int:
     """Run the table and write it."""
     options = _parser().parse_args(arguments)
-    policies = load_config(ROOT / "configs/augment/table8.yaml", Policies).policies
+    policies = table8()
     bench = Bench(
         Job("ours-plain", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder))
     )

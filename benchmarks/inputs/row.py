@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import torch
 
-from mlseg_core.config import Strict, load_config, read_yaml
+from benchmarks.policies import table8
+from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
-from mlseg_dist.augment.policy import named
 from mlseg_dist.config import IGNORED, PolicyConfig
 from shards.manifest import Manifest, read_manifest
 
@@ -66,7 +66,7 @@ class Job:
 
     def ops(self) -> PolicyConfig:
         """Of the policy, as configs/augment/table8.yaml has it."""
-        return load_config(ROOT / "configs/augment/table8.yaml", Policies).policies[self.policy]
+        return table8()[self.policy]
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self)))
@@ -93,16 +93,6 @@ class Point:
     peak_mib: float
     labelled: float
     side: int
-
-
-class Policies(Strict):
-    """A file of configs/augment."""
-
-    policies: dict[str, PolicyConfig]
-
-    @classmethod
-    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
-        return named(raw, where)
 
 
 def training_classes(manifest: Manifest) -> dict[str, int]:

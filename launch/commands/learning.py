@@ -57,13 +57,19 @@ def predict(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def step_index(config: CampaignConfig, name: str) -> int:
+    """Of the step named with --step. Raises UserError."""
+    names = [step.name for step in config.steps]
+    if name not in names:
+        raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")
+    return names.index(name)
+
+
 def _step(config: CampaignConfig, run: RunFolder, name: str | None) -> int:
     """Index of the named step, or of the last one that has a teacher."""
-    names = [step.name for step in config.steps]
     if name is not None:
-        if name not in names:
-            raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")
-        return names.index(name)
+        return step_index(config, name)
+    names = [step.name for step in config.steps]
     taught = [i for i, step in enumerate(names) if list(run.path.glob(f"phases/[0-9][0-9]-{step}/teacher.json"))]
     if not taught:
         raise UserError("no step has a teacher yet", run.path, "Let the first training phase finish.")

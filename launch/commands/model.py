@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.campaign import load_where
+from launch.commands.learning import step_index
 from launch.config import CampaignConfig
-from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.errors import EXIT_DONE
+from mlseg_dist.config import StepConfig
 
 if TYPE_CHECKING:
     from mlseg_dist.model.summary import Summary
@@ -27,37 +29,31 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def model(arguments: argparse.Namespace) -> int:
     """model"""
     config = load_where(arguments.where, arguments.overrides)
-    names = [step.name for step in config.steps]
-    name = arguments.step or names[-1]
-    if name not in names:
-        raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")
-    step = config.steps[names.index(name)]
+    step = config.steps[step_index(config, arguments.step or config.steps[-1].name)]
     from mlseg_dist.inference import device_for
     from mlseg_dist.model import build_model
     from mlseg_dist.model.summary import summarise
 
-    ratio = round(config.shards.low_mpp / config.shards.high_mpp)
     summary = summarise(
-        lambda: build_model(step.model, ratio),
+        lambda: build_model(step.model, config.shards.ratio),
         config.train.patch_px,
         config.train.precision == "bf16",
         None if arguments.no_time else device_for(),
     )
     if arguments.json:
-        print(json.dumps({"step": name, "kind": step.model.kind} | summary.json(), indent=1))
+        print(json.dumps({"step": step.name, "kind": step.model.kind} | summary.json(), indent=1))
     else:
-        _print(config, name, summary)
+        _print(config, step, summary)
     return EXIT_DONE
 
 
-def _print(config: CampaignConfig, name: str, summary: "Summary") -> None:
+def _print(config: CampaignConfig, step: StepConfig, summary: "Summary") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    step = next(step for step in config.steps if step.name == name)
     encoder = step.model.encoder.name.upper()
     table = Table(
-        title=f"{name}: {step.model.kind}, encoder {encoder}, one pair of {summary.side} px", title_justify="left"
+        title=f"{step.name}: {step.model.kind}, encoder {encoder}, one pair of {summary.side} px", title_justify="left"
     )
     table.add_column("part")
     for column in ("parameters", "GMAC", "activations MB", "forward ms"):

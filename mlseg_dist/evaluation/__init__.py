@@ -14,7 +14,7 @@ from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.evaluation import pictures, summary
 from mlseg_dist.evaluation.counts import decide
-from mlseg_dist.evaluation.scoring import Tally, Teacher, level_ratio, predict_views, read_batches, score
+from mlseg_dist.evaluation.scoring import Tally, Teacher, predict_views, read_batches, score
 from mlseg_dist.inference import load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder
 
@@ -88,7 +88,7 @@ def _pictures(
     random = generator(config.seed, "pictures", split)
     chosen = pictures.choose(refs, last.pairs, config.evaluate.pictures, random)
     shown_steps = [0, len(teachers) - 1] if len(teachers) > 1 else [0]
-    px, ratio, views_mpp = config.train.patch_px, level_ratio(corpus), corpus.manifest.views
+    px, ratio, views_mpp = config.train.patch_px, corpus.manifest.ratio, corpus.manifest.views
     fields = [f"{view}, {px * views_mpp[f'{view}_mpp']:.0f} µm" for view in ("high", "low")]
     titles = [*fields, "truth", *(config.steps[index].name for index in shown_steps)]
     described: list[dict[str, Any]] = []

@@ -58,7 +58,7 @@ def score(
 ) -> list[Tally]:
     """One tally a teacher, of all the given pairs."""
     tallies = [Tally() for _ in teachers]
-    ratio = level_ratio(corpus)
+    ratio = corpus.manifest.ratio
     for part, views in read_batches(corpus, refs, patch_px, batch, threads):
         for teacher, tally in zip(teachers, tallies, strict=True):
             tally.add(part, views, predict_views(teacher, views, ratio), threshold)
@@ -105,8 +105,3 @@ def onto_high_grid(low_BCHW: np.ndarray, ratio: int) -> np.ndarray:
         for sample in centre
     ]
     return np.stack(large).transpose(0, 3, 1, 2)
-
-
-def level_ratio(corpus: Corpus) -> int:
-    """low µm/px over high µm/px."""
-    return round(corpus.manifest.views["low_mpp"] / corpus.manifest.views["high_mpp"])

@@ -33,11 +33,6 @@ class Grid:
         """After interpolation with align_corners=False: a cell becomes factor cells, centred where it was."""
         return replace(self, stride=self.stride / factor, origin=self.origin - self.stride * (1 - 1 / factor) / 2)
 
-    def unshuffled(self, factor: int) -> "Grid":
-        """After space-to-depth: factor cells become one, at their centre."""
-        grid = replace(self, stride=self.stride * factor, origin=self.origin + self.stride * (factor - 1) / 2)
-        return replace(grid, coarsest=max(self.coarsest, grid.stride))
-
     def cropped(self, cells: int) -> "Grid":
         """Without the first `cells`."""
         return replace(self, origin=self.origin + self.stride * cells)
@@ -80,8 +75,6 @@ def after(layers: nn.Module | Iterable[nn.Module], grid: Grid) -> Grid:
         return grid.convolved(kernel, stride, layers.padding[0], dilation)
     if isinstance(layers, nn.ConstantPad2d):
         return grid.cropped(-layers.padding[0])
-    if isinstance(layers, nn.PixelUnshuffle):
-        return grid.unshuffled(layers.downscale_factor)
     if isinstance(layers, MBConvBlock):
         names = ("expand_conv_padding", "expand_conv", "depthwise_conv_padding", "depthwise_conv")
         return after([getattr(layers, f"_{name}") for name in names], grid)

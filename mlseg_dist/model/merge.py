@@ -9,7 +9,7 @@ from torch import nn
 
 from mlseg_dist.config import ModelConfig
 from mlseg_dist.model.blocks import cells_before, centre, conv_block
-from mlseg_dist.model.grid import Grid, after
+from mlseg_dist.model.grid import Grid
 
 
 class Compress(nn.Module):
@@ -17,8 +17,6 @@ class Compress(nn.Module):
 
     By intent a point at distance d from the centre arrives at d / r: the low field is folded onto the high one.
     """
-
-    folds = True
 
     def __init__(self, in_channels: int, out_channels: int, ratio: int, bn_momentum: float) -> None:
         super().__init__()
@@ -32,15 +30,9 @@ class Compress(nn.Module):
     def forward(self, low: torch.Tensor) -> torch.Tensor:
         return self.steps(low)
 
-    def grid(self, low: Grid, cells: int) -> Grid:
-        """Of the folded map, in the low view. cells: a side of the low map."""
-        return after([layer for layer in self.steps if isinstance(layer, nn.PixelUnshuffle)], low)
-
 
 class Crop(nn.Module):
     """The centre of the low map, where the high view lies (as HookNet), then a 1x1 convolution."""
-
-    folds = False
 
     def __init__(self, in_channels: int, out_channels: int, ratio: int, bn_momentum: float) -> None:
         super().__init__()
@@ -79,9 +71,5 @@ class Merge(nn.Module):
 
     def grids(self, low: Grid, cells: int) -> dict[str, Grid]:
         """Path -> grid in the low view, of the paths that keep places (`compress` folds)."""
-        grids = {}
-        for path in self.paths:
-            assert isinstance(path, (Compress, Crop))
-            if not path.folds:
-                grids[type(path).__name__.lower()] = path.grid(low, cells)
-        return grids
+        crops = [path for path in self.paths if isinstance(path, Crop)]
+        return {"crop": crops[0].grid(low, cells)} if crops else {}

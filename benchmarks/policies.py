@@ -1,0 +1,23 @@
+"""The policies of Table 8, as configs/augment has them."""
+
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.config import Strict, load_config
+from mlseg_dist.augment.policy import named
+from mlseg_dist.config import PolicyConfig
+
+
+class _Policies(Strict):
+    """A file of configs/augment."""
+
+    policies: dict[str, PolicyConfig]
+
+    @classmethod
+    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
+        return named(raw, where)
+
+
+def table8() -> dict[str, PolicyConfig]:
+    """Name of a policy -> its ops."""
+    return load_config(Path(__file__).parents[1] / "configs/augment/table8.yaml", _Policies).policies
