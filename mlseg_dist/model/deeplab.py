@@ -7,6 +7,7 @@ from mlseg_dist.config import CLASSES, ModelConfig
 from mlseg_dist.model.blocks import BN_EPS, conv_block, upsample
 from mlseg_dist.model.encoder import Encoder
 from mlseg_dist.model.grid import Grid, Meeting, after
+from mlseg_dist.sides import fits
 
 STRIDE = 16
 CHANNELS = 256
@@ -35,7 +36,7 @@ class DeepLab(nn.Module):
 
     def __init__(self, config: ModelConfig, bn_momentum: float = 0.1) -> None:
         super().__init__()
-        self.view = config.view
+        self.config, self.view = config, config.view
         self.encoder = Encoder(config.encoder, STRIDE, bn_momentum)
         self.pyramid = PyramidPooling(self.encoder.channels[-1], bn_momentum)
         self.head = nn.Conv2d(CHANNELS, len(CLASSES), 1)
@@ -47,7 +48,7 @@ class DeepLab(nn.Module):
 
     def fits(self, side: int) -> bool:
         """Whether views of this side, px, can be taken."""
-        return side > 0 and side % STRIDE == 0
+        return fits(self.config, 1, side)
 
     def meetings(self, side: int) -> list[Meeting]:
         """Where the pyramid's branches meet, and where the logits meet the view's pixels; px of its view."""
