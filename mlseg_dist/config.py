@@ -131,6 +131,28 @@ class StepConfig(Strict):
     """How this step's model labels the corpus for the next one; unused by the last step."""
 
 
+class HealthConfig(Strict):
+    """When a rank that stands still is named, and when the job ends because of it. Watched from the end of the first step."""
+
+    enabled: bool = True
+    beat_s: Positive = 5.0
+    """Seconds between the ranks' heartbeats."""
+    name_after_s: Positive = 40.0
+    """A rank without heartbeat or without progress for so long is named in events.jsonl and in an alert."""
+    end_after_s: Positive = 120.0
+    """After so long the living ranks write their stacks and end the job, which is then planned again."""
+    straggler: Annotated[float, Field(gt=1)] = 1.5
+    """A rank whose own work takes so many times the median of all ranks is named."""
+
+
+class ProfileConfig(Strict):
+    """A window of steps recorded with torch.profiler into the phase's folder `profile/`, by rank 0."""
+
+    first: Count = 10
+    """Step that it starts with, counted from this start of the job."""
+    steps: Count = 5
+
+
 class TrainConfig(Strict):
     """What all steps share."""
 
@@ -144,6 +166,8 @@ class TrainConfig(Strict):
     """Draws in an epoch; default: the number of base pairs of the train split."""
     engine: Literal["deepspeed", "ddp"] = "deepspeed"
     """What averages gradients over ranks: DeepSpeed at stage 0, or torch's DistributedDataParallel. Same results."""
+    zero: Literal[0, 1, 2] = 0
+    """ZeRO stage of DeepSpeed. 1 and 2 share Adam's state out over ranks; at 25 M parameters they save 0.2 GB and cost time."""
     compile: bool = False
     """Compile the network (torch.compile); the first step takes minutes. On a GPU it saves passes over memory."""
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -153,9 +177,28 @@ class TrainConfig(Strict):
     """Cycles of the learning rate; each starts at half the amplitude of the one before."""
     clip_norm: Positive = 1.0
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the parameters; if set, it is what is validated and becomes the teacher."""
+    deterministic: bool = False
+    """Only algorithms that repeat bit by bit on a GPU (slower). A CPU's always do."""
+    max_skipped: Count = 5
+    """Steps in a row that may be skipped because loss or gradient is not finite; then training goes back to a checkpoint."""
+    max_rollbacks: Annotated[int, Field(ge=0)] = 1
+    """How often it may go back so, leaving out the draws of the skipped steps; then it stops."""
     checkpoint_every: Count = 500
-    """Steps between checkpoints; one more at each validation."""
+    """Steps between checkpoints; one more at the start and at each validation."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    """The newest so many are kept, and the best."""
+    keep_every: Count | None = None
+    """Checkpoints at multiples of so many steps are kept too."""
+    log_every: Count = 1
+    """Steps that a line of metrics.jsonl covers. A line waits for the device: raise it on GPUs."""
+    profile: ProfileConfig | None = None
+    health: HealthConfig = HealthConfig()
+    peak_tflops: Positive | None = None
+    """Of a rank's device at the precision used, for MFU; None: known GPUs by name."""
+    fit_micro_batch: bool = False
+    """Before the first step, try the micro-batch on the device and refuse one that does not fit, naming the largest that does."""
     validations: Count = 5
     """How often the validation split is scored in a step; the best is the teacher."""
     max_validation_samples: Count | None = None
@@ -174,6 +217,12 @@ class TrainConfig(Strict):
     """Node-local folder for copies of shards, shared by the ranks of a node; None: read shards where they lie."""
     cache_gb: Positive = 100.0
     """Most that the folder may hold, 10^9 bytes."""
+
+    @model_validator(mode="after")
+    def _zero_is_deepspeeds(self) -> Self:
+        if self.zero and self.engine != "deepspeed":
+            raise ValueError(f"zero: {self.zero} needs engine: deepspeed")
+        return self
 
 
 class EvaluateConfig(Strict):

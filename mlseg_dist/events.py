@@ -1,0 +1,48 @@
+"""What happened to a phase that a person may want to know: `events.jsonl`, appended to and never cut back.
+
+metrics.jsonl says how training goes and loses what a resumed start does again; here every start, fallback and alert stays.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Level = Literal["info", "warning", "error"]
+
+
+class Tell(Protocol):
+    """Events.tell, as parts of training are handed it."""
+
+    def __call__(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None: ...
+
+
+class Events:
+    """Any process of the phase may tell; a line is one write, so lines of several processes do not mix."""
+
+    def __init__(self, phase: Path) -> None:
+        self.path = phase / "events.jsonl"
+
+    def tell(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
+        """event: a short name (`checkpoint-damaged`). text: one sentence for people. Never raises; also goes to stderr."""
+        print(f"{level.upper()} {event}: {text}", file=sys.stderr, flush=True)
+        host, now = socket.gethostname(), round(time.time(), 3)
+        line = json.dumps({"event": event, "level": level, "text": text, **facts, "host": host, "time": now})
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, (line + "\n").encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            print(f"WARNING {self.path}: {error}", file=sys.stderr, flush=True)
+
+
+def read_events(phase: Path) -> list[dict[str, Any]]:
+    """All events of a phase, oldest first; a torn last line is left out."""
+    path = phase / "events.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines if line]
