@@ -26,12 +26,12 @@ from launch.plans import wait_until_planned
 from launch.rendezvous import export_ranks
 from launch.run_folder import RunFolder, package_folders
 from launch.slurm_queue import requeue
-from mlseg_core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError, exit_status
+from launch.statuses import OF_EXIT, STUCK
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, run_units
 
 Part = Literal["work", "merge", "both"]
-STATUS_NAMES = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
 _FENCE_POLL_S = 5.0
 
 
@@ -61,11 +61,19 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
         _do(config, run, phase, process, signals, worker, workers)
     except BaseException as error:
         status = exit_status(error)
-        process.report(phase, STATUS_NAMES.get(status, "failed"), error)
-        said = f"mlseg: {_line(error)}" if status in STATUS_NAMES else traceback.format_exc()
+        process.report(phase, OF_EXIT.get(status, "failed"), error)
+        said = f"mlseg: {_line(error)}" if status in OF_EXIT else traceback.format_exc()
         print(said, file=sys.stderr, flush=True)
+        if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
+            facts = {"process": process.index, "attempt": process.attempt}
+            if status == EXIT_INTERRUPTED:
+                run.events(phase).tell("stopped", _line(error), "info", **facts)
+            else:
+                run.events(phase).tell("failed", _line(error), "error", **facts)
     else:
         process.report(phase, "done")
+        if process.index == 0:
+            run.events(phase).tell("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
         _requeue_all(environment)
     sys.exit(status)
@@ -153,7 +161,12 @@ def _do(
         _merge(mapping, folder)
     else:
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
-        kind.work(config, run, phase, _Stop(signals, process, phase))
+        ranks = int(os.environ["WORLD_SIZE"])
+        if process.index == 0:
+            run.events(phase).tell(
+                "started", f"{ranks} ranks, attempt {process.attempt}", "info", ranks=ranks, attempt=process.attempt
+            )
+        kind.work(config, run, phase, _Control(signals, process, phase))
         if int(os.environ["RANK"]) != 0:
             return
         if process.is_superseded(phase):
@@ -205,8 +218,8 @@ def _first_failure(folder: Path) -> str:
     return ""
 
 
-class _Stop:
-    """True once a signal came, or once a newer attempt of the phase has begun."""
+class _Control:
+    """kinds.Control: stop once a signal came, or once a newer attempt of the phase has begun."""
 
     def __init__(self, signals: Signals, process: Process, phase: Phase) -> None:
         self._signals, self._process, self._phase = signals, process, phase
@@ -217,6 +230,13 @@ class _Stop:
             self._looked = time.monotonic()
             self._signals.stopped |= self._process.is_superseded(self._phase)
         return self._signals.stopped
+
+    def give_up(self, why: str) -> NoReturn:
+        try:
+            self._process.report(self._phase, STUCK, RuntimeError(why))
+            print(f"mlseg: gave up: {why}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(EXIT_FAILED)
 
 
 def _requeue_all(environment: JobEnvironment) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 from launch.config import CampaignConfig
 from launch.graph import KindName, Phase
@@ -20,7 +20,18 @@ from mlseg_core.map import Describe, Unit, Work, merge
 from mlseg_dist.run_folder import labels_folder, shards_folder
 
 JobName = Literal["map", "train", "single"]
-Stop = Callable[[], bool]
+
+
+class Control(Protocol):
+    """What a phase's work asks of the process that it runs in."""
+
+    def __call__(self) -> bool:
+        """True once the work has to stop at its next safe point."""
+        ...
+
+    def give_up(self, why: str) -> NoReturn:
+        """End this process at once, from any thread: a rank stands still and nothing will come of waiting."""
+        ...
 
 
 class Kind(ABC):
@@ -80,8 +91,8 @@ class WholeKind(Kind):
     """One job that does the phase from start to end, on every rank."""
 
     @abstractmethod
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
-        """Do it, or continue it. Raises Interrupted at a safe point once stop() is true, UserError."""
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
+        """Do it, or continue it. Raises Interrupted at a safe point once control() is true, UserError."""
 
 
 class Slides(MapKind):
@@ -208,7 +219,7 @@ class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
     job: ClassVar[JobName] = "train"
-    recipe_version: ClassVar[int] = 3
+    recipe_version: ClassVar[int] = 4
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {
@@ -220,10 +231,10 @@ class Train(WholeKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return run.phase(phase) / "teacher.json"
 
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
         from mlseg_dist.training.train import train
 
-        train(config, phase.step, run.path, run.phase(phase), stop)
+        train(config, phase.step, run.path, run.phase(phase), control, control.give_up)
 
 
 class Evaluate(WholeKind):
@@ -237,7 +248,7 @@ class Evaluate(WholeKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return run.phase(phase) / "evaluation.json"
 
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
         from mlseg_dist.evaluation import evaluate
 
         evaluate(config, run.path, run.phase(phase))
@@ -257,7 +268,7 @@ class Report(WholeKind):
     def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
         return (run.report,)
 
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, stop: Stop) -> None:
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
         from mlseg_dist import report
 
         report.write(config, run.path, run.phase(phase))

@@ -23,13 +23,15 @@ from launch.kinds import MapKind, kind_of
 from launch.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
 from launch.run_folder import RunFolder
+from launch.statuses import FAILURES, STUCK
 from launch.variables import environment, job_environment
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 _POLL_S = 0.2
 _GRACE_S = 120.0  # to save a checkpoint after a signal
 _FAILED_GRACE_S = 5.0  # for the other processes of a phase once one has failed
-_TRIES = 3  # of a phase that was interrupted while nobody asked us to stop
+_TRIES = 3  # of a phase that was interrupted, killed or stuck while nobody asked us to stop
+_KILLED = "killed"
 _LOCAL_LIMIT_MIN = 60 * 24 * 365  # submitit wants a time limit; there is none here
 
 
@@ -47,6 +49,9 @@ def run_locally(run: RunFolder, console: Console) -> int:
                 if status != EXIT_INTERRUPTED or stopping.asked or attempt == _TRIES - 1:
                     break
             if status == EXIT_INTERRUPTED:
+                if not stopping.asked:
+                    console.fail(phase, f"it did not come to its end in {_TRIES} tries", run.logs(phase))
+                    return EXIT_FAILED
                 console.note("interrupted; start again to continue")
             if status != EXIT_DONE:
                 return status
@@ -115,6 +120,9 @@ class LocalJob:
         if failure is None and stopping.asked:
             return EXIT_INTERRUPTED
         log = Path(failure["log"]) if failure else self.job.paths.stdout
+        if failure and failure["status"] in (STUCK, _KILLED) and not stopping.asked:
+            console.note(f"{self.phase.name}: {failure['error']} (log: {log})")
+            return EXIT_INTERRUPTED
         console.fail(self.phase, failure["error"] if failure else "a process ended before it could say why", log)
         return EXIT_USER_ERROR if failure and failure["status"] == "user error" else EXIT_FAILED
 
@@ -126,13 +134,13 @@ class LocalJob:
     def _failed_task(self) -> dict[str, Any] | None:
         """The process that failed; the user's mistake first, then an error with a reason, then one that vanished."""
         tasks = self._tasks()
-        for status in ("user error", "failed"):
+        for status in FAILURES:
             for task in tasks:
                 if task["status"] == status:
                     return task
         for task in tasks:
             if task["status"] == "running" and not _is_alive(task["pid"]):
-                return {**task, "status": "failed", "error": "the process was killed (out of memory?)"}
+                return {**task, "status": _KILLED, "error": "the process was killed (out of memory?)"}
         return None
 
     def _signal(self, number: signal.Signals) -> None:

@@ -14,6 +14,7 @@ from launch.plans import Plan, Reason, latest_jobs, publish_plan, read_plans, re
 from launch.run_folder import RunFolder
 from launch.slurm_queue import QueuedJob, cancel, read_queue
 from launch.slurm_submit import Submitter
+from launch.statuses import FAILURES
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str])
         return "new"
     if status == "interrupted":
         return "interrupted"
-    return "failed" if status in ("failed", "user error") else "lost"
+    return "failed" if status in FAILURES else "lost"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, read_json, sha256_file, write_json
+from mlseg_dist.events import Events
 
 PACKAGES = ("launch", "mlseg_core", "mlseg_dist", "shards")
 
@@ -73,6 +74,9 @@ class RunFolder:
 
     def logs(self, phase: Phase) -> Path:
         return self.phase(phase) / "logs"
+
+    def events(self, phase: Phase) -> Events:
+        return Events(self.phase(phase))
 
     def state(self, phase: Phase) -> dict[str, Any]:
         """What the phase's last attempt said of itself; {} before the first."""

@@ -14,13 +14,17 @@ _NOT_CONFIGURED = "Could not establish a configuration source"
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One job (or array element) in the queue, or just ended. main: the array's id.  reason: why pending or ended."""
+    """One job (or array element) in the queue, or just ended. main: the array's id.  reason: why pending or ended.
+
+    start: when it started or is expected to, as SLURM says it; "" when it does not know.
+    """
 
     main: str
     id: str
     state: str
     reason: str
     nodes: str
+    start: str = ""
 
     @property
     def can_run(self) -> bool:
@@ -58,12 +62,12 @@ def read_queue(ids: set[str], settle: bool = True) -> list[QueuedJob]:
 
 
 def _squeue() -> list[QueuedJob]:
-    form = _SEPARATOR.join(["%F", "%i", "%T", "%r", "%N"])
+    form = _SEPARATOR.join(["%F", "%i", "%T", "%r", "%N", "%S"])
     answer = _run(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", form])
     jobs = []
     for line in answer.splitlines():
-        main, job, state, reason, nodes = line.split(_SEPARATOR)
-        jobs.append(QueuedJob(main.strip(), job.strip(), state, reason, nodes))
+        main, job, state, reason, nodes, start = line.split(_SEPARATOR)
+        jobs.append(QueuedJob(main.strip(), job.strip(), state, reason, nodes, "" if start == "N/A" else start))
     return jobs
 
 
@@ -75,7 +79,8 @@ def cancel(ids: list[str]) -> None:
 
 def requeue(job_id: str) -> None:
     """Put a running job back in the queue. Where the site forbids it, the exit status tells the re-planning job."""
-    subprocess.run(["scontrol", "requeue", job_id], timeout=60, check=False)
+    if shutil.which("scontrol") is not None:  # a container may lack it
+        subprocess.run(["scontrol", "requeue", job_id], timeout=60, check=False)
 
 
 def _run(command: list[str]) -> str:

@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from submitit import SlurmExecutor
@@ -45,22 +47,22 @@ class Submitter:
         from launch.replan import replan
 
         folder = self.run.path / "plans" / "logs"
-        executor = self._executor(folder, "replan", self.config.cluster.single)
+        executor = job_executor(self.run, self.config, folder, "replan", self.config.cluster.single)
+        executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
         return self._run(lambda: [executor.submit(replan, str(self.run.path))])
 
     def _submit(self, phase: Phase, part: str, job: JobConfig, dependency: str | None, workers: int = 1) -> str:
-        executor = self._executor(self.run.logs(phase), f"{phase.folder}-{part}", job)
+        executor = job_executor(self.run, self.config, self.run.logs(phase), f"{phase.folder}-{part}", job)
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
         return self._run(lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
 
     def _run(self, submit: Any) -> str:
-        # clean_env hides the settings of the job that we may run in, but also where SLURM's configuration lies
-        found = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+        kept = submitting_environment()
         try:
-            with clean_env(), environment(found):
+            with clean_env(), environment(kept):
                 job_id = submit()[0].job_id.split("_")[0]
         except FailedJobError as error:
             said = str(error).strip().splitlines()[-1]
@@ -68,29 +70,52 @@ class Submitter:
         self.ids.append(job_id)
         return job_id
 
-    def _executor(self, folder: Any, name: str, job: JobConfig) -> SlurmExecutor:
-        executor = SlurmExecutor(folder)
-        optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
-        if job.mem_gb:
-            optional["mem"] = f"{job.mem_gb}GB"
-        if job.gpus_per_node:
-            optional["gpus_per_node"] = job.gpus_per_node
-        executor.update_parameters(
-            job_name=f"mlseg-{self.config.name}-{name}",
-            time=job.timeout_min,
-            nodes=job.nodes,
-            ntasks_per_node=job.tasks_per_node,
-            cpus_per_task=job.cpus_per_task,
-            signal_delay_s=_SIGNAL_DELAY_S,
-            stderr_to_stdout=True,
-            wckey=None,
-            setup=[*job.setup, *_exports(job_environment(self.run, job))],
-            # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
-            srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
-            additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **job.extra},
-            **{key: value for key, value in optional.items() if value is not None},
-        )
-        return executor
+
+def submitting_environment() -> dict[str, str]:
+    """What clean_env takes too much: it hides the settings of the job that we may run in, but also where SLURM's lie."""
+    return {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+
+
+def job_executor(
+    run: RunFolder, config: CampaignConfig, folder: Path, name: str, job: JobConfig, code: Path | None = None
+) -> SlurmExecutor:
+    """What submits a job of these resources; logs and pickles go to `folder`. code: instead of the run folder's."""
+    executor = SlurmExecutor(folder, python=_interpreter(job))
+    optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
+    if job.mem_gb:
+        optional["mem"] = f"{job.mem_gb}GB"
+    if job.gpus_per_node:
+        optional["gpus_per_node"] = job.gpus_per_node
+    variables = job_environment(run, job)
+    if code is not None:
+        variables["PYTHONPATH"] = str(code)
+    executor.update_parameters(
+        job_name=f"mlseg-{config.name}-{name}",
+        time=job.timeout_min,
+        nodes=job.nodes,
+        ntasks_per_node=job.tasks_per_node,
+        cpus_per_task=job.cpus_per_task,
+        signal_delay_s=_SIGNAL_DELAY_S,
+        stderr_to_stdout=True,
+        wckey=None,
+        setup=[*job.setup, *_exports(variables)],
+        # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
+        srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
+        additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **job.extra},
+        **{key: value for key, value in optional.items() if value is not None},
+    )
+    return executor
+
+
+def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) -> str:
+    """The batch script that a job of these resources is submitted with, but for its dependencies and its array."""
+    executor = job_executor(run, config, run.path / "logs", name, job)
+    return executor._make_submission_file_text(executor._submitit_command_str, "0")
+
+
+def _interpreter(job: JobConfig) -> str:
+    """Shell words before `-m`: this Python, in the job's container if it has one."""
+    return shlex.join([*getattr(job, "container", ()), sys.executable])
 
 
 def _exports(variables: dict[str, str]) -> list[str]:

@@ -8,17 +8,23 @@ from launch.completion import survey
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.liveness import planner_pid
+from launch.pending import in_words
+from launch.phase_metrics import last_alert, last_metrics
 from launch.phase_progress import phase_tally
 from launch.planner import missing_reason
 from launch.plans import latest_jobs, read_plans
 from launch.run_folder import RunFolder
 from launch.slurm_queue import QueuedJob, read_queue
+from launch.statuses import FAILURES
 from mlseg_core.files import read_json
 
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """state: done, running, queued, failed, interrupted, lost (no job and no word), stale or waiting."""
+    """state: done, running, queued, failed, interrupted, lost (no job and no word), stale or waiting.
+
+    metrics: of a training phase (phase_metrics).  alert: its last warning or error.  seconds: what a done phase took.
+    """
 
     number: int
     name: str
@@ -28,6 +34,9 @@ class PhaseStatus:
     log: str = ""
     jobs: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+    alert: dict[str, Any] | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,10 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
         log = state.get("log", "") if name in ("failed", "running") else ""
         log = str(run.logs(phase)) if name == "lost" else log
         shown = [asdict(job) for job in jobs]
-        phases.append(PhaseStatus(phase.number, phase.name, phase.kind, name, why, log, shown, progress))
+        metrics = last_metrics(run.phase(phase)) if phase.kind == "train" else {}
+        seconds = standing.done.get("seconds") if name == "done" else None
+        told = (metrics or None, last_alert(run.phase(phase)), seconds)
+        phases.append(PhaseStatus(phase.number, phase.name, phase.kind, name, why, log, shown, progress, *told))
     done = all(phase.state == "done" for phase in phases)
     alert_path = run.path / "alert.json"
     alert = read_json(alert_path)["alert"] if alert_path.exists() and not done else ""
@@ -81,9 +93,11 @@ def _unfinished(state: dict[str, Any], jobs: list[QueuedJob], alive: bool, slurm
         return "running", ""
     waiting = [job for job in jobs if job.can_run]
     if waiting:
-        return "queued", waiting[0].reason
+        first = next((job for job in waiting if job.start), waiting[0])
+        expected = f", expected {first.start}" if first.start and first.reason != "Dependency" else ""
+        return "queued", in_words(first.reason) + expected
     status = state.get("status", "")
-    if status in ("failed", "user error"):
+    if status in FAILURES:
         return "failed", state.get("error", "").split("\n")[0]
     if status == "interrupted":
         return "interrupted", "to be continued"

@@ -106,6 +106,18 @@ class LabelConfig(Strict):
     """Labels are stored at 1/stride of the views' resolution."""
     batch: Count = 16
     """Pairs per forward; batches never span shards."""
+    tta: Literal["none", "flips", "d4"] = "none"
+    """Test-time augmentation: the mean answer to both views flipped (4 forwards), or flipped and turned (8)."""
+    min_miou: Fraction = 0.0
+    """A teacher with less validation mIoU does not label: the campaign stops."""
+    min_share_kept: Fraction = 0.1
+    """The campaign stops when a class keeps less than so much of its share: labelling/gate.py says of what, against what."""
+    sheet: Annotated[int, Field(ge=0)] = 12
+    """Pairs on the round's contact sheet."""
+
+    def decides(self) -> dict[str, Any]:
+        """What the labels' bytes depend on: gates and pictures can be changed without labelling again."""
+        return self.model_dump(mode="json", exclude={"min_miou", "min_share_kept", "sheet"})
 
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:
@@ -143,6 +155,12 @@ class HealthConfig(Strict):
     """After so long the living ranks write their stacks and end the job, which is then planned again."""
     straggler: Annotated[float, Field(gt=1)] = 1.5
     """A rank whose own work takes so many times the median of all ranks is named."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.name_after_s < 4 * self.beat_s or self.end_after_s <= self.name_after_s:
+            raise ValueError("name_after_s must be at least 4 x beat_s, and end_after_s more than name_after_s")
+        return self
 
 
 class ProfileConfig(Strict):

@@ -1,6 +1,7 @@
 """A step's teacher as a function: views in, class probabilities out."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.model import Network, build_model, channels_last, fold_norms
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import read_manifest
+
+Turns = Literal["none", "flips", "d4"]
+_TURNS: dict[Turns, tuple[tuple[bool, int], ...]] = {
+    "none": ((False, 0),),
+    "flips": ((False, 0), (True, 0), (False, 2), (True, 2)),
+    "d4": tuple((mirror, quarters) for mirror in (False, True) for quarters in range(4)),
+}
+"""Of test-time augmentation: mirror left and right, then so many quarter turns."""
 
 
 def normalise(rgb_BHWC: torch.Tensor) -> torch.Tensor:
@@ -27,6 +36,11 @@ def device_for(local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def device_kind(device: torch.device) -> str:
+    """What answers agree bit by bit on: `cpu`, or the GPU's model name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def settle_cpu(threads: int) -> None:
     """Before work on a CPU. threads: of torch in this process; 0: its own choice.
 
@@ -38,21 +52,51 @@ def settle_cpu(threads: int) -> None:
 
 
 class Predictor:
-    """A network in evaluation mode, its norms folded away."""
+    """A network in evaluation mode, its norms folded away.
 
-    def __init__(self, model: Network, precision: str, device: torch.device | None = None) -> None:
+    turns: test-time augmentation, mean of the answers to both views flipped (4 ways) or flipped and turned (8, d4).
+    """
+
+    def __init__(
+        self, model: Network, precision: str, device: torch.device | None = None, turns: Turns = "none"
+    ) -> None:
         self.device = device or device_for()
         self.model = fold_norms(model).to(self.device)
         channels_last(self.model)
         self.bf16 = precision == "bf16"
+        self.turns = _TURNS[turns]
 
-    @torch.inference_mode()
     def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 (B, S, S, 3) each -> head -> softmax probabilities, float32 (B, 3, S, S)."""
-        inputs = [normalise(torch.from_numpy(np.ascontiguousarray(x)).to(self.device)) for x in (high, low)]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(*inputs)
-        return {head: x.float().softmax(dim=1).cpu().numpy() for head, x in logits.items()}
+        views = (torch.from_numpy(np.ascontiguousarray(x)) for x in (high, low))
+        return {head: p.cpu().numpy() for head, p in self.probabilities(*views).items()}
+
+    @torch.inference_mode()
+    def probabilities(self, high: torch.Tensor, low: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As predict, of tensors; the answers stay on the device. Does not wait for a GPU when the views are pinned."""
+        views = [x.to(self.device, non_blocking=True) for x in (high, low)]
+        summed: dict[str, torch.Tensor] = {}
+        for turn in self.turns:
+            inputs = [normalise(_turned(x, turn, (1, 2))) for x in views]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                logits = self.model(*inputs)
+            for head, x in logits.items():
+                answer = _turned_back(x.float().softmax(dim=1), turn, (2, 3))
+                summed[head] = answer if head not in summed else summed[head] + answer
+        return {head: x / len(self.turns) for head, x in summed.items()} if len(self.turns) > 1 else summed
+
+
+def _turned(x: torch.Tensor, turn: tuple[bool, int], plane: tuple[int, int]) -> torch.Tensor:
+    """plane: the dimensions of rows and columns."""
+    mirror, quarters = turn
+    x = x.flip(plane[1]) if mirror else x
+    return x.rot90(quarters, plane).contiguous() if quarters else x
+
+
+def _turned_back(x: torch.Tensor, turn: tuple[bool, int], plane: tuple[int, int]) -> torch.Tensor:
+    mirror, quarters = turn
+    x = x.rot90(-quarters, plane) if quarters else x
+    return x.flip(plane[1]) if mirror else x
 
 
 def teacher_weights(config: LearningConfig, step_index: int, run: Path) -> dict[str, torch.Tensor]:
@@ -66,9 +110,9 @@ def teacher_weights(config: LearningConfig, step_index: int, run: Path) -> dict[
     return state
 
 
-def load_teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
+def load_teacher(config: LearningConfig, step_index: int, run: Path, turns: Turns = "none") -> Predictor:
     """The published teacher of a step, ready to answer. Raises UserError."""
     state = teacher_weights(config, step_index, run)
     model = build_model(config.steps[step_index].model, level_ratio(run), config.train.bn_momentum)
     model.load_state_dict(state)
-    return Predictor(model, config.train.precision)
+    return Predictor(model, config.train.precision, turns=turns)

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     policies = table8()
     bench = Bench(
-        Job("ours-plain", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder))
+        Job("ours", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder))
     )
     views, labels = bench.batch(options.batch)
     bench.model.train()

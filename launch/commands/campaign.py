@@ -1,32 +1,26 @@
-"""demo, plan, run, resume, status, cancel: whole campaigns."""
+"""demo, run, resume, retry, cancel: whole campaigns."""
 
 import argparse
-import json
 import os
+import shlex
 import signal
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console as RichConsole
-from rich.markup import escape
-from rich.table import Table
-
+from launch import rates
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
-from launch.completion import survey
-from launch.config import CampaignConfig
 from launch.graph import build_graph
-from launch.kinds import kind_of
 from launch.liveness import planner_pid
 from launch.plans import read_plans
 from launch.run_folder import RunFolder, find_run
-from launch.status import CampaignStatus, campaign_status
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
-from mlseg_core.progress import Tally, describe
+
+if TYPE_CHECKING:
+    from launch.planner import Outcome
 
 DEMO = Path("configs/demo.yaml")
-_WATCH_S = 5.0
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,15 +37,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
             "--accept-code", action="store_true", help="go on with the installed code, not the frozen one"
         )
         parser.set_defaults(run=run)
-    parser = commands.add_parser("plan", help="show the phases and what `run` would do; changes nothing")
-    _config_argument(parser, None)
-    parser.add_argument("--json", action="store_true")
-    parser.set_defaults(run=plan)
-    parser = commands.add_parser("status", help="where a campaign stands")
+    parser = commands.add_parser("retry", help="do a failed phase, and what depends on it, again")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--watch", action="store_true", help=f"show it again every {_WATCH_S:.0f} s")
-    parser.set_defaults(run=status)
+    parser.add_argument("phase", metavar="PHASE", help="its name, as `mlseg status` shows it")
+    parser.set_defaults(run=retry)
     parser = commands.add_parser("cancel", help="end a campaign's jobs; `run` continues it later")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.set_defaults(run=cancel)
@@ -80,35 +69,58 @@ def run(arguments: argparse.Namespace) -> int:
         return _conclude(campaign.run)
     if slurm:
         return _run_on_slurm(campaign)
+    return _run_here(campaign.run)
+
+
+def _run_here(run: RunFolder) -> int:
     from launch.console import Console
     from launch.local import run_locally
 
     console = Console()
     try:
-        exit_status = run_locally(campaign.run, console)
+        exit_status = run_locally(run, console)
     finally:
         console.close()
-    if exit_status != EXIT_DONE:
-        return exit_status
-    return _conclude(campaign.run)
+    return exit_status if exit_status != EXIT_DONE else _conclude(run)
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """A failed phase again, with its retry budget renewed; here it is `run` from there."""
+    run_folder = find_run(arguments.where)
+    enter_working_folder(run_folder)
+    config = run_folder.config()
+    from launch.retry import check, retry_on_slurm
+
+    if not check(config, run_folder, arguments.phase):
+        print(f"phase {arguments.phase} is done already")
+        return EXIT_DONE
+    if uses_slurm(config):
+        return _show_outcome(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
+    (run_folder.path / "alert.json").unlink(missing_ok=True)
+    return _run_here(run_folder)
 
 
 def _run_on_slurm(campaign: Campaign) -> int:
     from launch.planner import plan_on_slurm
 
-    outcome = plan_on_slurm(campaign.run, campaign.standings, by="person")
-    (campaign.run.path / "alert.json").unlink(missing_ok=True)
+    return _show_outcome(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
+
+
+def _show_outcome(run: RunFolder, outcome: "Outcome") -> int:
+    (run.path / "alert.json").unlink(missing_ok=True)
     if outcome.plan is None:
         print(outcome.refused or "nothing to submit: every phase is done or on its way")
     else:
         for phase, jobs in outcome.plan.jobs.items():
             print(f"submitted {phase}: {', '.join(f'{part} {job}' for part, job in jobs.items())}")
-    print(f"Follow it: mlseg status {campaign.run.path} --watch")
+    print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch")
     return EXIT_DONE
 
 
 def _conclude(run: RunFolder) -> int:
-    """Show the final table and the report's path; the checks decide the exit status."""
+    """Keep the rates for other plans, show the final table and the report's path; the checks decide the exit status."""
+    config = run.config()
+    rates.keep(run, rates.measured(config, build_graph(config), run))
     if (run.report / "metrics.json").exists():
         from mlseg_dist.report.table import print_table
 
@@ -120,82 +132,6 @@ def _conclude(run: RunFolder) -> int:
         print(f"mlseg: the campaign ran, but its checks did not pass: {checks}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
-
-
-def plan(arguments: argparse.Namespace) -> int:
-    """The graph with each phase's standing and resources."""
-    config = load_where(arguments.where, arguments.overrides)
-    run = RunFolder.of(config)
-    rows = [
-        {
-            "number": standing.phase.number,
-            "name": standing.phase.name,
-            "kind": standing.phase.kind,
-            "inputs": list(standing.phase.inputs),
-            "state": standing.state,
-            "why": standing.why,
-            "resources": getattr(config.cluster, kind_of(standing.phase).job).model_dump(mode="json"),
-        }
-        for standing in survey(config, build_graph(config), run)
-    ]
-    if arguments.json:
-        print(json.dumps({"run": str(run.path), "name": config.name, "phases": rows}, indent=1))
-        return EXIT_DONE
-    table = Table("phase", "kind", "after", "state", "job", title=escape(str(run.path)))
-    for row in rows:
-        job = row["resources"]
-        size = (
-            f"{job['workers']} workers"
-            if kind_of_row(row) == "map"
-            else f"{job['nodes']} × {job['tasks_per_node']} tasks"
-        )
-        state = f"{row['state']}: {row['why']}" if row["why"] else row["state"]
-        table.add_row(f"{row['number']:02d} {row['name']}", row["kind"], ", ".join(row["inputs"]), state, size)
-    RichConsole().print(table)
-    return EXIT_DONE
-
-
-def kind_of_row(row: dict) -> str:
-    from launch.kinds import KINDS
-
-    return KINDS[row["kind"]].job
-
-
-def status(arguments: argparse.Namespace) -> int:
-    """Show where the campaign stands, once or again and again until it is done."""
-    run = find_run(arguments.where)
-    while True:
-        now = campaign_status(run, _config_of(run))
-        if arguments.json:
-            print(json.dumps(now.as_json(), indent=1), flush=True)
-        else:
-            _show(now)
-        if not arguments.watch or now.done:
-            return EXIT_DONE
-        time.sleep(_WATCH_S)
-
-
-def _config_of(run: RunFolder) -> CampaignConfig:
-    enter_working_folder(run)
-    return run.config()
-
-
-def _show(now: CampaignStatus) -> None:
-    table = Table("phase", "state", "progress", "jobs", title=escape(now.run))
-    for phase in now.phases:
-        tally = dict(phase.progress or {})
-        tally.pop("eta_s", None)
-        progress = describe("", Tally(**tally)).strip() if tally else ""
-        jobs = ", ".join(sorted({f"{job['id']} {job['state']} {job['nodes']}".strip() for job in phase.jobs})[:4])
-        state = f"{phase.state}: {phase.why}" if phase.why else phase.state
-        table.add_row(f"{phase.number:02d} {phase.name}", escape(state), escape(progress), escape(jobs))
-    console = RichConsole()
-    console.print(table)
-    for phase in now.phases:
-        if phase.state in ("failed", "lost"):
-            console.print(escape(f"{phase.name} {phase.state}: {phase.why}\n  log: {phase.log}"), soft_wrap=True)
-    if now.alert:
-        console.print(escape(f"ALERT: {now.alert}"), style="bold red")
 
 
 def cancel(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ in steps of .05 are therefore exact and are applied when labels are read.
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from mlseg_dist.config import IGNORED
 
@@ -14,9 +16,16 @@ LEVELS = 21
 
 def encode(probabilities: np.ndarray) -> np.ndarray:
     """Class probabilities float (C, H, W) -> uint8 (H, W)."""
-    best = probabilities.argmax(axis=0)
-    level = np.floor(probabilities.max(axis=0) * (LEVELS - 1) + 1e-6).astype(np.uint8)
-    return (best * LEVELS + level).astype(np.uint8)
+    return encode_batch(torch.from_numpy(probabilities)[None], 1)[0].numpy()
+
+
+def encode_batch(probabilities: torch.Tensor, stride: int) -> torch.Tensor:
+    """Class probabilities float (B, C, H, W), averaged over stride x stride px -> uint8 (B, H/stride, W/stride), same device."""
+    if stride > 1:
+        probabilities = F.avg_pool2d(probabilities, stride)
+    best, classes = probabilities.max(dim=1)
+    level = torch.floor(best * (LEVELS - 1) + 1e-6)
+    return (classes * LEVELS + level).to(torch.uint8)
 
 
 def level_of(threshold: float) -> int:

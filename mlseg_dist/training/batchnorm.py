@@ -13,41 +13,40 @@ class RunningStatistics:
         norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
         self._buffers = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
         self._counters = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
-        self._steps = self._steps_done()
-        self._before = torch.cat([b.flatten() for b in self._buffers])
-        self._sum = torch.zeros_like(self._before)
-        self._count = 0
+        self._before = self._sum = torch.zeros(0)
+        self._steps, self._count = torch.zeros((), dtype=torch.int64), 0
+        self.reload()
 
     def begin(self) -> None:
         """Every micro-batch starts from the statistics of the step before."""
-        self._write(self._before)
+        self._write()
 
     def keep(self) -> None:
-        self._sum += torch.cat([b.flatten() for b in self._buffers])
+        self._sum = self._sum + torch.cat([b.flatten() for b in self._buffers])
         self._count += 1
 
-    def advance(self) -> None:
-        """Mean over micro-batches and ranks, on every rank."""
+    def advance(self, finite: torch.Tensor | None = None) -> None:
+        """Mean over micro-batches and ranks, on every rank. finite: `Engine.finite` of this step, a scalar on the device; where it
+        is false, or a statistic is not finite, the step is as if it had not been. Does not wait for the device."""
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(self._sum)
             self._count *= dist.get_world_size()
-        self._before = self._sum / self._count
-        self._sum = torch.zeros_like(self._before)
-        self._count = 0
-        self._steps += 1
-        self._write(self._before)
+        mean = self._sum / self._count
+        sound = mean.isfinite().all() if finite is None else mean.isfinite().all() & finite
+        self._before = torch.where(sound, mean, self._before)
+        self._steps = self._steps + sound
+        self._sum, self._count = torch.zeros_like(self._before), 0
+        self._write()
 
     def reload(self) -> None:
-        """Take what a checkpoint has put into the buffers."""
+        """Take what a checkpoint has put into the buffers, and forget micro-batches kept since the last step."""
         self._before = torch.cat([b.flatten() for b in self._buffers])
-        self._steps = self._steps_done()
-
-    def _steps_done(self) -> int:
-        return int(self._counters[0]) if self._counters else 0
+        self._steps = self._counters[0].clone() if self._counters else self._steps
+        self._sum, self._count = torch.zeros_like(self._before), 0
 
     @torch.no_grad()
-    def _write(self, flat: torch.Tensor) -> None:
-        parts = flat.split([b.numel() for b in self._buffers])
+    def _write(self) -> None:
+        parts = self._before.split([b.numel() for b in self._buffers])
         torch._foreach_copy_(self._buffers, [p.view_as(b) for p, b in zip(parts, self._buffers, strict=True)])
-        for counter in self._counters:
-            counter.fill_(self._steps)
+        if self._counters:
+            torch._foreach_copy_(self._counters, [self._steps] * len(self._counters))

@@ -9,8 +9,6 @@ step, is drawn after all.)
 import sys
 from typing import Any
 
-import torch.distributed as dist
-
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.data.batches import Batches, MicroBatch
 from mlseg_dist.data.corpus import BadPair
@@ -46,9 +44,7 @@ class Exclusions:
 
         Raises BadPair when more than `train.max_excluded` of the pairs to draw from are excluded.
         """
-        told: list[Any] = [self._found] * self._world.size
-        if self._world.size > 1:
-            dist.all_gather_object(told, self._found)
+        told = self._world.from_all(self._found)
         new = {pair: why for found in told for pair, why in found.items() if pair not in self._batches.excluded}
         self._found = {}
         self._batches.excluded = self._batches.excluded.union(new)
@@ -58,9 +54,9 @@ class Exclusions:
                 print(f"EXCLUDED from training: {record['why']}", file=sys.stderr, flush=True)
         total = sum(self._batches.order.pools.sizes)
         if len(self._batches.excluded) > self._train.max_excluded * total:
+            latest = next(iter(new.values()), "")
             raise BadPair(
                 f"{len(self._batches.excluded)} of {total} pairs cannot be read, more than train.max_excluded "
-                f"({self._train.max_excluded:g}); the latest: {{next(iter(new.values()), "
-                ")}. Run `mlseg shards verify`."
+                f"({self._train.max_excluded:g}); the latest: {latest}. Run `mlseg shards verify`."
             )
         return records

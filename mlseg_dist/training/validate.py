@@ -1,6 +1,6 @@
 """Validation while training: confusion counts and losses on the centre patches, shared out over ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,17 @@ def validation_refs(corpus: Corpus, most: int | None) -> list[PairRef]:
 
 @torch.no_grad()
 def validate(
-    model: torch.nn.Module, corpus: Corpus, refs: Sequence[PairRef], config: LearningConfig, world: World
+    model: torch.nn.Module,
+    corpus: Corpus,
+    refs: Sequence[PairRef],
+    config: LearningConfig,
+    world: World,
+    at: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Pooled figures of the output head (merged; the base's own): miou, iou per class, accuracy, wce, wdl (unweighted)."""
+    """Pooled figures of the output head (merged; the base's own): miou, iou per class, accuracy, wce, wdl (unweighted).
+
+    at: told `validate` before each batch, and `reduce` before waiting for the other ranks.
+    """
     batch = config.train.quads_per_micro_batch * 4
     confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
     losses = torch.zeros(3, dtype=torch.float64)
@@ -37,6 +45,7 @@ def validate(
     was_training = model.training
     model.eval()
     for first in range(world.rank * batch, len(refs), world.size * batch):
+        at("validate")
         views = [centre_views(corpus, ref, config.train.patch_px) for ref in refs[first : first + batch]]
         high, low = (torch.from_numpy(np.stack([getattr(v, n) for v in views])) for n in ("high", "low"))
         with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
@@ -47,6 +56,7 @@ def validate(
         losses += torch.tensor([float(wce), float(wdl), 1.0], dtype=torch.float64)
         confusion += count(logits[head].argmax(1), centre(target, logits[head])).cpu()
     model.train(was_training)
+    at("reduce")
     if world.size > 1:
         confusion, losses = confusion.to(world.device), losses.to(world.device)
         dist.all_reduce(confusion)

@@ -1,9 +1,11 @@
-"""Three optimizer steps of a small network through an engine, on the ranks that torchrun started; and without an engine.
+"""A few optimizer steps of a small network through an engine, on the ranks that torchrun started; and without an engine.
 
-`python -m torch.distributed.run ... -m tests.mlseg_dist.engine_ranks FOLDER ENGINE` is one rank: it runs every scenario that
-its world can, and writes what happened to FOLDER/RANK.pt.
+`python -m torch.distributed.run ... -m tests.mlseg_dist.engine_ranks FOLDER ENGINE STATES` is one rank: it runs every scenario that
+its world can, skips steps, continues from every state in STATES, and writes what happened to FOLDER/RANK.pt. ENGINE: `ddp`,
+`deepspeed`, `zero1`, `zero2`.
 """
 
+import copy
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch import nn
 
 from mlseg_dist.config import IGNORED, HeadWeights, LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
+from mlseg_dist.training.average import Average
 from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import join_world, make_engine
 
@@ -23,6 +26,9 @@ SCENARIOS = {
     "no low head": LossConfig(heads=HeadWeights(low=0.0)),
 }
 """Each is 4 micro-batches a step; `step` only on 4 ranks, and on 2 with 2 micro-batches."""
+
+SAVED = ("zero2-2", "ddp-1")
+"""Engine and ranks whose state the later ones continue from."""
 
 
 class TwoViews(nn.Module):
@@ -63,35 +69,146 @@ def micro_batch(step: int, number: int) -> tuple[dict[str, torch.Tensor], dict[s
     return views, targets
 
 
-def through_engine(name: str, engine_name: str, micro_batches: int, world) -> dict:
-    """Losses of this rank's micro-batches, gradients as Adam sees them, and the end's parameters and buffers."""
-    train = TrainConfig(
-        engine=engine_name,
+def settings(engine_name: str, micro_batches: int, clip_norm: float = 1e9) -> TrainConfig:
+    return TrainConfig(
+        engine="ddp" if engine_name == "ddp" else "deepspeed",
+        zero=int(engine_name[4:]) if engine_name.startswith("zero") else 0,
         micro_batches_per_step=micro_batches,
         quads_per_micro_batch=1,
         precision="fp32",
-        clip_norm=1e9,
+        clip_norm=clip_norm,
     )
-    engine = make_engine(network(), train, world)
-    statistics = RunningStatistics(engine.module)
-    loss_of = SegmentationLoss(SCENARIOS[name], "dynamic")
+
+
+class Training:
+    """What the loop of mlseg_dist/training/train.py does with an engine."""
+
+    def __init__(self, train: TrainConfig, config: LossConfig, world) -> None:
+        self.world, self.micro_batches = world, train.micro_batches_per_step
+        self.engine = make_engine(network(), train, world)
+        self.statistics = RunningStatistics(self.engine.module)
+        self.average = Average(self.engine.module, 0.9)
+        self.loss_of = SegmentationLoss(config, "dynamic")
+
+    def step(self, step: int, poison=None) -> dict:
+        """Losses of this rank's micro-batches. poison: (number, how) of the micro-batch that is made not finite."""
+        losses = {}
+        for number in range(self.world.rank, self.micro_batches, self.world.size):
+            views, targets = micro_batch(step, number)
+            how = poison[1] if poison and poison[0] == number else None
+            if how == "pixel":
+                views["high"][0, 0, 0, 0] = torch.inf
+            self.statistics.begin()
+            loss, _ = self.loss_of(self.engine.forward(views["high"], views["low"]), targets)
+            self.statistics.keep()
+            if how == "loss":
+                loss = loss + torch.inf  # its gradient is finite
+            if how == "gradient":
+                loss.register_hook(lambda gradient: gradient * torch.inf)  # the loss is finite
+            self.engine.backward(loss)
+            self.engine.step(LR)
+            losses[step, number] = loss.item()
+        self.statistics.advance(self.engine.finite)
+        self.average.update(self.engine.finite)
+        return losses
+
+    def everything(self) -> dict[str, torch.Tensor]:
+        """Parameters, buffers, Adam's state and the average, flat, copied. All ranks call."""
+        state = self.engine.state()
+        found = {f"model.{name}": value for name, value in state["model"].items()}
+        for number, moments in state["optimizer"]["state"].items():
+            found |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+        found |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        return {name: value.detach().clone() for name, value in found.items()}
+
+    def load(self, state: dict) -> None:
+        self.engine.load(state)
+        self.average.load_state_dict(state["average"])
+        self.statistics.reload()
+
+
+def through_engine(name: str, engine_name: str, micro_batches: int, world) -> dict:
+    """Losses of this rank's micro-batches, gradients as Adam sees them, and the end's parameters and buffers."""
+    training = Training(settings(engine_name, micro_batches), SCENARIOS[name], world)
+    engine = training.engine
     losses, gradients, norms = {}, [], []
+
+    def seen() -> list[torch.Tensor]:
+        if engine_name.startswith("zero"):
+            return engine.gather(engine.optimizer.param_groups[0]["params"][0].grad)
+        return [parameter.grad for parameter in engine.module.parameters()]
+
+    names = [name for name, _ in engine.module.named_parameters()]
     engine.optimizer.register_step_pre_hook(
-        lambda *_: gradients.append({n: p.grad.clone() for n, p in engine.module.named_parameters()})
+        lambda *_: gradients.append({n: g.clone() for n, g in zip(names, seen(), strict=True)})
     )
     for step in range(STEPS):
-        for number in range(world.rank, micro_batches, world.size):
-            views, targets = micro_batch(step, number)
-            statistics.begin()
-            loss, _ = loss_of(engine.forward(views["high"], views["low"]), targets)
-            statistics.keep()
-            engine.backward(loss)
-            engine.step(LR)
-            losses[step, number] = loss.item()
-        statistics.advance()
+        losses |= training.step(step)
         norms.append(engine.gradient_norm)
+        assert bool(engine.finite)
     state = {key: value.clone() for key, value in engine.module.state_dict().items()}
     return {"losses": losses, "gradients": gradients, "norms": norms, "state": state}
+
+
+def clipped(engine_name: str, world) -> dict:
+    """Two steps whose gradient is far above the bound, and above 1: norms before clipping, and where they lead."""
+    training = Training(settings(engine_name, 4, clip_norm=3.0), LossConfig(heads=HeadWeights(answer=40.0)), world)
+    norms = []
+    for step in range(2):
+        training.step(step)
+        norms.append(training.engine.gradient_norm)
+    return {"norms": norms, "end": training.everything()}
+
+
+def skipping(engine_name: str, world) -> dict:
+    """For each way of not being finite: the first step and the third are skipped. Beside it the same without those steps."""
+    found = {}
+    for how in ("loss", "gradient", "pixel", None):
+        training = Training(settings(engine_name, 4), LossConfig(), world)
+        verdicts, norms, untouched = [], [], []
+        for step, taken in ((7, False), (0, True), (8, False), (1, True)):
+            if how is None and not taken:
+                continue
+            before = training.everything()
+            # The last micro-batch is another rank's than the first, and is accumulated upon where there are fewer ranks.
+            training.step(step, None if taken else (3 if step == 7 else 0, how))
+            verdicts.append(bool(training.engine.finite))
+            norms.append(training.engine.gradient_norm)
+            after = training.everything()
+            untouched.append(all(torch.equal(after[name], before[name]) for name in before))
+        found[str(how)] = {"taken": verdicts, "norms": norms, "untouched": untouched, "end": training.everything()}
+    return found
+
+
+def continuing(engine_name: str, world, states: Path) -> dict:
+    """Four steps; the last two again from the state after two, and from every state in `states`. All ends."""
+
+    def fresh() -> Training:
+        return Training(settings(engine_name, 4), LossConfig(), world)
+
+    whole = fresh()
+    for step in range(2):
+        whole.step(step)
+    state = copy.deepcopy({**whole.engine.state(), "average": whole.average.state_dict()})
+    for step in range(2, 4):
+        whole.step(step)
+    ends = {"whole": whole.everything()}
+    others = {path.stem: torch.load(path, weights_only=True) for path in sorted(states.glob("*.pt"))}
+    for name, origin in {"own": state, **others}.items():
+        training = fresh()
+        training.load(copy.deepcopy(origin))
+        for step in range(2, 4):
+            training.step(step)
+        ends[name] = training.everything()
+    # Back to a state with an engine that has gone on, as after a rollback.
+    whole.load(copy.deepcopy(state))
+    for step in range(2, 4):
+        whole.step(step)
+    ends["back"] = whole.everything()
+    dist.barrier()
+    if world.rank == 0 and f"{engine_name}-{world.size}" in SAVED:
+        torch.save(state, states / f"{engine_name}-{world.size}.pt")
+    return ends
 
 
 def without_engine(name: str, micro_batches: int) -> dict:
@@ -113,12 +230,16 @@ def without_engine(name: str, micro_batches: int) -> dict:
 
 
 def main() -> None:
-    folder, engine_name = sys.argv[1:]
-    world = join_world(TrainConfig(engine=engine_name, threads=1))
+    folder, engine_name, states = sys.argv[1:]
+    world = join_world(settings(engine_name, 4))
+    torch.set_num_threads(1)
     found = {}
     for name in SCENARIOS:
         micro_batches = world.size if name == "step" else 4
         found[name] = through_engine(name, engine_name, micro_batches, world)
+    found["clipped"] = clipped(engine_name, world)
+    found["skipping"] = skipping(engine_name, world)
+    found["continuing"] = continuing(engine_name, world, Path(states))
     found["deepspeed imported"] = "deepspeed" in sys.modules
     torch.save(found, Path(folder) / f"{world.rank}.pt")
     dist.barrier()

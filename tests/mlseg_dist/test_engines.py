@@ -3,6 +3,7 @@
 Tolerances are relative to a whole gradient's norm; float32 rounds at 6e-8.
 """
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,32 +13,34 @@ import torch
 from torch import nn
 
 from mlseg_dist.training.engine.base import laid_out_as
-from tests.mlseg_dist.engine_ranks import SCENARIOS, STEPS, network, without_engine
+from tests.mlseg_dist.engine_ranks import SAVED, SCENARIOS, STEPS, network, without_engine
 
 ROOT = Path(__file__).parents[2]
-ENGINES, WORLDS = ("deepspeed", "ddp"), (1, 2, 4)
+RUNS = [("zero2", 2), ("ddp", 1), ("ddp", 2), ("ddp", 4), ("deepspeed", 1), ("deepspeed", 2), ("zero1", 4)]
+"""Engine and ranks; the first two leave the states that the others continue from."""
 FORWARD = 5e-6  # a whole forward and backward in float32 against float64; seen: 9e-7
 ROUNDING = 3e-7  # the same numbers, added up in another order; seen: 5e-8
+LAYOUT = 2e-6  # ZeRO keeps weights in plain layout, so the CPU's convolutions add up in another order too; seen: 6e-7
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """(engine, world) -> what each rank reports."""
     found = {}
-    for engine in ENGINES:
-        for world in WORLDS:
-            folder = tmp_path_factory.mktemp(f"{engine}-{world}")
-            start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-            done = subprocess.run(
-                [*start, "-m", "tests.mlseg_dist.engine_ranks", str(folder), engine],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
-            assert done.returncode == 0, done.stderr[-4000:]
-            assert "Grad strides" not in done.stderr, "gradients in another layout than the buckets: a copy each"
-            found[engine, world] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
+    states = tmp_path_factory.mktemp("states")
+    for engine, world in RUNS:
+        folder = tmp_path_factory.mktemp(f"{engine}-{world}")
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+        done = subprocess.run(
+            [*start, "-m", "tests.mlseg_dist.engine_ranks", str(folder), engine, str(states)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "Grad strides" not in done.stderr, "gradients in another layout than the buckets: a copy each"
+        found[engine, world] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
     return found
 
 
@@ -48,7 +51,7 @@ def far(a, b):
     return float(difference / torch.cat([b[k].double().flatten() for k in b]).norm())
 
 
-by_run = pytest.mark.parametrize(("engine", "world"), [(e, w) for e in ENGINES for w in WORLDS])
+by_run = pytest.mark.parametrize(("engine", "world"), RUNS)
 by_scenario = pytest.mark.parametrize("name", SCENARIOS)
 
 
@@ -85,7 +88,7 @@ def test_training_does_not_depend_on_ranks_or_engine(runs, engine, world, name):
     """All three steps: losses, gradients, running statistics, and what three steps of Adam make of the parameters."""
     alone = runs["deepspeed", 1][0][name]
     mine = runs[engine, world][0][name]
-    assert far(mine["gradients"][0], alone["gradients"][0]) < ROUNDING
+    assert far(mine["gradients"][0], alone["gradients"][0]) < (LAYOUT if engine.startswith("zero") else ROUNDING)
     losses = {key: loss for report in runs[engine, world] for key, loss in report[name]["losses"].items()}
     assert losses == pytest.approx(alone["losses"], rel=1e-5)
     assert far(mine["state"], alone["state"]) < 1e-5
@@ -95,13 +98,16 @@ def test_training_does_not_depend_on_ranks_or_engine(runs, engine, world, name):
     assert int(mine["state"]["low.1.num_batches_tracked"]) == STEPS
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_engines_agree_on_a_loss_over_the_whole_step(runs, world):
-    one, other = (runs[engine, world][0]["step"] for engine in ENGINES)
-    assert far(one["gradients"][0], other["gradients"][0]) < ROUNDING
+@pytest.mark.parametrize(("engine", "world"), [("deepspeed", 2), ("zero2", 2), ("zero1", 4)])
+def test_engines_agree_on_a_loss_over_the_whole_step(runs, engine, world):
+    one, other = (runs[name, world][0]["step"] for name in (engine, "ddp"))
+    assert far(one["gradients"][0], other["gradients"][0]) < (LAYOUT if engine.startswith("zero") else ROUNDING)
     assert far(one["state"], other["state"]) < 1e-5
-    for report in runs["ddp", world]:
-        assert report["step"]["losses"][0, runs["ddp", world].index(report)] == one["losses"][0, 0]
+    for rank, report in enumerate(runs["ddp", world]):
+        loss = report["step"]["losses"][0, rank]
+        assert loss == (
+            pytest.approx(one["losses"][0, 0], rel=1e-6) if engine.startswith("zero") else one["losses"][0, 0]
+        )
 
 
 @by_run
@@ -114,8 +120,57 @@ def test_parameters_of_a_head_of_weight_0_stay_where_they_are(runs, engine, worl
     assert not torch.equal(after["state"]["low.0.weight"], before["low.0.weight"])
 
 
+@by_run
+def test_the_norm_is_told_before_clipping_and_clips_alike(runs, engine, world):
+    alone = runs["ddp", 1][0]["clipped"]
+    assert min(alone["norms"]) > 2 * 3.0
+    for report in runs[engine, world]:
+        assert report["clipped"]["norms"] == pytest.approx(alone["norms"], rel=1e-5)
+        assert far(report["clipped"]["end"], alone["end"]) < 1e-5
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient", "pixel"])
+@by_run
+def test_a_step_that_is_not_finite_on_one_rank_is_skipped_on_all_and_leaves_every_bit(runs, engine, world, how):
+    """The loss infinite with a finite gradient, the gradient alone, or an input (and with it BatchNorm's statistics)."""
+    for report in runs[engine, world]:
+        found, without = report["skipping"][how], report["skipping"]["None"]
+        assert found["taken"] == [False, True, False, True]
+        assert found["untouched"] == [True, False, True, False]
+        assert [norm for norm, taken in zip(found["norms"], found["taken"], strict=True) if taken] == without["norms"]
+        assert not any(math.isfinite(norm) for norm in found["norms"][::2])
+        assert without["taken"] == [True, True]
+        assert found["end"].keys() == without["end"].keys()
+        for name, value in without["end"].items():
+            assert torch.equal(found["end"][name], value), name
+
+
+@by_run
+def test_a_state_continues_bitwise_on_the_same_world(runs, engine, world):
+    for report in runs[engine, world]:
+        ends = report["continuing"]
+        for again in (ends["own"], ends["back"]):
+            assert again.keys() == ends["whole"].keys()
+            for name, value in ends["whole"].items():
+                assert torch.equal(again[name], value), name
+
+
+@pytest.mark.parametrize("origin", SAVED)
+@by_run
+def test_a_state_continues_with_another_engine_on_other_ranks(runs, engine, world, origin):
+    """From ZeRO 2 on two ranks and from DDP on one; parameters, Adam's moments and step counts, statistics, average."""
+    if origin not in runs[engine, world][0]["continuing"]:
+        assert (engine, world) in RUNS[: len(SAVED)]
+        pytest.skip("made before that state")
+    for report in runs[engine, world]:
+        ends = report["continuing"]
+        assert far(ends[origin], ends["whole"]) < 1e-5
+        for name, value in ends["whole"].items():
+            torch.testing.assert_close(ends[origin][name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_ddp_does_without_deepspeed(runs):
-    assert not any(report["deepspeed imported"] for world in WORLDS for report in runs["ddp", world])
+    assert not any(report["deepspeed imported"] for world in (1, 2, 4) for report in runs["ddp", world])
     assert runs["deepspeed", 1][0]["deepspeed imported"]
 
 

@@ -15,6 +15,10 @@ def make_engine(model: nn.Module, train: TrainConfig, world: World) -> Engine:
         from mlseg_dist.training.engine.ddp import DdpEngine
 
         return DdpEngine(model, train, world)
+    if train.zero:
+        from mlseg_dist.training.engine.zero import ZeroEngine
+
+        return ZeroEngine(model, train, world)
     from mlseg_dist.training.engine.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(model, train, world)

@@ -1,6 +1,7 @@
-"""What all engines share: Adam, clipping, the learning rate, and state that fits any number of ranks."""
+"""What all engines share: Adam, clipping, the learning rate, steps that are skipped, and state that fits any number of ranks."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,40 +14,63 @@ from mlseg_dist.training.engine.world import World
 class Engine(ABC):
     """For each micro-batch of this rank: forward, backward, step. The last step() of them updates the parameters.
 
-    Gradients are the mean over all micro-batches of all ranks: the same for any number of ranks, to float32 rounding.
+    Gradients are the mean over all micro-batches of all ranks: the same for any number of ranks, to float32 rounding. A step whose
+    loss or gradient is not finite on any rank is skipped on all: parameters and Adam's state keep every bit.
     """
 
     def __init__(self, model: nn.Module, train: TrainConfig, world: World) -> None:
         self.module = model
         self.accumulation = train.micro_batches_per_step // world.size
         """Micro-batches of this rank in an optimizer step."""
+        self._stepped = 0
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
         self.optimizer.register_step_pre_hook(self._before_adam)
-        self._clip_norm, self._norm = train.clip_norm, torch.zeros(())
+        self._clip_norm, self._norm = train.clip_norm, torch.zeros((), device=world.device)
+        self.finite = torch.ones((), dtype=torch.bool, device=world.device)
+        """Scalar on the device: the last optimizer step was done, not skipped. The same on every rank."""
 
     @abstractmethod
     def forward(self, high: torch.Tensor, low: torch.Tensor) -> dict[str, torch.Tensor]:
         """float32 (B, 3, S, S) of both views -> logits per head."""
 
-    @abstractmethod
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a micro-batch's loss, divided by the number of micro-batches."""
+        # A loss that is not finite makes its gradient so, whatever its derivative: the averaged gradient tells all ranks.
+        self._backward(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
+
+    @abstractmethod
+    def _backward(self, loss: torch.Tensor) -> None: ...
+
+    @property
+    def at_last(self) -> bool:
+        """The next step() is the one that updates the parameters."""
+        return self._stepped + 1 == self.accumulation
 
     def step(self, lr: float) -> None:
         """Call once per micro-batch; at a step's last one Adam updates at rate `lr` from gradients averaged over ranks."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self._step()
+        self._stepped = (self._stepped + 1) % self.accumulation
 
     @abstractmethod
-    def _step(self) -> None: ...
+    def _step(self) -> None:
+        """Called for every micro-batch."""
 
     def _before_adam(self, *_: Any) -> None:
-        """Gradients are averaged by now. The norm stays on the device: nobody waits for it here."""
-        for parameter in self.module.parameters():
-            if parameter.grad is not None:
-                parameter.grad = laid_out_as(parameter, parameter.grad)
-        self._norm = nn.utils.clip_grad_norm_(self.module.parameters(), self._clip_norm)
+        """Gradients are averaged by now. Norm and verdict stay on the device: nobody waits for them here."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        for parameter in parameters:
+            parameter.grad = laid_out_as(parameter, parameter.grad)
+        self._norm = self._norm_of([p.grad for p in parameters])
+        self.finite = self._norm.isfinite()
+        nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, self._norm)
+        # As torch's GradScaler does it: fused Adam looks at this scalar on the device and leaves everything as it is if it is 1.
+        self.optimizer.found_inf = self.finite.logical_not().float()  # type: ignore[attr-defined]
+
+    def _norm_of(self, gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+        """L2 norm of the whole averaged gradient, float32 scalar, the same on every rank."""
+        return nn.utils.get_total_norm(gradients)
 
     @property
     def gradient_norm(self) -> float:
@@ -54,11 +78,11 @@ class Engine(ABC):
         return float(self._norm)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """`model` and `optimizer` state dicts: plain tensors, loadable by any engine on any number of ranks."""
+        """`model` and `optimizer` state dicts: plain tensors, loadable by any engine on any number of ranks. All ranks call."""
         return {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: dict[str, dict[str, Any]]) -> None:
-        """What state() gave."""
+        """What state() gave. All ranks call."""
         self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, moments in self.optimizer.state.items():

@@ -18,16 +18,23 @@ class DdpEngine(Engine):
     def __init__(self, model: nn.Module, train: TrainConfig, world: World) -> None:
         channels_last(model)  # before: the buckets' views take the parameters' layout
         super().__init__(model, train, world)
-        self._ddp = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
-        self._done = 0
+        self._ddp = DistributedDataParallel(_Wrapped(model), forward_sync_buffers=False, gradient_as_bucket_view=True)
+        self._settle_buckets()
         self._unused: list[nn.Parameter] | None = None
 
+    def _settle_buckets(self) -> None:
+        """After its first backward DDP fills its buckets anew, in the order in which gradients came. All-reduce adds up in an
+        order that follows the place in a bucket: the first step of a resumed run would differ in the last bits. Have it done."""
+        self._ddp()
+        for parameter in reversed(list(self.module.parameters())):
+            torch.autograd.backward(parameter, torch.zeros_like(parameter))
+        self.optimizer.zero_grad()
+
     def forward(self, high: torch.Tensor, low: torch.Tensor) -> dict[str, torch.Tensor]:
-        last = self._done + 1 == self.accumulation
-        with nullcontext() if last else self._ddp.no_sync():
+        with nullcontext() if self.at_last else self._ddp.no_sync():
             return self._ddp(high, low)
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def _backward(self, loss: torch.Tensor) -> None:
         if self._unused is None:
             used = _leaves(loss)
             self._unused = [p for p in self.module.parameters() if p.requires_grad and id(p) not in used]
@@ -37,11 +44,20 @@ class DdpEngine(Engine):
         torch.autograd.backward([loss / self.accumulation, *self._unused], [None, *zeros])
 
     def _step(self) -> None:
-        self._done += 1
-        if self._done == self.accumulation:
-            self._done = 0
+        if self.at_last:
             self.optimizer.step()
             self.optimizer.zero_grad()
+
+
+class _Wrapped(nn.Module):
+    """The network as DDP calls it; without views it does nothing."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *views: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.network(*views) if views else {}
 
 
 def _leaves(loss: torch.Tensor) -> set[int]:

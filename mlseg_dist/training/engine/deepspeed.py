@@ -1,5 +1,7 @@
 """DeepSpeed at stage 0: fp32 parameters, bf16 autocast, torch's own Adam."""
 
+from typing import Any
+
 import deepspeed
 import torch
 from torch import nn
@@ -18,18 +20,30 @@ class DeepSpeedEngine(Engine):
         config = {
             "train_micro_batch_size_per_gpu": train.quads_per_micro_batch * 4,
             "gradient_accumulation_steps": self.accumulation,
-            "zero_optimization": {"stage": 0},
-            "torch_autocast": {"enabled": train.precision == "bf16", "dtype": "bfloat16"},
+            "zero_optimization": self._zero(),
+            # No modules "safe" in bf16: ZeRO would send their gradients in bf16. Which operators run in bf16 torch decides.
+            "torch_autocast": {
+                "enabled": train.precision == "bf16",
+                "dtype": "bfloat16",
+                "lower_precision_safe_modules": [],
+            },
+            # The base class clips: DeepSpeed's clipping does not tell the norm. Its default is to clip at 1.
+            "gradient_clipping": 0.0,
             "steps_per_print": 10**9,
         }
-        # DeepSpeed's own clipping at stage 0 does not tell the norm: the base class clips.
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self.optimizer, config=config)
-        channels_last(model)  # after: DeepSpeed's broadcast over gloo wants plain layouts
+        self._lay_out()
+
+    def _zero(self) -> dict[str, Any]:
+        return {"stage": 0}
+
+    def _lay_out(self) -> None:
+        channels_last(self.module)  # after: DeepSpeed's broadcast over gloo wants plain layouts
 
     def forward(self, high: torch.Tensor, low: torch.Tensor) -> dict[str, torch.Tensor]:
         return self._engine(high, low)
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def _backward(self, loss: torch.Tensor) -> None:
         self._engine.backward(loss)
 
     def _step(self) -> None:

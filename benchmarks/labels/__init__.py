@@ -1,0 +1,1 @@
+"""Parts of benchmarks.label: the corpus and teacher of a row, the serial way, the page."""

@@ -1,0 +1,113 @@
+"""clean: makes room in a run folder. Rounds of labels that nothing will read again, and outputs that were set aside."""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from launch.completion import Standing, survey
+from launch.graph import build_graph
+from launch.run_folder import RunFolder, find_run
+from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_dist.cleaned import mark_cleaned
+from mlseg_dist.run_folder import labels_folder
+from shards.manifest import read_manifest
+from shards.tar import index_path
+
+
+@dataclass(frozen=True)
+class Room:
+    """One thing that could go. why: it stays; empty: it goes."""
+
+    name: str
+    files: tuple[Path, ...]
+    bytes: int
+    why: str = ""
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommands."""
+    parser = commands.add_parser("clean", help="remove labels that no phase will read again, or what was set aside")
+    parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
+    parser.add_argument("--rounds", action="store_true", help="label shards of rounds whose training is done")
+    parser.add_argument("--aside", action="store_true", help="outputs of phases that an edit made invalid (RUN/aside)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go; remove nothing")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=clean)
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """Remove what was asked for and say how many bytes that is. Raises UserError."""
+    if not arguments.rounds and not arguments.aside:
+        raise UserError("nothing to clean was named", "command line", "Add --rounds, --aside or both.")
+    run = find_run(arguments.where)
+    found = rounds(run) if arguments.rounds else []
+    if arguments.aside:
+        found.append(aside(run))
+    if not arguments.dry_run:
+        for room in found:
+            remove(run, room)
+    _tell(found, arguments.dry_run, arguments.json)
+    return EXIT_DONE
+
+
+def rounds(run: RunFolder) -> list[Room]:
+    """Every round that has been labelled, with its label shards and their indices; manifests, seeds and records stay."""
+    config = run.config()
+    standings = survey(config, build_graph(config), run)
+    found = []
+    for standing in standings:
+        if standing.phase.kind != "label":
+            continue
+        folder = labels_folder(run.path, standing.phase.step)
+        if not (folder / "manifest.json").exists():
+            continue
+        tars = [folder / shard.name for shard in read_manifest(folder / "manifest.json").shards]
+        files = [path for tar in tars for path in (tar, index_path(tar)) if path.is_file()]
+        found.append(_room(folder.name, files, _needed_by(standing, standings)))
+    return found
+
+
+def _needed_by(label: Standing, standings: Sequence[Standing]) -> str:
+    """Why a round stays; empty: every phase that reads it is done."""
+    if label.state != "done":
+        return f"phase {label.phase.name} is {label.state}"
+    waiting = [s.phase.name for s in standings if label.phase.name in s.phase.inputs and s.state != "done"]
+    return f"{waiting[0]} is not done and reads it" if waiting else ""
+
+
+def aside(run: RunFolder) -> Room:
+    """All that lies in RUN/aside."""
+    return _room("aside", [path for path in (run.path / "aside").rglob("*") if path.is_file()], "")
+
+
+def _room(name: str, files: Sequence[Path], why: str) -> Room:
+    return Room(name, tuple(files), sum(path.lstat().st_size for path in files), why)
+
+
+def remove(run: RunFolder, room: Room) -> None:
+    """A round is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
+    if room.why or not room.files:
+        return
+    if room.name == "aside":
+        shutil.rmtree(run.path / "aside")
+        return
+    folder = run.data / room.name
+    mark_cleaned(folder, len(room.files), room.bytes)
+    for path in room.files:
+        path.unlink(missing_ok=True)
+
+
+def _tell(found: Sequence[Room], dry_run: bool, as_json: bool) -> None:
+    going = sum(room.bytes for room in found if not room.why)
+    if as_json:
+        rows = [{**asdict(room), "files": len(room.files)} for room in found]
+        print(json.dumps({"dry_run": dry_run, "bytes": going, "found": rows}, indent=1))
+        return
+    for room in found:
+        size = f"{len(room.files)} files, {room.bytes / 1e6:.1f} MB"
+        said = f"stays: {room.why}" if room.why else ("would go" if dry_run else "removed")
+        print(f"{room.name}: {size}, {said if room.files or room.why else 'nothing there'}")
+    print(f"{going} bytes {'would be' if dry_run else 'were'} freed")

@@ -1,0 +1,163 @@
+"""plan: the graph with each phase's standing, resources and, from measured rates, what it will take."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from launch import rates
+from launch.amounts import job_of, measure
+from launch.campaign import enter_working_folder, load_where
+from launch.completion import Standing, survey
+from launch.config import CampaignConfig, JobConfig
+from launch.costs import Cost, add_up, cost_of
+from launch.graph import build_graph
+from launch.kinds import MapKind, kind_of
+from launch.preflight.space import size
+from launch.run_folder import RunFolder
+from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.progress import clock
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommand."""
+    parser = commands.add_parser("plan", help="the phases, and what each will take; changes nothing")
+    parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--rates", type=Path, action="append", default=[], metavar="FILE", help="rates.json of another run; repeatable"
+    )
+    parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the phases as .svg, .png or .pdf")
+    parser.set_defaults(run=plan)
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Table, JSON, picture."""
+    config = load_where(arguments.where, arguments.overrides)
+    if arguments.where.is_dir():
+        enter_working_folder(RunFolder(arguments.where))
+    run, graph = RunFolder.of(config), build_graph(config)
+    standings = survey(config, graph, run)
+    known, problem = _known_rates(config, run, arguments.rates), ""
+    costs: list[Cost | None]
+    try:
+        amounts = measure(config, graph, run)
+        costs = [cost_of(config, phase, amounts, known) for phase in graph]
+        exact = amounts.counted
+    except UserError as error:  # no slides yet: the graph can be shown all the same
+        costs, exact, problem = [None] * len(graph), False, str(error)
+    left = [cost for standing, cost in zip(standings, costs, strict=True) if cost and standing.state != "done"]
+    if arguments.json:
+        phases = [_row(config, standing, cost) for standing, cost in zip(standings, costs, strict=True)]
+        wall, hours, written = add_up(left)
+        totals = None if problem else {"wall_s": wall, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
+        content = {"run": str(run.path), "name": config.name, "phases": phases, "left": totals, "problem": problem}
+        print(json.dumps(content, indent=1))
+    else:
+        _show(config, run, standings, costs, left, exact, problem)
+    if arguments.graph is not None:
+        _draw(arguments.graph, config, run, standings, costs)
+        if not arguments.json:
+            print(arguments.graph)
+    return EXIT_DONE
+
+
+def _known_rates(config: CampaignConfig, run: RunFolder, files: Sequence[Path]) -> list[rates.Rate]:
+    """Weakest first: other runs', what this run kept, what its phases say now."""
+    own = run.path / rates.FILE
+    known = [rate for path in [*files, *([own] if own.exists() else [])] for rate in rates.read(path)]
+    return known + rates.measured(config, build_graph(config), run)
+
+
+def _row(config: CampaignConfig, standing: Standing, cost: Cost | None) -> dict[str, Any]:
+    phase = standing.phase
+    return {
+        "number": phase.number,
+        "name": phase.name,
+        "kind": phase.kind,
+        "inputs": list(phase.inputs),
+        "state": standing.state,
+        "why": standing.why,
+        "resources": job_of(config, phase).model_dump(mode="json"),
+        "expected": asdict(cost) if cost else None,
+    }
+
+
+def _show(
+    config: CampaignConfig,
+    run: RunFolder,
+    standings: Sequence[Standing],
+    costs: Sequence[Cost | None],
+    left: list[Cost],
+    exact: bool,
+    problem: str,
+) -> None:
+    table = Table("phase", "state", "job", box=None, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = escape(str(run.path))
+    for name in ("work", "wall", "GPU-h", "writes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for standing, cost in zip(standings, costs, strict=True):
+        state = f"{standing.state}: {standing.why}" if standing.why else standing.state
+        job = _size(job_of(config, standing.phase), isinstance(kind_of(standing.phase), MapKind))
+        table.add_row(f"{standing.phase.number:02d} {standing.phase.name}", escape(state), job, *_figures(cost))
+    if left:
+        wall, hours, written = add_up(left)
+        table.add_section()
+        table.add_row("left", "", "", "", _time(wall), _hours(hours), size(written), style="bold")
+    console = Console(highlight=False)
+    console.print(table)
+    if problem:
+        console.print(escape(f"costs are unknown: {problem}"), soft_wrap=True)
+        return
+    if not exact:
+        console.print("work and bytes: at most; they are counted once the shards are cut")
+    if any(cost.wall_s is None for cost in left):
+        console.print("?: no rate measured yet; mlseg rehearse measures, --rates FILE takes those of another run")
+    if left:
+        console.print(
+            "wall: phases after each other, without the time in the queue; speed grows with ranks and workers"
+        )
+
+
+def _size(job: JobConfig, is_map: bool) -> str:
+    gpus = f", {job.gpus_per_node} GPU{'s' if job.gpus_per_node > 1 else ''}" if job.gpus_per_node else ""
+    return f"{job.workers} workers{gpus}" if is_map else f"{job.nodes} × {job.tasks_per_node}{gpus}"
+
+
+def _figures(cost: Cost | None) -> tuple[str, str, str, str]:
+    if cost is None:
+        return "?", "?", "?", "?"
+    work = f"{cost.work:,} {cost.unit}" if cost.unit else ""
+    return work, _time(cost.wall_s), _hours(cost.gpu_hours), size(cost.bytes)
+
+
+def _time(seconds: float | None) -> str:
+    return "?" if seconds is None else clock(max(1.0, seconds))
+
+
+def _hours(hours: float | None) -> str:
+    return "?" if hours is None else f"{hours:,.1f}" if hours else "–"
+
+
+def _draw(
+    out: Path, config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], costs: Sequence[Cost | None]
+) -> None:
+    from launch.graph_picture import Node, draw
+    from launch.status import campaign_status
+
+    states = {standing.phase.name: str(standing.state) for standing in standings}
+    if run.exists():
+        states |= {phase.name: phase.state for phase in campaign_status(run, config).phases}
+    nodes = []
+    for standing, cost in zip(standings, costs, strict=True):
+        below = f"{_time(cost.wall_s)}" if cost and cost.wall_s is not None else ""
+        nodes.append(Node(standing.phase, states[standing.phase.name], below))
+    draw(nodes, f"{config.name}: {sum(state == 'done' for state in states.values())} of {len(nodes)} phases done", out)

@@ -1,0 +1,96 @@
+"""rehearse: the real configuration, small, through every transition; ends with rates that `plan` uses."""
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from launch import rates
+from launch.campaign import check_inputs, load_where, prepare, uses_slurm
+from launch.config import CampaignConfig
+from launch.graph import build_graph
+from launch.rehearsal import SHARE, STEPS, Interruption, rehearsal_of
+from launch.run_folder import RunFolder
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+
+_POLL_S = 5.0
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommand."""
+    about = f"the campaign with {STEPS} steps a phase and {SHARE:.0%} of the slides, incl. a requeue; measures rates"
+    parser = commands.add_parser("rehearse", help=about.replace("%", "%%"))
+    parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each training (default {STEPS})")
+    parser.set_defaults(run=rehearse)
+
+
+def rehearse(arguments: argparse.Namespace) -> int:
+    """Run it in NAME-rehearsal and wait for its end. Returns the exit status."""
+    real = load_where(arguments.where, arguments.overrides)
+    check_inputs(real)
+    config = rehearsal_of(real, arguments.steps)
+    slurm = uses_slurm(config)
+    campaign = prepare(config, accept=True, accept_code=RunFolder.of(config).exists())
+    interruption = Interruption(config, campaign.run, slurm)
+    interruption.start()
+    try:
+        status = _on_slurm(campaign.run, config) if slurm else _here(campaign.run)
+    finally:
+        interruption.end()
+    if status != EXIT_DONE:
+        return status
+    rates.keep(campaign.run, rates.measured(config, build_graph(config), campaign.run))
+    return _conclude(arguments.where, campaign.run, interruption)
+
+
+def _here(run: RunFolder) -> int:
+    from launch.console import Console
+    from launch.local import run_locally
+
+    console = Console()
+    try:
+        return run_locally(run, console)
+    finally:
+        console.close()
+
+
+def _on_slurm(run: RunFolder, config: CampaignConfig) -> int:
+    """Submit, then watch until all is done or a person is asked."""
+    from launch.completion import survey
+    from launch.planner import plan_on_slurm
+    from launch.status import campaign_status
+
+    (run.path / "alert.json").unlink(missing_ok=True)
+    plan_on_slurm(run, survey(config, build_graph(config), run), by="person")
+    shown = ""
+    try:
+        while True:
+            now = campaign_status(run, config)
+            line = "  ".join(f"{phase.name} {phase.state}" for phase in now.phases if phase.state != "waiting")
+            if line != shown:
+                print(line, flush=True)
+                shown = line
+            if now.done:
+                return EXIT_DONE
+            if now.alert:
+                print(f"mlseg: error: {now.alert}; see: mlseg status {shlex.quote(str(run.path))}", file=sys.stderr)
+                return EXIT_FAILED
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        print(f"the rehearsal goes on; end it with: mlseg cancel {shlex.quote(str(run.path))}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _conclude(where: Path, run: RunFolder, interruption: Interruption) -> int:
+    phases = len(list((run.path / "phases").glob("*/done.json")))
+    print(f"rehearsed: {phases} phases done in {run.path}")
+    file = shlex.quote(str(run.path / rates.FILE))
+    print(f"What the campaign will take: mlseg plan {shlex.quote(str(where))} --rates {file}")
+    if interruption.came_through:
+        print(f"{interruption.phase.name} was interrupted once and went on")
+        return EXIT_DONE
+    print(f"mlseg: {interruption.phase.name} was not interrupted: it ended before the signal came", file=sys.stderr)
+    return EXIT_FAILED

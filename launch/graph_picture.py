@@ -1,0 +1,117 @@
+"""The campaign's graph as a picture (SVG, PNG or PDF): columns in the order of the phases, colours by their state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.graph import Phase
+from mlseg_core.errors import UserError
+from mlseg_core.files import replace_synced, temporary_beside
+
+COLOURS = {
+    "done": "#8fce9b",
+    "running": "#8ab8e6",
+    "queued": "#c9d9ea",
+    "failed": "#e88f8a",
+    "lost": "#e88f8a",
+    "stale": "#e8c46a",
+    "interrupted": "#e8c46a",
+    "waiting": "#e6e6e6",
+    "missing": "#e6e6e6",
+}
+_WIDTH, _HEIGHT = 1.5, 0.62
+_LABEL_LANE, _APART = 1.2, 1.95
+_SUFFIXES = (".svg", ".png", ".pdf")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A phase as it is shown. below: a second line, such as its wall time."""
+
+    phase: Phase
+    state: str
+    below: str = ""
+
+
+def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
+    """Write the picture. Raises UserError for a format that is none."""
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"no picture format {out.suffix!r}", "--graph", f"Use one of {', '.join(_SUFFIXES)}.")
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    places = _places([node.phase for node in nodes])
+    width = max(x for x, _ in places.values()) + _WIDTH
+    figure = Figure(figsize=(max(6.0, 0.8 * width), 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    for node in nodes:
+        x, y = places[node.phase.name]
+        box = FancyBboxPatch(
+            (x - _WIDTH / 2, y - _HEIGHT / 2),
+            _WIDTH,
+            _HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.12",
+            facecolor=COLOURS.get(node.state, "#ffffff"),
+            edgecolor="#444444",
+            linewidth=0.8,
+            zorder=2,
+        )
+        axes.add_patch(box)
+        axes.text(x, y + (0.12 if node.below else 0), node.phase.name, ha="center", va="center", fontsize=8, zorder=3)
+        axes.text(x, y - 0.15, node.below, ha="center", va="center", fontsize=6.5, color="#333333", zorder=3)
+        for name in _arrows(node.phase, nodes):
+            axes.add_patch(
+                FancyArrowPatch(
+                    *_ends(places[name], (x, y)),
+                    arrowstyle="-|>",
+                    mutation_scale=8,
+                    linewidth=0.9,
+                    color="#444444",
+                    shrinkA=0,
+                    shrinkB=0,
+                    zorder=1,
+                )
+            )
+    for number, state in enumerate(dict.fromkeys(node.state for node in nodes)):
+        axes.text(
+            number * 1.35 - _WIDTH / 2 + 0.1,
+            -1.1,
+            state,
+            fontsize=7.5,
+            va="center",
+            bbox={"facecolor": COLOURS.get(state, "#ffffff"), "edgecolor": "none", "boxstyle": "round,pad=0.3"},
+        )
+    axes.set(xlim=(-_WIDTH / 2 - 0.1, width - _WIDTH / 2 + 0.1), ylim=(-1.4, 2.1), aspect="equal")
+    axes.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
+    axes.axis("off")
+    temporary = temporary_beside(out)
+    figure.savefig(temporary, format=out.suffix.lower().lstrip("."), dpi=150)
+    replace_synced(temporary, out)
+
+
+def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
+    """Centres. Training and the rest lie on one line; what labels lies above, between teacher and student."""
+    places: dict[str, tuple[float, float]] = {}
+    x, last = 0.0, None
+    for phase in phases:
+        y = _LABEL_LANE if phase.kind == "label" else 0.0
+        x += 0.0 if last is None else (_APART if y == last else _APART / 2 + 0.1)
+        places[phase.name], last = (x, y), y
+    return places
+
+
+def _arrows(phase: Phase, nodes: Sequence[Node]) -> list[str]:
+    """Inputs that are drawn: shards are read by all, so an arrow leads to their first reader only."""
+    first = {name: node.phase.name for node in reversed(nodes) for name in node.phase.inputs}
+    kinds = {node.phase.name: node.phase.kind for node in nodes}
+    if phase.kind in ("evaluate", "report"):
+        return [phase.inputs[-1]]
+    return [name for name in phase.inputs if kinds[name] != "shards" or first[name] == phase.name]
+
+
+def _ends(start: tuple[float, float], end: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where an arrow leaves and meets the boxes."""
+    if start[1] == end[1]:
+        return (start[0] + _WIDTH / 2, start[1]), (end[0] - _WIDTH / 2, end[1])
+    up = 1 if end[1] > start[1] else -1
+    return (start[0], start[1] + up * _HEIGHT / 2), (end[0], end[1] - up * _HEIGHT / 2)

@@ -1,0 +1,26 @@
+"""One row of preflight's table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mlseg_core.errors import UserError
+
+Mark = Literal["ok", "warning", "bad", "skipped"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """seen: what was found.  mend: what to do about it; empty where nothing is wrong."""
+
+    name: str
+    mark: Mark
+    seen: str
+    mend: str = ""
+
+    @classmethod
+    def of(cls, name: str, error: Exception) -> "Finding":
+        """What stopped a check: the user's mistake with its mend, or an error of ours by its type."""
+        if isinstance(error, UserError):
+            where = f"{error.where}: " if error.where else ""
+            return cls(name, "bad", f"{where}{error.what}", error.mend)
+        return cls(name, "bad", f"{type(error).__name__}: {error}".split("\n")[0])

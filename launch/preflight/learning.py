@@ -1,0 +1,106 @@
+"""config, slides, shards: all that `run` checks before it queues, and what the first jobs would find."""
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from launch.completion import survey
+from launch.preflight.finding import Finding
+from launch.preflight.site import Site
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, sha256_file
+from mlseg_core.store import Folder
+from mlseg_dist.cleaned import is_cleaned
+from mlseg_dist.data.order import check_world
+from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.manifest import Manifest, read_manifest
+
+_THREADS = 8
+
+
+def config(site: Site) -> Iterator[Finding]:
+    """The graph, the ranks' share of a step, GPUs for the ranks, phases that an edit made invalid."""
+    settings, train = site.config, site.config.cluster.train
+    steps = ", ".join(f"{step.name} ({step.model.kind})" for step in settings.steps)
+    yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
+    here = settings.cluster.executor == "local" or not shutil.which("sbatch")
+    nodes = 1 if here and train.gpus_per_node else train.nodes
+    ranks, micro = nodes * train.tasks_per_node, settings.train.micro_batches_per_step
+    check_world(micro, ranks)
+    pairs = settings.train.quads_per_micro_batch * 4 * micro
+    yield Finding("ranks", "ok", f"{ranks} ranks share {micro} micro-batches: {pairs} pairs a step")
+    if train.gpus_per_node and train.tasks_per_node != train.gpus_per_node:
+        yield Finding(
+            "ranks",
+            "warning",
+            f"{train.tasks_per_node} ranks on {train.gpus_per_node} GPUs a node",
+            "Set cluster.train.tasks_per_node to gpus_per_node: one rank a GPU.",
+        )
+    if site.run.exists():
+        stale = [standing for standing in survey(settings, site.graph, site.run) if standing.state == "stale"]
+        if stale:
+            first = f"{stale[0].phase.name} ({stale[0].why})"
+            names = first + (f" and {len(stale) - 1} more" if len(stale) > 1 else "")
+            yield Finding("phases", "bad", f"no longer valid: {names}", "mlseg run … --accept does them again.")
+
+
+def slides(site: Site) -> Iterator[Finding]:
+    """Every slide opens and every annotation reads; without slides of one's own: that they can be made."""
+    settings = site.config
+    if settings.phantom is not None:
+        yield Finding("slides", "ok", f"{site.amounts.slides} phantom slides will be drawn")
+    elif settings.tiles is not None:
+        from shards import tiles
+
+        yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
+    else:
+        from shards.build import check_slides
+
+        assert settings.slides is not None
+        bad = check_slides(settings.shards, settings.slides)
+        count = site.amounts.slides
+        yield Finding("slides", "ok", f"{count - len(bad)} of {count} slides and their annotations can be read")
+        if bad:
+            first = next(iter(bad.values()))
+            yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.mend)
+
+
+def corpus(site: Site) -> Iterator[Finding]:
+    """Shards and rounds of labels that are there: manifest by its hash, files by size; --full: by hash."""
+    folders = {"shards": (shards_folder(site.run.path), "shards")}
+    for number in range(1, len(site.config.steps)):
+        folders[f"labels {number}"] = (labels_folder(site.run.path, number), f"label-{number}")
+    standings = {phase.name: site.run.phase(phase) / "done.json" for phase in site.graph}
+    found = {name: place for name, place in folders.items() if (place[0] / "manifest.json").exists()}
+    if not found:
+        yield Finding("shards", "skipped", "none yet: the campaign will cut them")
+    for name, (folder, phase) in found.items():
+        if is_cleaned(folder):
+            yield Finding(name, "ok", "cleaned away: no phase that is left reads them")
+            continue
+        yield _sound(site, name, folder, standings[phase])
+
+
+def _sound(site: Site, name: str, folder: Path, done: Path) -> Finding:
+    path = folder / "manifest.json"
+    manifest = read_manifest(path)
+    if done.exists() and read_json(done)["outputs"]["sha256"] != sha256_file(path):
+        raise UserError("the manifest is not the one that its phase published", path, "Restore it, or run --accept.")
+    sizes = Folder(folder).sizes()
+    bad = [shard.name for shard in manifest.shards if sizes.get(shard.name) != shard.bytes]
+    if not bad and site.full:
+        bad = _other_bytes(folder, manifest)
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        mend = "mlseg shards verify says what is damaged; mlseg shards regenerate cuts a slide again."
+        return Finding(name, "bad", f"{folder}: missing or changed: {bad[0]}{more}", mend)
+    totals = manifest.totals
+    how = "hashes hold" if site.full else "sizes hold (--full: hashes)"
+    return Finding(name, "ok", f"{totals['shards']} shards, {totals['samples']:,} pairs; {how}")
+
+
+def _other_bytes(folder: Path, manifest: Manifest) -> list[str]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = pool.map(lambda shard: sha256_file(folder / shard.name), manifest.shards)
+        return [shard.name for shard, found in zip(manifest.shards, hashes, strict=True) if found != shard.sha256]

@@ -1,0 +1,146 @@
+"""node: a job of a minute on each kind of node, with the resources, set-up and container of the campaign's own jobs."""
+
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from submitit import Job, LocalExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import clean_env
+
+from launch.config import JobConfig
+from launch.preflight.finding import Finding
+from launch.preflight.node_probe import look
+from launch.preflight.site import Site
+from launch.preflight.space import size
+from launch.run_folder import package_folders
+from launch.slurm_queue import cancel, read_queue
+from launch.slurm_submit import job_executor, submitting_environment
+from launch.variables import environment, job_environment
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json
+
+_TIME_MIN = 5
+_POLL_S = 1.0
+_LOG_LINES = 3
+_PATIENCE_S = 10.0  # for files to appear on another machine
+
+
+def node(site: Site) -> Iterator[Finding]:
+    """A finding a host, or why there is none."""
+    if not site.node_job:
+        yield Finding("node", "skipped", "--node-job runs a short job a kind of node: GPU, driver, ranks, folders")
+        return
+    for name, job in site.gpus_alike().items():
+        look_at = _Probe(site, name, job)
+        try:
+            yield from look_at.findings()
+        finally:
+            look_at.end()
+
+
+class _Probe:
+    """One job and the folder that it writes to, which goes again when all is well."""
+
+    def __init__(self, site: Site, name: str, job: JobConfig) -> None:
+        self.site, self.name, self.job = site, name, job
+        self.row = f"node: {name} jobs"
+        self.ranks = job.tasks_per_node * (job.nodes if site.slurm or not job.gpus_per_node else 1)
+        self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
+        self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
+        self.folder.mkdir(parents=True)
+        self.id, self.sound = "", False
+        self.local: Job[Any] | None = None
+
+    def findings(self) -> Iterator[Finding]:
+        try:
+            self._submit()
+        except FailedJobError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise UserError(f"SLURM refused the job: {said}", f"cluster.{self.name}", "Correct it.") from error
+        why = self._wait()
+        ranks = [read_json(path) for path in sorted(self.folder.glob("rank-*.json"))]
+        if why:
+            yield Finding(self.row, *why)
+        elif len(ranks) < self.ranks or any(rank["error"] for rank in ranks):
+            said = next((rank["error"] for rank in ranks if rank["error"]), self._log_end())
+            told = f"{len(ranks)} of {self.ranks} ranks reported; {said}"
+            yield Finding(self.row, "bad", told, f"See the logs in {self.folder}.")
+        else:
+            self.sound = True
+            for host in sorted({rank["host"] for rank in ranks}):
+                yield self._judge(host, [rank for rank in ranks if rank["host"] == host])
+
+    def end(self) -> None:
+        """Nothing of ours stays, unless somebody has to read the logs."""
+        if self.id and not self.sound:
+            cancel([self.id])
+        if self.sound:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not any(self.parent.iterdir()):
+                self.parent.rmdir()
+
+    def _submit(self) -> None:
+        cache = self.site.config.train.cache_dir
+        local = [str(cache or tempfile.gettempdir())]
+        words = (str(self.folder), str(self.site.run.path.parent), local)
+        code = package_folders()["launch"].parent
+        if self.site.slurm:
+            executor = job_executor(self.site.run, self.site.config, self.folder, "preflight", self.job, code)
+            executor.update_parameters(time=_TIME_MIN)
+            kept = submitting_environment()
+            with clean_env(), environment(kept):
+                self.id = executor.submit(look, *words).job_id
+            return
+        here = LocalExecutor(self.folder)
+        here.update_parameters(
+            tasks_per_node=self.ranks,
+            gpus_per_node=self.job.gpus_per_node,
+            timeout_min=_TIME_MIN,
+            stderr_to_stdout=True,
+        )
+        variables = {**job_environment(self.site.run, self.job), "PYTHONPATH": str(code)}
+        with clean_env(), environment(variables):
+            self.local = here.submit(look, *words)
+
+    def _wait(self) -> tuple[Any, ...] | None:
+        """None once it has ended; else why we wait no longer: mark, seen, mend."""
+        deadline = time.monotonic() + self.site.wait_s
+        while True:
+            if len(list(self.folder.glob("rank-*.json"))) >= self.ranks:
+                return None
+            queued = read_queue({self.id}, settle=False) if self.id else []
+            alive = any(job.can_run for job in queued) if self.id else not (self.local and self.local.done())
+            if not alive:
+                end = time.monotonic() + (_PATIENCE_S if self.id else 0)
+                while time.monotonic() < end and len(list(self.folder.glob("rank-*.json"))) < self.ranks:
+                    time.sleep(_POLL_S)
+                return None
+            if time.monotonic() > deadline:
+                state = f"{queued[0].state} ({queued[0].reason})" if queued else "still running"
+                return "warning", f"not done within {self.site.wait_s:.0f} s: {state}", "Try again, or --wait longer."
+            time.sleep(_POLL_S)
+
+    def _log_end(self) -> str:
+        logs = sorted(self.folder.glob("*_log.out"))
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return " | ".join(lines[-_LOG_LINES:]) or "no log"
+
+    def _judge(self, host: str, ranks: list[dict[str, Any]]) -> Finding:
+        first = ranks[0]
+        free = ", ".join(f"{size(room)} free in {place}" for place, room in first["free"].items() if room is not None)
+        gpu = (
+            f"{first['gpus']} × {first['gpu']}, driver {first['driver']}, NCCL {first['nccl']}" if first["gpus"] else ""
+        )
+        met = f"{first['ranks']} ranks met over {first['backend']} in {first['met_s']} s"
+        machine = f"{host}: {first['cpus']} CPUs" + (f", {gpu}" if gpu else "")
+        seen = f"{machine}; torch {first['torch']}; {met}; {free}"
+        if not all(rank["visible"] for rank in ranks):
+            return Finding(self.row, "bad", f"{host} does not see {self.site.run.path.parent}", "Use a shared folder.")
+        if self.job.gpus_per_node and first["gpus"] < self.job.gpus_per_node:
+            mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
+            return Finding(self.row, "bad", f"{seen}; {self.job.gpus_per_node} GPUs expected", mend)
+        return Finding(self.row, "ok", seen)

@@ -1,0 +1,81 @@
+"""What a preflight job finds on its nodes; runs once a rank, through submitit. Leaves FOLDER/rank-N.json."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from launch.rendezvous import export_ranks
+from mlseg_core.files import write_json
+
+_TIMEOUT_S = 60
+
+
+def look(folder: str, run_parent: str, local: list[str], attempt: str = "0") -> None:
+    """run_parent: where the run folder will lie. local: folders on the node whose free space counts."""
+    from submitit import JobEnvironment
+
+    environment = JobEnvironment()
+    facts: dict[str, Any] = {"rank": environment.global_rank, "host": socket.gethostname(), "error": ""}
+    facts |= {"python": platform.python_version(), "interpreter": sys.executable}
+    facts |= {"cpus": len(os.sched_getaffinity(0)), "visible": Path(run_parent).is_dir()}
+    facts["free"] = {name: _free(Path(name)) for name in local}
+    try:
+        export_ranks(environment, f"{environment.job_id}-{attempt}", Path(folder))
+        facts |= _devices()
+        facts |= _agree(environment.num_tasks)
+    except Exception as error:
+        facts["error"] = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise
+    finally:
+        write_json(Path(folder) / f"rank-{environment.global_rank}.json", facts)
+
+
+def _free(path: Path) -> int | None:
+    """Bytes; None where no such file system is."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free if path != path.parent else None
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    found = {"torch": torch.__version__, "cuda": torch.version.cuda or "", "gpus": torch.cuda.device_count()}
+    if torch.cuda.is_available():
+        found |= {"gpu": torch.cuda.get_device_name(0), "driver": _driver()}
+        found["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return found
+
+
+def _driver() -> str:
+    if shutil.which("nvidia-smi") is None:
+        return "unknown"
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    return (answer.stdout.splitlines() or ["unknown"])[0].strip()
+
+
+def _agree(ranks: int) -> dict[str, Any]:
+    """All ranks meet and add up ones. Raises RuntimeError when the sum is another."""
+    import torch
+    from torch import distributed
+
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    begun = time.monotonic()
+    distributed.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S))
+    try:
+        ones = torch.ones(1, device="cuda" if backend == "nccl" else "cpu")
+        distributed.all_reduce(ones)
+        if int(ones.item()) != ranks:
+            raise RuntimeError(f"{ranks} ranks added up to {ones.item()}")
+    finally:
+        distributed.destroy_process_group()
+    return {"backend": backend, "ranks": ranks, "met_s": round(time.monotonic() - begun, 2)}

@@ -1,0 +1,107 @@
+"""slurm: whether the site's SLURM takes the jobs of this campaign, as `sbatch --test-only` and scontrol say."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from launch.config import JobConfig
+from launch.preflight.finding import Finding
+from launch.preflight.site import Site
+from launch.slurm_submit import script
+from mlseg_core.progress import clock
+
+_TIMEOUT_S = 60
+_DEFAULT_ARRAY = 1001
+
+
+def slurm(site: Site) -> Iterator[Finding]:
+    """Array size; and of every kind of job: its partition with its time limit, and whether sbatch accepts it."""
+    if not site.slurm:
+        yield Finding("SLURM", "skipped", "the campaign runs on this machine")
+        return
+    yield _array(site.config.cluster.map.workers)
+    partitions = read_partitions(_said("scontrol", "show", "partition", "--oneliner"))
+    for name, job in site.jobs.items():
+        row = f"SLURM: {name} jobs"
+        problem = _partition_problem(job, partitions)
+        yield Finding(row, "bad", *problem) if problem else _accepted(site, row, name, job)
+
+
+def _array(workers: int) -> Finding:
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
+    most = int(found.group(1)) if found else _DEFAULT_ARRAY
+    if workers > most - 1:
+        mend = f"Set cluster.map.workers to at most {most - 1}."
+        return Finding("SLURM: array", "bad", f"{workers} workers, but MaxArraySize is {most}", mend)
+    return Finding("SLURM: array", "ok", f"{workers} workers; MaxArraySize is {most}")
+
+
+def read_partitions(text: str) -> dict[str, dict[str, str]]:
+    """Name -> settings, of `scontrol show partition --oneliner`."""
+    rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
+    return {row["PartitionName"]: row for row in rows if "PartitionName" in row}
+
+
+def minutes(limit: str) -> float:
+    """Of a time as SLURM writes it: days-hours:minutes:seconds, or UNLIMITED."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):
+        return float("inf")
+    days, _, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not days and len(parts) == 1:
+        return parts[0]
+    hours, mins, secs = [0] * (3 - len(parts)) + parts if not days else parts + [0] * (3 - len(parts))
+    return int(days or 0) * 1440 + hours * 60 + mins + secs / 60
+
+
+def _partition_problem(job: JobConfig, partitions: dict[str, dict[str, str]]) -> tuple[str, str] | None:
+    """(what is wrong, how to mend it), told from the partitions' own settings."""
+    defaults = [name for name, row in partitions.items() if row.get("Default") == "YES"]
+    if job.partition is None and not defaults:
+        return "no partition is named, and SLURM has no default", f"Name one: {', '.join(partitions)}"
+    for name in (job.partition or defaults[0]).split(","):
+        if name not in partitions:
+            return f"no partition {name!r}", f"There are: {', '.join(partitions)}"
+        row = partitions[name]
+        limit = row.get("MaxTime", "UNLIMITED")
+        if job.timeout_min > minutes(limit):
+            return (
+                f"timeout_min {job.timeout_min} is over partition {name}'s MaxTime {limit}",
+                f"Set timeout_min to at most {minutes(limit):.0f}: jobs go on by themselves.",
+            )
+        if row.get("State", "UP") != "UP":
+            return f"partition {name} is {row['State']}", "Ask the site, or choose another."
+        if job.nodes > int(row.get("TotalNodes", job.nodes)):
+            return f"{job.nodes} nodes, but partition {name} has {row['TotalNodes']}", "Use fewer nodes."
+    return None
+
+
+def _accepted(site: Site, row: str, name: str, job: JobConfig) -> Finding:
+    with tempfile.TemporaryDirectory(prefix="mlseg-preflight-") as folder:
+        path = Path(folder) / "job.sh"
+        path.write_text(script(site.run, site.config, name, job))
+        answer = subprocess.run(
+            ["sbatch", "--test-only", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
+        )
+    lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
+    if answer.returncode != 0:
+        said = lines[-1] if lines else "no reason given"
+        reason = next((line for line in lines if "error:" in line), said).removeprefix("sbatch: error: ")
+        mend = f"Correct cluster.{name}: partition, account, qos, nodes, GPUs, memory."
+        return Finding(row, "bad", f"sbatch refuses: {reason.removeprefix('allocation failure: ')}", mend)
+    start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
+    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {job.gpus_per_node} GPUs a node, {clock(job.timeout_min * 60)}"
+    return Finding(row, "ok", f"accepted: {asks}" + (f"; could start {start}" if start else ""))
+
+
+def _said(*command: str) -> str:
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    return answer.stdout if answer.returncode == 0 else ""

@@ -1,0 +1,72 @@
+"""space: what the campaign will still write, against what each file system and quota leaves."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from launch.completion import survey
+from launch.preflight.finding import Finding
+from launch.preflight.quota import Quota, quotas
+from launch.preflight.site import Site, existing
+
+_TIGHT = 0.8
+"""Above this part of what is free, preflight warns."""
+
+
+def space(site: Site) -> Iterator[Finding]:
+    """The run folder's file system; the cache's, where that is on this machine."""
+    runs = existing(site.run.path)
+    need, told = expected(site)
+    yield _judge("space: run folder", runs, need, told)
+    for quota in quotas(runs):
+        yield _within("space: quota", quota, need)
+    cache = site.config.train.cache_dir
+    if cache is not None and existing(cache) != Path(cache.absolute().anchor):
+        most = min(round(site.config.train.cache_gb * 1e9), site.amounts.bytes["shards"])
+        yield _judge("space: cache", existing(cache), most, f"at most {size(most)} of shards")
+
+
+def expected(site: Site) -> tuple[int, str]:
+    """Bytes that phases which are not done will write, and how they add up."""
+    done = set()
+    if site.run.exists():
+        done = {s.phase.name for s in survey(site.config, site.graph, site.run) if s.state == "done"}
+    parts: dict[str, int] = {}
+    for phase in site.graph:
+        if phase.name not in done:
+            part = {"label": "labels", "train": "checkpoints and logs"}.get(phase.kind, phase.kind)
+            parts[part] = parts.get(part, 0) + site.amounts.bytes[phase.name]
+    total = sum(parts.values())
+    how = "" if site.amounts.counted else " at most"
+    told = " + ".join(f"{name} {size(amount)}" for name, amount in parts.items() if amount >= total / 100)
+    return total, f"needs{how} {size(total)} ({told})" if total else "nothing more to write"
+
+
+def _judge(name: str, folder: Path, need: int, told: str) -> Finding:
+    facts = os.statvfs(folder)
+    free, nodes = facts.f_bavail * facts.f_frsize, facts.f_favail
+    seen = f"{told}; {size(free)} free at {folder}"
+    if need > free:
+        return Finding(name, "bad", seen, f"Free {size(need - free)}, or put `runs` elsewhere.")
+    if need > _TIGHT * free:
+        return Finding(name, "warning", seen, "Little is left: others write there too.")
+    if facts.f_files and nodes < 10_000:
+        return Finding(name, "warning", f"{seen}; {nodes:,} inodes left", "Remove small files.")
+    return Finding(name, "ok", seen)
+
+
+def _within(name: str, quota: Quota, need: int) -> Finding:
+    left = quota.limit - quota.used
+    seen = f"{quota.where}: {size(quota.used)} of {size(quota.limit)} used"
+    if need > left:
+        return Finding(name, "bad", seen, f"Free {size(need - left)}, or ask for more.")
+    return Finding(name, "ok", seen)
+
+
+def size(amount: float) -> str:
+    """Bytes in powers of 1000, three digits."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(amount) < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} PB"

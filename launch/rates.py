@@ -1,0 +1,127 @@
+"""How fast phases went: measured from what they left behind, kept in rates.json, and used to tell what a plan will cost.
+
+In: run folders with phases that are done. Out: a rate a phase, per rank (training) or per worker (maps).
+"""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.amounts import job_of, pairs_per_step
+from launch.config import CampaignConfig
+from launch.graph import Phase
+from launch.kinds import MapKind, kind_of
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint, read_json, write_json
+from mlseg_core.progress import read_tallies
+
+FILE = "rates.json"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of one phase. per_s: units (`pairs`, `slides`) a second of one rank or worker; 0 with `seconds` for a phase that is not
+    counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.  overhead_s: of a training
+    phase, besides its steps: start, validation, checkpoints.
+    """
+
+    phase: str
+    kind: str
+    unit: str
+    per_s: float
+    members: int
+    gpus: float
+    network: str = ""
+    seconds: float = 0.0
+    overhead_s: float = 0.0
+
+
+def measured(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Rate]:
+    """Rates of the phases that are done; those that left no record of their speed are left out."""
+    found = []
+    for phase in graph:
+        if (run.phase(phase) / "done.json").exists():
+            rate = _rate(config, phase, run)
+            if rate is not None:
+                found.append(rate)
+    return found
+
+
+def keep(run: RunFolder, rates: Sequence[Rate]) -> None:
+    """Write RUN/rates.json."""
+    write_json(run.path / FILE, {"version": 1, "rates": [asdict(rate) for rate in rates]})
+
+
+def read(path: Path) -> list[Rate]:
+    """Raises UserError."""
+    raw = read_json(path)
+    try:
+        return [Rate(**row) for row in raw["rates"]]
+    except (TypeError, KeyError) as error:
+        raise UserError(f"not a file of rates ({error})", path, "Give the rates.json of a run folder.") from None
+
+
+def choose(rates: Sequence[Rate], config: CampaignConfig, phase: Phase) -> Rate | None:
+    """The rate that tells most of a phase: its own, else that of its network, else None."""
+    same = [rate for rate in rates if rate.kind == phase.kind and rate.network == network_of(config, phase)]
+    own = [rate for rate in same if rate.phase == phase.name]
+    found = own or same
+    return found[-1] if found else None
+
+
+def network_of(config: CampaignConfig, phase: Phase) -> str:
+    """Hash of what a training or labelling phase's speed hangs on; "" for others."""
+    if phase.kind not in ("train", "label"):
+        return ""
+    step = config.steps[phase.step - (phase.kind == "label")]
+    side = config.train.patch_px if phase.kind == "train" else config.shards.store_px
+    facts: list[Any] = [step.model.model_dump(mode="json"), config.shards.ratio, side, config.train.precision]
+    return fingerprint(facts)[:16]
+
+
+def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
+    job, network = job_of(config, phase), network_of(config, phase)
+    if phase.kind == "train":
+        lines = _train_lines(run.phase(phase) / "metrics.jsonl")
+        if not lines:
+            return None
+        ranks = _ranks(run, phase) or job.nodes * job.tasks_per_node
+        gpus = job.gpus_per_node / job.tasks_per_node
+        warm = lines[1:] or lines  # the first line holds the start
+        speed = statistics.median(line["pairs_s"] for line in warm)
+        took = read_json(run.phase(phase) / "done.json")["seconds"]
+        beside = max(0.0, took - lines[-1]["step"] * pairs_per_step(config) / speed)  # 0 for one that was continued
+        return Rate(phase.name, phase.kind, "pairs", speed / ranks, ranks, gpus, network, overhead_s=round(beside, 1))
+    kind = kind_of(phase)
+    if isinstance(kind, MapKind):
+        return _map_rate(kind, phase, run, float(job.gpus_per_node), network)
+    seconds = read_json(run.phase(phase) / "done.json")["seconds"]
+    return Rate(phase.name, phase.kind, "", 0.0, 1, float(job.gpus_per_node), network, seconds)
+
+
+def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network: str) -> Rate | None:
+    tallies = [tally for tally in read_tallies(kind.folder(run, phase) / "progress") if tally.rate > 0]
+    if not tallies:
+        return None
+    units = sum(tally.rate for tally in tallies)
+    if phase.kind == "slides":
+        return Rate(phase.name, phase.kind, "slides", units / len(tallies), len(tallies), gpus, network)
+    totals = read_json(kind.manifest(run, phase))["totals"]
+    pairs_a_unit = totals["samples"] / max(1, tallies[0].total)
+    return Rate(phase.name, phase.kind, "pairs", units * pairs_a_unit / len(tallies), len(tallies), gpus, network)
+
+
+def _train_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+    return [line for line in lines if line.get("kind") == "train" and line.get("pairs_s")]
+
+
+def _ranks(run: RunFolder, phase: Phase) -> int:
+    """Of the attempt that ended the phase; 0 when nobody wrote it down."""
+    return len({task["index"] for task in run.tasks(phase) if task.get("status") == "done"})

@@ -1,0 +1,154 @@
+"""The real campaign made small: 20 steps a phase, a hundredth of the slides, every transition, one requeue of a training job.
+
+In: the config. Out: a config of its own run folder NAME-rehearsal; once it has run, the rates that `plan` goes by.
+"""
+
+import csv
+import io
+import math
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.amounts import pairs_per_step
+from launch.config import CampaignConfig
+from launch.graph import Phase, build_graph
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import write_atomic
+from mlseg_dist.config import CheckConfig
+from mlseg_dist.events import read_events
+from shards.slide_table import OPTIONAL, REQUIRED, Slide, read_slide_table
+
+STEPS = 20
+SHARE = 0.01
+_PHANTOMS = 4  # to learn from: a single one may lack a class
+_POLL_S = 0.2
+
+
+def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHARE) -> CampaignConfig:
+    """The same networks, batches and jobs on fewer slides for fewer steps. Writes a slide table beside its run folder.
+
+    Raises UserError when no slides of the table hold all training classes.
+    """
+    name = f"{config.name}-rehearsal"
+    train = config.train.model_copy(
+        update={
+            "epoch_draws": steps * pairs_per_step(config),
+            "warmup_steps": min(config.train.warmup_steps, steps // 4),
+            "checkpoint_every": max(1, steps // 2),
+            "validations": 1,
+            "max_validation_samples": min(config.train.max_validation_samples or 64, 64),
+        }
+    )
+    changes = {
+        "name": name,
+        "train": train,
+        "steps": tuple(step.model_copy(update={"epochs": 1.0}) for step in config.steps),
+        "checks": CheckConfig(),
+        "evaluate": config.evaluate.model_copy(update={"pictures": min(1, config.evaluate.pictures)}),
+    }
+    if config.phantom is not None:
+        counts = ("train", "val", "test", "dev_unseen", "final_unseen")
+        fewer = {split: math.ceil(getattr(config.phantom, split) * share) for split in counts}
+        fewer["train"] = min(config.phantom.train, max(_PHANTOMS, fewer["train"]))
+        changes["phantom"] = config.phantom.model_copy(update=fewer)
+    if config.slides is not None:
+        changes["slides"] = _write_table(config, config.runs / f"{name}.slides.csv", share)
+    return config.model_copy(update=changes)
+
+
+def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
+    """A part of each split; of the train split so many that every training class is there. Paths become absolute."""
+    assert config.slides is not None
+    slides = read_slide_table(config.slides)
+    chosen = [
+        slide for split in dict.fromkeys(s.split for s in slides) for slide in _some(config, slides, split, share)
+    ]
+    rows = io.StringIO()
+    writer = csv.writer(rows)
+    writer.writerow([*REQUIRED, *OPTIONAL])
+    for slide in chosen:
+        paths = {"slide": slide.slide.absolute(), "annotation": slide.annotation and slide.annotation.absolute()}
+        values = {**vars(slide), **paths}
+        writer.writerow(["" if values[name] is None else values[name] for name in (*REQUIRED, *OPTIONAL)])
+    write_atomic(target, rows.getvalue())
+    return target.absolute()
+
+
+def _some(config: CampaignConfig, slides: Sequence[Slide], split: str, share: float) -> list[Slide]:
+    members = [slide for slide in slides if slide.split == split]
+    least = math.ceil(len(members) * share)
+    if split != "train":
+        return members[:least]
+    chosen: list[Slide] = []
+    seen: set[int] = set()
+    for slide in members:
+        found = _training_classes(config, slide)
+        if len(chosen) < least or found - seen:
+            chosen.append(slide)
+            seen |= found
+        if len(chosen) >= least and {0, 1, 2} <= seen:
+            return chosen
+    raise UserError(
+        "the train split lacks a training class", config.slides or "", "Annotate some, or check class maps."
+    )
+
+
+def _training_classes(config: CampaignConfig, slide: Slide) -> set[int]:
+    """Training classes that the slide's annotation can give seeds of."""
+    from shards.annotation import read_annotation
+    from shards.reader import SlideReader
+
+    if slide.annotation is None:
+        return set()
+    try:
+        with SlideReader(slide.slide, slide.mpp) as reader:
+            annotation = read_annotation(slide.annotation, config.shards, reader.size, reader.mpp)
+    except UserError:
+        return set()
+    names = config.shards.fine_classes
+    return {config.training_classes[names[number]] for number in annotation.fine}
+
+
+class Interruption(threading.Thread):
+    """Sends USR2 to the first training job as soon as all its ranks are there: as a preemption, or the time limit, would."""
+
+    def __init__(self, config: CampaignConfig, run: RunFolder, slurm: bool) -> None:
+        super().__init__(daemon=True, name="interruption")
+        self.run_folder, self.slurm = run, slurm
+        self.phase: Phase = next(phase for phase in build_graph(config) if phase.kind == "train")
+        job = config.cluster.train
+        self.ranks = job.tasks_per_node * (job.nodes if slurm or not job.gpus_per_node else 1)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(_POLL_S) and not (self.run_folder.phase(self.phase) / "done.json").exists():
+            tasks = [task for task in self.run_folder.tasks(self.phase) if task.get("status") == "running"]
+            if len(tasks) >= self.ranks:
+                self._send([int(task["pid"]) for task in tasks], str(tasks[0]["job"]))
+                return
+
+    def _send(self, pids: list[int], job: str) -> None:
+        if self.slurm:
+            subprocess.run(["scancel", "--signal=USR2", job.split("_")[0]], timeout=60, check=False)
+            return
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGUSR2)
+            except ProcessLookupError:
+                continue
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+    @property
+    def came_through(self) -> bool:
+        """The phase was stopped and is done all the same."""
+        folder = self.run_folder.phase(self.phase)
+        stopped = any(event["event"] == "stopped" for event in read_events(folder))
+        return stopped and (folder / "done.json").exists()

@@ -1,0 +1,65 @@
+"""A failed phase again, by a person's wish: its retry budget starts anew, and what depends on it is planned with it."""
+
+from launch.completion import Standing, survey
+from launch.config import CampaignConfig
+from launch.graph import Phase, build_graph
+from launch.liveness import planner_pid
+from launch.planner import Outcome, is_on_its_way, plan_on_slurm
+from launch.plans import latest_jobs, read_plans
+from launch.run_folder import RunFolder
+from launch.slurm_queue import cancel, read_queue
+from launch.status import campaign_status
+from mlseg_core.errors import UserError
+
+
+def dependents(graph: tuple[Phase, ...], name: str) -> set[str]:
+    """Names of the phases that read the phase, directly or through others."""
+    found: set[str] = set()
+    for phase in graph:
+        if found.intersection(phase.inputs) or name in phase.inputs:
+            found.add(phase.name)
+    return found
+
+
+def check(config: CampaignConfig, run: RunFolder, name: str) -> bool:
+    """False when the phase is done already. Raises UserError when it cannot be retried: unknown, running, not its turn."""
+    graph = build_graph(config)
+    if name not in {phase.name for phase in graph}:
+        raise UserError(f"no phase {name!r}", run.path, f"There are: {', '.join(phase.name for phase in graph)}.")
+    phases = {phase.name: phase for phase in campaign_status(run, config).phases}
+    state = phases[name].state
+    if state == "done":
+        return False
+    if planner_pid(run.path) is not None:
+        raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+    if state in ("running", "queued"):
+        jobs = ", ".join(job["id"] for job in phases[name].jobs) or "its processes"
+        raise UserError(f"phase {name} is {state} ({jobs})", run.path, "Wait for it, or mlseg cancel the campaign.")
+    if state == "stale":
+        raise UserError(
+            f"phase {name} is no longer valid: {phases[name].why}", run.path, "mlseg run … --accept does it again."
+        )
+    before = next(phase.inputs for phase in graph if phase.name == name)
+    left = [other for other in before if phases[other].state not in ("done", "running", "queued")]
+    if left:
+        raise UserError(
+            f"phase {name} waits for phase {left[0]}, which is {phases[left[0]].state}",
+            run.path,
+            f"First: mlseg retry {run.path} {left[0]}",
+        )
+    if state == "waiting":
+        raise UserError(f"phase {name} has not failed: it has not begun", run.path, f"Start it: mlseg run {run.path}")
+    return True
+
+
+def retry_on_slurm(config: CampaignConfig, run: RunFolder, name: str) -> Outcome:
+    """Submit the phase and what depends on it. Raises UserError when SLURM refuses."""
+    graph = build_graph(config)
+    after = dependents(graph, name)
+    plans = read_plans(run)
+    queue = read_queue({job for plan in plans for job in plan.ids()})
+    waiting = [phase.name for phase in graph if phase.name in after and is_on_its_way(phase, plans, queue)]
+    # they wait for jobs of the failed attempt, which will never end well
+    cancel([job for other in waiting for job in latest_jobs(plans, other).values()])
+    standings: list[Standing] = survey(config, graph, run)
+    return plan_on_slurm(run, standings, by="person")

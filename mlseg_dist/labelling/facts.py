@@ -1,0 +1,91 @@
+"""What a published sidecar shard says: its index with drawing classes, counts of accepted px, the device that made it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlseg_core.map import Scratch, Unit
+from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.data import labels
+from mlseg_dist.data.corpus import class_table
+from mlseg_dist.labelling.work import MEMBERS
+from mlseg_dist.run_folder import shards_folder
+from shards.manifest import Manifest, read_manifest
+from shards.sample import decode_label
+from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index
+
+_CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted
+
+
+class _Looked(NamedTuple):
+    """Of a pair: px accepted and px taught, int64 (256,) by class; its drawing class, if no person says it."""
+
+    accepted: np.ndarray
+    taught: np.ndarray
+    seed: int
+
+
+def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
+    """Index the published sidecar; `seed` is the drawing class that the teacher gives an unannotated pair. Counts px.
+
+    pixels: accepted. taught: as the next step learns, human px first, then accepted; both at the sidecar's resolution.
+    Raises RuntimeError unless its keys are those of its shard, each once, in order.
+    """
+    config, step_index, run, shard_name, name = unit.payload
+    threshold = config.steps[step_index].label.threshold
+    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    index = index_shard(files[name], MEMBERS)
+    table = class_table(corpus.classes, config.training_classes)
+    with (
+        ShardReader(files[name], MEMBERS, index) as sidecar,
+        ShardReader(shards_folder(run) / shard_name, corpus.members) as pairs,
+    ):
+        if not np.array_equal(index["key"], pairs.index["key"]):
+            raise RuntimeError(f"{files[name]} does not hold the keys of {shard_name}, each once, in order")
+        high, human_high = MEMBERS.index("high.png"), corpus.members.index("high.png")
+
+        def look(row: int) -> _Looked:
+            accepted = labels.decode(decode_label(sidecar.read_member(row, high)), threshold)
+            fine = decode_label(pairs.read_member(row, human_high))
+            stride = fine.shape[0] // accepted.shape[0]
+            human = table[fine[stride // 2 :: stride, stride // 2 :: stride]]
+            joined = np.where(human != IGNORED, human, accepted)
+            return _Looked(_count(accepted), _count(joined), drawing_class(accepted, corpus))
+
+        with ThreadPoolExecutor(max(1, config.train.workers)) as pool:
+            looked = list(pool.map(look, range(len(index))))
+        device = json.loads(sidecar.read_member(0, MEMBERS.index("json")))["device"]
+        human_seeds = table[pairs.index["seed"]]
+    accepted = np.sum([one.accepted for one in looked], axis=0)
+    taught = np.sum([one.taught for one in looked], axis=0)
+    index["seed"] = [one.seed for one in looked]
+    drawn = np.bincount(np.where(human_seeds == IGNORED, index["seed"], human_seeds), minlength=256)
+    return {
+        "samples": len(index),
+        "index_sha256": save_index(derived.file(index_path(Path(name)).name), index),
+        "of": shard_name,
+        "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
+        "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
+        "taught": {c: int(taught[i]) for i, c in enumerate(CLASSES)},
+        "device": device,
+    }
+
+
+def _count(classes: np.ndarray) -> np.ndarray:
+    """uint8 map -> int64 (256,)."""
+    return np.bincount(classes.ravel(), minlength=256)
+
+
+def drawing_class(classes: np.ndarray, corpus: Manifest) -> int:
+    """Accepted class at the seed (the centre), else the majority of accepted px in the central 32 µm, else NO_SEED."""
+    middle = classes.shape[0] // 2
+    if classes[middle, middle] != IGNORED:
+        return int(classes[middle, middle])
+    field_um = corpus.views["high_mpp"] * corpus.views["store_px"]
+    reach = max(1, round(_CENTRE_UM / 2 / field_um * classes.shape[0]))
+    near = classes[middle - reach : middle + reach, middle - reach : middle + reach]
+    near = near[near != IGNORED]
+    return int(np.bincount(near).argmax()) if near.size else NO_SEED

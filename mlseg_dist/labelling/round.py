@@ -1,0 +1,162 @@
+"""The merge of a round of labels: proof that nothing is missing or twice, the sheet for people, the gate, the manifest."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint, read_json, sha256_file
+from mlseg_core.map import Done, merge
+from mlseg_dist.cleaned import forget_cleaned
+from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.data.corpus import class_table
+from mlseg_dist.events import Events
+from mlseg_dist.labelling.gate import Collapse, Shares, collapses, shares, told
+from mlseg_dist.labelling.sheet import write_sheet
+from mlseg_dist.labelling.work import MEMBERS, units
+from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
+from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
+from shards.seeds import publish_seeds
+
+
+def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path) -> Path:
+    """Prove that every shard of the train split is labelled once, then publish the round's manifest.
+
+    Raises map.Incomplete; RuntimeError for a shard labelled twice or not whole; UserError when a class has collapsed.
+    """
+    todo = units(config, step_index, run)
+    corpus_path = shards_folder(run) / "manifest.json"
+    corpus = read_manifest(corpus_path)
+    step, number = config.steps[step_index], step_index + 1
+    done = merge(todo, folder)
+    entries = _entries(done, corpus)
+    name = write_sheet(config, step_index, run, folder, corpus, entries) if step.label.sheet else None
+    accepted, drawn = _summed(entries, "pixels"), _summed(entries, "seeds")
+    taught = {c: sum(record.facts["taught"][c] for record in done) for c in CLASSES}
+    now, human = Shares(shares(accepted), shares(taught), shares(drawn)), human_shares(config, corpus)
+    lost = collapses(now, _accepted_before(step_index, run), human, step.label.min_share_kept)
+    events = _events(run, number)
+    facts = {"round": number, "teacher": step.name, "accepted": accepted, "drawn": drawn}
+    if lost:
+        _stop(events, lost, step.name, number, folder / name if name else None, facts)
+    if not sum(accepted[c] for c in CLASSES):
+        told(events, "nothing-accepted", f"round {number}: teacher {step.name} accepts nothing", "warning", **facts)
+    manifest = Manifest(
+        kind="labels",
+        fingerprint=fingerprint([unit.inputs for unit in todo]),
+        members=MEMBERS,
+        classes=CLASSES,
+        views=corpus.views,
+        shards=tuple(entries),
+        totals=totals(entries),
+        parents={
+            "corpus": sha256_file(corpus_path),
+            "teacher": teacher_record(run, step.name)["sha256"],
+        },
+        facts={
+            "round": number,
+            "teacher": step.name,
+            "threshold": step.label.threshold,
+            "tta": step.label.tta,
+            "accepted": {c: accepted[c] for c in CLASSES},
+            "rejected": accepted["rejected"],
+            "drawn": drawn,
+            "by_slide": _by([entry.slide for entry in entries], entries),
+            "by_stain": _by(_stains(corpus, entries), entries),
+            "shares": {"accepted": now.accepted, "taught": now.taught, "drawn": now.drawn, "human": human.taught},
+            "devices": dict(sorted(Counter(record.facts["device"] for record in done).items())),
+            "sheet": name,
+            "seeds": publish_seeds(folder, entries),
+        },
+    )
+    write_manifest_file(folder, manifest)
+    forget_cleaned(folder)
+    text = ", ".join(f"{c} {share:.1%}" for c, share in now.accepted.items()) or "nothing"
+    told(events, "round-published", f"round {number}: teacher {step.name} accepts {text}", "info", **facts)
+    return folder / "manifest.json"
+
+
+def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
+    """In the units' order. Raises RuntimeError unless each shard of the train split is labelled once, with all its samples."""
+    train = {shard.name: shard for shard in corpus.of_splits("train")}
+    entries: list[ShardEntry] = []
+    for record in done:
+        (name, file), facts = next(iter(record.files.items())), record.facts
+        facts = {key: value for key, value in facts.items() if key not in ("device", "taught")}
+        source = train.get(facts["of"])
+        if source is None:
+            raise RuntimeError(f"{name} labels {facts['of']}, which is no shard of the train split")
+        if source.samples != facts["samples"]:
+            raise RuntimeError(f"{name} labels {facts['samples']} samples of {source.samples} in {source.name}")
+        entries.append(ShardEntry(name=name, slide=source.slide, split=source.split, **file, **facts))
+    for what in ("of", "name"):
+        twice = [value for value, count in Counter(getattr(entry, what) for entry in entries).items() if count > 1]
+        if twice:
+            raise RuntimeError(f"{twice[0]} is labelled twice" if what == "of" else f"{twice[0]} labels two shards")
+    missing = sorted(train.keys() - {entry.of for entry in entries})
+    if missing:
+        raise RuntimeError(f"{len(missing)} shards are not labelled, such as {missing[0]}")
+    return entries
+
+
+def _summed(entries: Sequence[ShardEntry], part: str) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for entry in entries:
+        total.update(getattr(entry, part))
+    return {name: total[name] for name in (*CLASSES, "rejected" if part == "pixels" else "not drawn")}
+
+
+def _by(groups: Sequence[str], entries: Sequence[ShardEntry]) -> dict[str, dict[str, int]]:
+    """Group -> class -> accepted px, and those rejected."""
+    parts: dict[str, list[ShardEntry]] = {}
+    for group, entry in zip(groups, entries, strict=True):
+        parts.setdefault(group, []).append(entry)
+    return {group: _summed(part, "pixels") for group, part in sorted(parts.items())}
+
+
+def _stains(corpus: Manifest, entries: Sequence[ShardEntry]) -> list[str]:
+    stain_of = {row.slug: row.stain for row in corpus.slides}
+    return [stain_of.get(entry.slide, "unknown") for entry in entries]
+
+
+def human_shares(config: LearningConfig, corpus: Manifest) -> Shares:
+    """In the human labels of the train split: px of the high view, and seeds."""
+    table = class_table(corpus.classes, config.training_classes)
+    counted: dict[str, dict[str, int]] = {"pixels": dict.fromkeys(CLASSES, 0), "seeds": dict.fromkeys(CLASSES, 0)}
+    for shard in corpus.of_splits("train"):
+        for part, total in counted.items():
+            for fine, number in getattr(shard, part).items():
+                name = corpus.classes.index(fine) if fine in corpus.classes else None
+                if name is not None and table[name] < len(CLASSES):
+                    total[CLASSES[table[name]]] += number
+    return Shares({}, shares(counted["pixels"]), shares(counted["seeds"]))
+
+
+def _accepted_before(step_index: int, run: Path) -> dict[str, float]:
+    """Shares of what the round before accepted; {} in round 1, or when it is not there."""
+    path = labels_folder(run, step_index) / "manifest.json"
+    if step_index == 0 or not path.exists():
+        return {}
+    return shares(read_json(path)["facts"]["accepted"])
+
+
+def _events(run: Path, number: int) -> Events | None:
+    """Of the label phase; None when the round is not part of a campaign."""
+    try:
+        return Events(phase_folder(run, f"label-{number}"))
+    except UserError:
+        return None
+
+
+def _stop(
+    events: Events | None, lost: list[Collapse], teacher: str, number: int, sheet: Path | None, facts: dict[str, Any]
+) -> None:
+    what = f"round {number}, labelled by {teacher}: " + "; ".join(str(collapse) for collapse in lost)
+    look = "Look at the contact sheet. Then train" if sheet is not None else "Train"
+    mend = (
+        f"{look} {teacher} longer, or lower steps.{teacher}.label.threshold; "
+        f"or go on all the same: mlseg resume RUN steps.{teacher}.label.min_share_kept=0"
+    )
+    told(events, "class-collapse", f"{what}. {mend}", "error", **facts, collapsed=[c.name for c in lost])
+    raise UserError(what, sheet or "", mend)

@@ -1,0 +1,148 @@
+"""A round's contact sheet for people: high view, human label and what the teacher's round accepts, of a few pairs.
+
+Slides with least acceptance come first, then the others in turns of stains; pairs take turns among drawing classes. The choice
+follows from the round's published files alone. Out: contact-sheet.jpg in the round's folder, which no manifest lists as a shard.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mlseg_core.files import fingerprint, write_atomic
+from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
+from mlseg_dist.data import labels
+from mlseg_dist.data.corpus import class_table
+from mlseg_dist.run_folder import shards_folder
+from shards.manifest import Manifest, ShardEntry
+from shards.sample import decode_label, decode_rgb
+from shards.tar import ShardReader, index_path
+
+SHEET = "contact-sheet.jpg"
+TILE_PX = 224
+_GAP_PX, _CAPTION_PX, _HEADER_PX, _COLUMNS = 6, 22, 34, 2
+_TITLES = ("high view", "human label", "accepted")
+_TURNS = (1, 2, 0)
+_LEAST = 3
+"""Every so many-th slide is one of those with least acceptance."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair on the sheet. sidecar: its entry in the round; kept: accepted part of its slide's px."""
+
+    sidecar: ShardEntry
+    row: int
+    stain: str
+    kept: float
+
+
+def slides_to_show(entries: Sequence[ShardEntry], stain_of: dict[str, str], count: int) -> list[tuple[str, float]]:
+    """(slide, accepted part of its px): a third those with least acceptance, the others stain by stain; then all again."""
+    accepted: dict[str, list[int]] = {}
+    for entry in entries:
+        pixels = accepted.setdefault(entry.slide, [0, 0])
+        pixels[0] += sum(entry.pixels.values()) - entry.pixels["rejected"]
+        pixels[1] += sum(entry.pixels.values())
+    kept = {slide: part / max(1, total) for slide, (part, total) in accepted.items()}
+    worst = sorted(kept, key=lambda slide: (kept[slide], slide))[: -(-min(count, len(kept)) // _LEAST)]
+    of_stain: dict[str, list[str]] = {}
+    for slide in sorted(kept.keys() - set(worst), key=lambda slide: fingerprint(slide)):
+        of_stain.setdefault(stain_of.get(slide, "unknown"), []).append(slide)
+    turns: list[str] = []
+    while any(of_stain.values()):
+        turns += [slides.pop(0) for _, slides in sorted(of_stain.items()) if slides]
+    order = [*worst, *turns]
+    return [(slide, kept[slide]) for slide in (order[i % len(order)] for i in range(count))] if order else []
+
+
+def choose(
+    folder: Path, entries: Sequence[ShardEntry], corpus: Manifest, table: np.ndarray, source: Path, count: int
+) -> list[Shown]:
+    """Pairs to show, each once. table: fine class -> training class."""
+    stain_of = {row.slug: row.stain for row in corpus.slides}
+    shown: list[Shown] = []
+    taken: set[tuple[str, int]] = set()
+    for place, (slide, kept) in enumerate(slides_to_show(entries, stain_of, count)):
+        of_slide = [entry for entry in entries if entry.slide == slide]
+        entry = of_slide[place % len(of_slide)]
+        human = table[np.load(index_path(source / entry.of), allow_pickle=False)["seed"]]
+        drawn = np.where(human != IGNORED, human, np.load(index_path(folder / entry.name), allow_pickle=False)["seed"])
+        rows = [row for row in range(entry.samples) if (entry.name, row) not in taken]
+        wanted = [row for row in rows if drawn[row] == _TURNS[place % len(_TURNS)]] or rows
+        if wanted:
+            row = wanted[int(fingerprint([entry.of, place]), 16) % len(wanted)]
+            taken.add((entry.name, row))
+            shown.append(Shown(entry, row, stain_of.get(slide, "unknown"), kept))
+    return shown
+
+
+def write_sheet(
+    config: LearningConfig, step_index: int, run: Path, folder: Path, corpus: Manifest, entries: Sequence[ShardEntry]
+) -> str:
+    """Draw the round's sheet into its folder. Returns its name."""
+    step, source = config.steps[step_index], shards_folder(run)
+    table = class_table(corpus.classes, config.training_classes)
+    shown = choose(folder, entries, corpus, table, source, step.label.sheet)
+    cells = [_cell(one, folder, source, corpus, table, step.label.threshold) for one in shown]
+    title = f"Round {step_index + 1}: labels by {step.name}, accepted from {step.label.threshold:g}"
+    write_atomic(folder / SHEET, _sheet(cells, title))
+    return SHEET
+
+
+def _cell(
+    one: Shown, folder: Path, source: Path, corpus: Manifest, table: np.ndarray, threshold: float
+) -> tuple[str, list[np.ndarray]]:
+    """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3)."""
+    from mlseg_dist.labelling.work import MEMBERS
+    from mlseg_dist.report.overlay import overlay
+
+    with ShardReader(source / one.sidecar.of, corpus.members) as pairs:
+        key, members = pairs.key(one.row), pairs.read(one.row)
+    with ShardReader(folder / one.sidecar.name, MEMBERS) as sidecar:
+        codes = decode_label(sidecar.read(one.row)["high.png"])
+    image = cv2.resize(decode_rgb(members["high.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+    accepted = labels.decode(codes, threshold)
+    maps = (table[decode_label(members["high.png"])], accepted)
+    small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
+    here = float((accepted != IGNORED).mean())
+    place = key.partition("+")[2]
+    caption = f"{one.stain} · {one.sidecar.slide} · {place} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
+    return caption, [image, *(overlay(image, m) for m in small)]
+
+
+def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:
+    """JPEG of captioned rows of tiles, in columns, under a legend."""
+    from mlseg_dist.evaluation.pictures import FONT
+    from mlseg_dist.report.style import CLASS_COLOURS, INK, MUTED
+
+    width = len(_TITLES) * TILE_PX + (len(_TITLES) - 1) * _GAP_PX
+    height = _CAPTION_PX + TILE_PX + _GAP_PX
+    lines = max(1, -(-len(cells) // _COLUMNS))
+    size = (_COLUMNS * width + (_COLUMNS + 1) * 3 * _GAP_PX, 2 * _HEADER_PX + lines * height + _GAP_PX)
+    sheet = Image.new("RGB", size, "white")
+    pen, font, large = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 11), ImageFont.truetype(FONT, 15)
+    left = 3 * _GAP_PX
+    pen.text((left, 9), title, fill=INK, font=large)
+    left += int(pen.textlength(title, large)) + 30
+    for name in CLASSES:
+        pen.rectangle((left, 12, left + 14, 26), fill=CLASS_COLOURS[name])
+        pen.text((left + 20, 12), name, fill=INK, font=font)
+        left += 36 + int(pen.textlength(name, font))
+    pen.text((left, 12), "paled: no human label, or not accepted", fill=MUTED, font=font)
+    for number, (caption, tiles) in enumerate(cells):
+        line, column = divmod(number, _COLUMNS)
+        left, top = 3 * _GAP_PX + column * (width + 3 * _GAP_PX), 2 * _HEADER_PX + line * height
+        pen.text((left, top + 4), caption, fill=INK, font=font)
+        for place, (tile, name) in enumerate(zip(tiles, _TITLES, strict=True)):
+            x = left + place * (TILE_PX + _GAP_PX)
+            sheet.paste(Image.fromarray(tile), (x, top + _CAPTION_PX))
+            if line == 0:
+                pen.text((x, _HEADER_PX + 14), name, fill=MUTED, font=font)
+    data = io.BytesIO()
+    sheet.save(data, "JPEG", quality=88, subsampling=0)
+    return data.getvalue()

@@ -1,0 +1,113 @@
+"""The map's work: one shard of the train split -> its sidecar shard.
+
+Batches never span shards, so a sidecar's bytes depend on the teacher, the shard, the config and the kind of device only.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint
+from mlseg_core.map import Scratch, Unit
+from mlseg_dist.config import IGNORED, LearningConfig
+from mlseg_dist.data import labels
+from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
+from mlseg_dist.labelling.pipeline import overlapped
+from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
+from shards.manifest import Manifest, read_manifest
+from shards.sample import encode_json, encode_png
+from shards.tar import ShardReader, write_shard
+
+RECIPE = 3  # raise it when the same inputs give other bytes
+MEMBERS = ("high.png", "json", "low.png")
+
+
+def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
+    """One unit a shard of the train split. step_index: of the teacher. Raises UserError, also for a teacher below `min_miou`."""
+    step = config.steps[step_index]
+    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    record = teacher_record(run, step.name)
+    if step.label.min_miou and not record["miou"] >= step.label.min_miou:
+        raise UserError(
+            f"teacher {step.name} has a validation mIoU of {record['miou']:.3f}, less than {step.label.min_miou:g}: "
+            "it is not to label",
+            phase_folder(run, step.name),
+            f"Train it longer, or go on with: mlseg resume RUN steps.{step.name}.label.min_miou=0",
+        )
+    inputs = {
+        "recipe": RECIPE,
+        "teacher": record["sha256"],
+        "label": step.label.decides(),
+        "precision": config.train.precision,
+        "classes": config.training_classes,
+    }
+    made = []
+    for shard in corpus.of_splits("train"):
+        key = fingerprint({**inputs, "shard": shard.sha256})
+        stem = shard.name.removesuffix(".tar")
+        payload = (config, step_index, run, shard.name, f"{stem}-{key[:8]}.tar")
+        made.append(Unit(stem, key, payload, cost=shard.samples))
+    return made
+
+
+def label(unit: Unit, scratch: Scratch) -> None:
+    """Label one shard. Raises BadShard for a damaged sample."""
+    config, step_index, run, shard_name, name = unit.payload
+    teacher = _teacher(config, step_index, run)
+    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
+        samples = sidecars(config, step_index, shard, teacher, corpus, scratch)
+        write_shard(scratch.file(name), samples)
+
+
+_loaded: dict[tuple[str, str], Predictor] = {}
+
+
+def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
+    """The teacher, loaded once a process, by the hash of its weights; only the last one is kept."""
+    turns = config.steps[step_index].label.tta
+    key = (teacher_record(run, config.steps[step_index].name)["sha256"], turns)
+    if key not in _loaded:
+        cv2.setNumThreads(1)  # threads share out samples, not the rows of one
+        settle_cpu(config.train.threads)
+        _loaded.clear()
+        _loaded[key] = load_teacher(config, step_index, run, turns)
+    return _loaded[key]
+
+
+def sidecars(
+    config: LearningConfig,
+    step_index: int,
+    shard: ShardReader,
+    teacher: Predictor,
+    corpus: Manifest,
+    scratch: Scratch | None = None,
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """(KEY, members) of every sample of the shard, in its order. scratch: hears of progress."""
+    settings = config.steps[step_index].label
+    device = device_kind(teacher.device)
+
+    def finish(row: int, codes: dict[str, np.ndarray]) -> tuple[str, dict[str, bytes]]:
+        high, low = codes_of_views(codes, corpus.ratio, settings.threshold)
+        info = {"version": 1, "of": shard.key(row), "device": device}
+        return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
+
+    side, threads = round(corpus.views["store_px"]), config.train.workers
+    for part in overlapped(shard, teacher, side, settings.batch, settings.stride, threads, finish):
+        yield from part
+        if scratch is not None:
+            scratch.advance(len(part))
+
+
+def codes_of_views(codes: dict[str, np.ndarray], ratio: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a pair's heads -> codes of its high and its low view (SPEC §4), uint8 of one shape."""
+    high, low = codes.get("merged", codes.get("high")), codes.get("low")
+    if high is not None:
+        low = labels.low_from_high(high, low, ratio, threshold)
+    elif low is not None:  # a base on the low view says nothing about high pixels
+        high = np.full_like(low, IGNORED)
+    assert high is not None and low is not None
+    return high, low

@@ -1,0 +1,86 @@
+"""Which events reach people as W&B alerts, and in which words. Pure."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TITLES = {
+    "non-finite": "loss or gradient is not finite",
+    "rolled-back": "training went back to a checkpoint",
+    "excluded": "pairs are excluded",
+    "checkpoint-damaged": "fell back to an older checkpoint",
+    "checkpoint-failed": "a checkpoint could not be saved",
+    "stuck": "a rank is stuck",
+    "straggler": "a rank is slow",
+    "out-of-memory": "out of GPU memory",
+    "class-collapse": "a class has collapsed",
+    "metrics-failed": "metrics.jsonl could not be written",
+    "teacher": "phase done",
+    "finished": "phase done",
+}
+"""Event -> what the alert's title says. An event of level `error` alerts whatever its name."""
+LEVELS = {"info": "INFO", "warning": "WARN", "error": "ERROR"}
+_DONE = ("teacher", "finished")  # the first is told while the phase's own sender still runs
+STORM_STARTS, STORM_S = 5, 3600.0
+"""So many starts of a phase within so many seconds are a requeue storm."""
+_TITLE_CHARS = 63
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~@])")
+_FACTS = ("step", "rank", "host")
+
+
+@dataclass(frozen=True)
+class Alert:
+    """title: at most 63 characters. text: Markdown. level: INFO, WARN or ERROR. key: an alert is sent once a key, if it has one."""
+
+    title: str
+    text: str
+    level: str
+    key: str = ""
+
+
+def alert_of(event: dict[str, Any], phase: str) -> Alert | None:
+    """The alert of an event, or None for what nobody has to be told."""
+    name, level = str(event.get("event", "")), str(event.get("level", "warning"))
+    if name not in TITLES and level != "error":
+        return None
+    facts = ", ".join(f"{fact} {event[fact]}" for fact in _FACTS if event.get(fact) not in (None, ""))
+    text = f"{event.get('text', '')} ({facts})" if facts else str(event.get("text", ""))
+    words = TITLES.get(name, name)
+    return Alert(_title(phase, words), escape(text), LEVELS.get(level, "WARN"), "done" if name in _DONE else "")
+
+
+def done_alert(phase: str, seconds: float) -> Alert:
+    return Alert(_title(phase, TITLES["finished"]), f"its last job took {seconds:.0f} s", "INFO", "done")
+
+
+def failed_alert(phase: str, state: dict[str, Any]) -> Alert:
+    """state: state.json of an attempt that failed."""
+    text = escape(f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})")
+    return Alert(_title(phase, "job failed"), text, "ERROR", f"failed {state.get('attempt', '')}")
+
+
+def storms(started: Sequence[dict[str, Any]], phase: str) -> list[Alert]:
+    """One alert for each hour in which the phase started too often. started: events `started`, oldest first."""
+    found: list[Alert] = []
+    quiet_until = 0.0
+    for last in range(STORM_STARTS - 1, len(started)):
+        first, time = started[last - STORM_STARTS + 1], float(started[last].get("time", 0))
+        if time >= quiet_until and time - float(first.get("time", 0)) <= STORM_S:
+            text = f"{STORM_STARTS} starts in {(time - float(first.get('time', 0))) / 60:.0f} min, last on host "
+            text = escape(f"{text}{started[last].get('host', '?')}: it is requeued and gets nowhere?")
+            found.append(Alert(_title(phase, "requeue storm"), text, "ERROR", f"storm {time}"))
+            quiet_until = time + STORM_S
+    return found
+
+
+def escape(text: str) -> str:
+    """Text as it is, where W&B, Slack and mail read Markdown and HTML."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False))
+
+
+def _title(phase: str, words: str) -> str:
+    """phase: CAMPAIGN/PHASE, cut at its start where it is too long."""
+    room = _TITLE_CHARS - len(words) - 2
+    return html.escape(f"{phase[-room:] if room > 0 else ''}: {words}"[:_TITLE_CHARS], quote=False)

@@ -1,0 +1,53 @@
+"""What a finished phase published, as rows and summary figures of its W&B run."""
+
+from pathlib import Path
+from typing import Any
+
+from mlseg_core.files import read_json
+from mlseg_dist.tracking.rows import flatten
+
+Rows = list[tuple[int, dict[str, Any]]]
+
+
+def published(phase: Path, done: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    """phase: RUN/phases/NN-name. done: its done.json (kind, outputs, seconds, ended). Raises UserError, OSError."""
+    run = phase.parents[1]
+    figures: dict[str, Any] = {"phase/seconds": done.get("seconds"), "phase/host": done.get("host")}
+    path = run / str(done.get("outputs", {}).get("path", ""))
+    if path.suffix != ".json" or not path.is_file():
+        return [], figures
+    found = read_json(path)
+    rows: Rows = []
+    if done.get("kind") == "label":
+        rows, more = _round(found)
+    elif done.get("kind") == "shards":
+        more = flatten(found["totals"], "corpus/")
+    elif done.get("kind") == "evaluate":
+        more = _evaluation(found)
+    elif done.get("kind") == "train":
+        more = flatten({name: found[name] for name in ("step", "miou") if name in found}, "teacher/")
+    else:
+        more = {}
+    return rows, figures | more
+
+
+def _round(manifest: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
+    """Acceptance of a round over `round`: the part of all labelled pixels that each class got, and of all classes."""
+    facts = manifest["facts"]
+    accepted, round_number = facts["accepted"], int(facts["round"])
+    pixels = sum(accepted.values()) + facts["rejected"]
+    shares = {name: count / pixels if pixels else 0.0 for name, count in accepted.items()}
+    figures = flatten({**shares, "all": sum(shares.values())}, "acceptance/")
+    figures |= flatten({"drawn": facts.get("drawn", {}), "threshold": facts.get("threshold")}, "labels/")
+    return [(round_number, {"round": round_number, **figures})], figures
+
+
+def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Pooled and per-slide figures of every step on every split."""
+    figures: dict[str, Any] = {}
+    for step in evaluation["steps"]:
+        for split, scores in step["splits"].items():
+            for how in ("pooled", "per_slide"):
+                kept = {name: scores[how].get(name) for name in ("miou", "iou", "accuracy")}
+                figures |= flatten(kept, f"{split}/{step['step']}/{how}/")
+    return figures

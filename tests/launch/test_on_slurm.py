@@ -1,0 +1,140 @@
+"""The commands of an HPC user on a real SLURM: preflight with its jobs, site settings in the scripts, retry, why jobs wait."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import slurm  # noqa: F401  (a fixture)
+from tests.launch.conftest import tiny_campaign
+
+pytestmark = pytest.mark.cluster
+PROJECT = Path(__file__).parents[2]
+
+
+def campaign(folder: Path, **cluster: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    return tiny_campaign(folder, cluster={"executor": "slurm", "map": {"workers": 2}, "train": {"nodes": 2}, **cluster})
+
+
+def mlseg(host, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "launch.cli", *map(str, words)]
+    return subprocess.run(command, cwd=PROJECT, env=host.environment, capture_output=True, text=True, check=False)
+
+
+def preflight(host, *words: object) -> tuple[int, dict[str, dict[str, str]]]:
+    answer = mlseg(host, "preflight", *words, "--json")
+    return answer.returncode, {row["name"]: row for row in json.loads(answer.stdout)["checks"]}
+
+
+def status(host, config: Path) -> dict:
+    return json.loads(mlseg(host, "status", config, "--json").stdout)
+
+
+def test_preflight_asks_slurm_and_looks_at_nodes(slurm, tmp_path: Path) -> None:  # noqa: F811
+    config = campaign(tmp_path / "it's $(touch pwned)")
+    code, found = preflight(slurm, config, "--node-job", "cluster.map.partition=high")
+    assert code == 0, json.dumps(found, indent=1)
+    assert found["SLURM: array"]["seen"] == "2 workers; MaxArraySize is 1001"
+    assert found["SLURM: train jobs"]["seen"].startswith("accepted: 2 × 1 tasks")
+    assert "2 ranks met over gloo" in found["node: train jobs"]["seen"]
+    assert "1 ranks met over gloo" in found["node: map jobs"]["seen"]  # another partition: a job of its own
+    assert not list(config.parent.glob("runs/*.preflight"))
+    assert not list(PROJECT.glob("pwned")) and not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize(
+    ("override", "row", "said", "mend"),
+    [
+        ("cluster.map.workers=1001", "SLURM: array", "MaxArraySize is 1001", "at most 1000"),
+        ("cluster.train.partition=gpu", "SLURM: train jobs", "no partition 'gpu'", "low, high"),
+        ("cluster.train.nodes=4", "SLURM: train jobs", "4 nodes, but partition low has 3", "fewer"),
+        ("cluster.train.cpus_per_task=64", "SLURM: train jobs", "sbatch refuses", "cluster.train"),
+        ("cluster.single.gpus_per_node=8", "SLURM: single jobs", "sbatch refuses", "GPUs"),
+    ],
+)
+def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str, said: str, mend: str) -> None:  # noqa: F811
+    code, found = preflight(slurm, campaign(tmp_path), override, "train.micro_batches_per_step=4")
+    assert code == 2
+    assert found[row]["mark"] == "bad", found
+    assert said in found[row]["seen"] and mend in found[row]["mend"], found[row]
+
+
+def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> None:  # noqa: F811
+    """Read from the files that submitit handed to sbatch, one per kind of job."""
+    site = {
+        "account": "proj it's",
+        "qos": "",
+        "partition": "low",
+        "timeout_min": 45,
+        "setup": ["export SITE='a b'"],
+        "extra": {"comment": "$(touch pwned) it's"},
+    }
+    jobs = {
+        "map": {**site, "workers": 2, "mem_gb": 1},
+        "train": {**site, "nodes": 2, "cpus_per_task": 2},
+        "single": {**site, "timeout_min": 33},
+    }
+    for job in jobs.values():
+        del job["qos"]  # this SLURM keeps no accounting: it takes any account, and no qos
+    config = campaign(tmp_path, **jobs)
+    answer = mlseg(slurm, "run", config)
+    assert answer.returncode == 0, answer.stderr
+    run = Path(status(slurm, config)["run"])
+    assert mlseg(slurm, "cancel", config).returncode == 0
+    scripts = {
+        "map": next((run / "phases" / "00-slides" / "logs").glob("*_submission.sh")),
+        "train": next((run / "phases" / "02-base" / "logs").glob("*_submission.sh")),
+        "single": next((run / "phases" / "05-evaluate" / "logs").glob("*_submission.sh")),
+    }
+    for name, path in scripts.items():
+        lines = path.read_text().splitlines()
+        minutes = 33 if name == "single" else 45
+        for line in ("--partition=low", "--account='proj it'\"'\"'s'", f"--time={minutes}"):
+            assert f"#SBATCH {line}" in lines, (name, lines)
+        assert "#SBATCH --comment='$(touch pwned) it'\"'\"'s'" in lines
+        assert "export SITE='a b'" in lines
+    assert "#SBATCH --nodes=2" in scripts["train"].read_text() and "#SBATCH --mem=1GB" in scripts["map"].read_text()
+    shown = slurm.run("squeue", "-h", "-t", "all", "-o", "%P|%a|%l|%k")
+    assert "low|proj it's|33:00|$(touch pwned) it's" in shown.splitlines(), shown
+    assert not list(PROJECT.glob("pwned")) and not list(tmp_path.rglob("pwned"))
+
+
+def test_retry_renews_the_budget_and_takes_the_dependents_along(slurm, tmp_path: Path) -> None:  # noqa: F811
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    setup = [f"test ! -e '{blocked}' || exit 7"]
+    config = campaign(tmp_path, train={"nodes": 2, "setup": setup}, retries=0)
+    assert mlseg(slurm, "run", config).returncode == 0
+    waiting = mlseg(slurm, "retry", config, "base")
+    assert waiting.returncode == 2 and "phase base is queued" in waiting.stderr, waiting.stderr
+    queued = {phase["name"]: phase for phase in status(slurm, config)["phases"]}["base"]
+    assert queued["why"] == "waits for the phases before it", queued
+    slurm.wait_for(lambda: status(slurm, config)["alert"], 240, 2)
+    assert "phase base failed 1 times" in status(slurm, config)["alert"]
+
+    assert mlseg(slurm, "retry", config, "label-1").returncode == 2
+    assert "is done already" in mlseg(slurm, "retry", config, "shards").stdout
+    blocked.unlink()
+    again = mlseg(slurm, "retry", config, "base")
+    assert again.returncode == 0, again.stderr
+    submitted = [line.split()[1].rstrip(":") for line in again.stdout.splitlines() if line.startswith("submitted")]
+    assert submitted == ["base", "label-1", "master-1", "evaluate", "report"]
+    assert status(slurm, config)["alert"] == ""
+    base = Path(status(slurm, config)["run"]) / "phases" / "02-base"
+    slurm.wait_for((base / "done.json").exists, 240, 1)
+    mlseg(slurm, "cancel", config)
+
+
+def test_a_rehearsal_on_slurm_is_requeued_once_and_ends_with_rates(slurm, tmp_path: Path) -> None:  # noqa: F811
+    config = campaign(tmp_path)
+    ended = mlseg(slurm, "rehearse", config, "--steps", "6")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "base was interrupted once and went on" in ended.stdout
+    run = tmp_path / "runs" / "tiny-rehearsal"
+    done = json.loads((run / "phases" / "02-base" / "done.json").read_text())
+    assert done["attempt"].endswith("-1")  # SLURM's restart count: the same job, requeued
+    rates = {rate["phase"] for rate in json.loads((run / "rates.json").read_text())["rates"]}
+    assert rates == {"slides", "shards", "base", "label-1", "master-1", "evaluate", "report"}

@@ -1,0 +1,148 @@
+"""plan: costs from measured rates, at a stated size; the picture; what no rate is known of stays unknown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launch.amounts import Amounts, training_steps
+from launch.cli import main
+from launch.config import CampaignConfig, load_campaign
+from launch.costs import Cost, add_up, cost_of
+from launch.graph import Phase, build_graph
+from launch.graph_picture import Node, draw
+from launch.rates import Rate, choose, keep, measured, network_of, read
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import write_json
+from mlseg_core.progress import Tally
+
+
+def phase_of(config: CampaignConfig, name: str) -> Phase:
+    return next(phase for phase in build_graph(config) if phase.name == name)
+
+
+@pytest.fixture
+def amounts(config: CampaignConfig) -> Amounts:
+    names = [phase.name for phase in build_graph(config)]
+    return Amounts(4, {"train": 600, "val": 200}, 400, True, dict.fromkeys(names, 1000))
+
+
+def trained(config: CampaignConfig, run: RunFolder, name: str, pairs_s: float, seconds: float) -> None:
+    """What training on two ranks leaves of its speed: ten steps of eight pairs."""
+    phase = phase_of(config, name)
+    folder = run.phase(phase)
+    lines = [{"kind": "order", "step": 0}]
+    lines += [{"kind": "train", "step": step, "pairs_s": 1.0 if step == 1 else pairs_s} for step in range(1, 11)]
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for index in range(2):
+        run.write_task(phase, index, part="work", status="done")
+    write_json(folder / "done.json", {"seconds": seconds, "outputs": {"sha256": ""}})
+
+
+def test_training_is_expected_at_its_own_speed_and_that_of_more_ranks(config_path, config, amounts) -> None:
+    run = RunFolder.of(config)
+    trained(config, run, "base", pairs_s=40.0, seconds=12.0)
+    (rate,) = measured(config, build_graph(config), run)
+    assert (rate.per_s, rate.members, rate.overhead_s) == (20.0, 2, 10.0)
+
+    steps = training_steps(config, config.steps[0], amounts)
+    assert steps == round(0.1 * 64 / 8)
+    cost = cost_of(config, phase_of(config, "base"), amounts, [rate])
+    assert (cost.work, cost.members, cost.wall_s) == (8 * steps, 2, 8 * steps / 40 + 10)
+    four = load_campaign(
+        config_path, ["cluster.train.nodes=4", "cluster.train.gpus_per_node=2", "train.epoch_draws=8000"]
+    )
+    cost = cost_of(four, phase_of(four, "base"), amounts, [rate])
+    assert (cost.work, cost.wall_s) == (800, 800 / 80 + 10)
+    assert cost.gpu_hours == pytest.approx(20 * 8 / 3600)
+
+
+def test_a_phase_takes_the_rate_of_its_network_and_no_other(config_path, config, amounts) -> None:
+    base, master = phase_of(config, "base"), phase_of(config, "master-1")
+    rates = [
+        Rate("other", "train", "pairs", 5.0, 1, 0, network_of(config, base)),
+        Rate("elsewhere", "train", "pairs", 3.0, 1, 0, "another network"),
+    ]
+    assert choose(rates, config, base) == rates[0]
+    assert choose(rates, config, master) is None
+    cost = cost_of(config, master, amounts, rates)
+    assert (cost.wall_s, cost.gpu_hours, cost.bytes) == (None, None, 1000)
+    own = Rate("base", "train", "pairs", 7.0, 1, 0, network_of(config, base))
+    assert choose([own, *rates], config, base) == own
+    larger = load_campaign(config_path, ["train.patch_px=96"])
+    assert choose(rates, larger, phase_of(larger, "base")) is None
+
+
+def test_a_maps_rate_is_that_of_its_workers(config: CampaignConfig) -> None:
+    run, phase = RunFolder.of(config), phase_of(config, "label-1")
+    folder = run.data / "labels-1"
+    write_json(run.phase(phase) / "done.json", {"seconds": 1.0})
+    write_json(folder / "manifest.json", {"totals": {"samples": 100, "shards": 10, "bytes": 1}})
+    for worker, rate in enumerate((2.0, 1.0, 0.0)):  # the third came when all was done
+        write_json(folder / "progress" / f"{worker}.json", vars(Tally("shards", 10, 10, rate, "", 0.0)))
+    (rate,) = measured(config, build_graph(config), run)
+    assert (rate.unit, rate.per_s, rate.members) == ("pairs", 15.0, 2)
+
+
+def test_rates_survive_their_file(config: CampaignConfig, tmp_path: Path) -> None:
+    run = RunFolder.of(config)
+    rates = [Rate("base", "train", "pairs", 7.5, 2, 0.5, "n"), Rate("report", "report", "", 0.0, 1, 0, seconds=3.0)]
+    keep(run, rates)
+    assert read(run.path / "rates.json") == rates
+    write_json(tmp_path / "no.json", {"rates": [{"speed": 3}]})
+    with pytest.raises(UserError, match="not a file of rates"):
+        read(tmp_path / "no.json")
+
+
+def test_totals_are_unknown_as_soon_as_one_phase_is(config: CampaignConfig) -> None:
+    known = Cost(1, "pairs", 1, 1.0, 10.0, 0.5, 100)
+    unknown = Cost(1, "pairs", 1, None, None, None, 100)
+    assert add_up([known, known]) == (20.0, 1.0, 200)
+    assert add_up([known, unknown]) == (None, None, 200)
+
+
+def test_plan_shows_costs_and_takes_rates_of_another_run(config_path: Path, config: CampaignConfig, capsys) -> None:
+    other = RunFolder(config_path.parent / "other")
+    keep(other, [Rate("base", "train", "pairs", 4.0, 1, 0, network_of(config, phase_of(config, "base")))])
+    words = ["plan", str(config_path), "--rates", str(other.path / "rates.json")]
+    assert main([*words, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    expected = {phase["name"]: phase["expected"] for phase in shown["phases"]}
+    assert expected["base"]["wall_s"] == 8 / 8  # one step of eight pairs, two ranks of four pairs/s
+    assert expected["master-1"]["wall_s"] is None and expected["master-1"]["bytes"] > 0
+    assert shown["left"]["wall_s"] is None
+    assert not config.folder.exists()
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    assert "no rate measured yet" in table and "at most" in table
+
+
+def test_plan_without_slides_shows_the_graph_and_says_why_costs_are_unknown(make_campaign, capsys) -> None:
+    config = make_campaign(phantom=None, slides="missing.csv")
+    assert main(["plan", str(config)]) == 0
+    shown = capsys.readouterr().out
+    assert "00 shards" in shown and "costs are unknown: missing.csv: no such slide table" in shown
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_the_picture_names_every_phase_and_its_state(config: CampaignConfig, tmp_path: Path, suffix: str) -> None:
+    states = ["done", "done", "failed", "waiting", "waiting", "waiting", "waiting"]
+    nodes = [Node(phase, state, "1:23") for phase, state in zip(build_graph(config), states, strict=True)]
+    out = tmp_path / f"graph{suffix}"
+    draw(nodes, "a $title$ with 50 %", out)
+    assert list(tmp_path.glob("graph*")) == [out] and not list(tmp_path.glob(".tmp-*"))
+    data = out.read_bytes()
+    if suffix == ".png":
+        assert data.startswith(b"\x89PNG")
+    else:
+        text = data.decode()
+        for colour in ("#8fce9b", "#e88f8a", "#e6e6e6"):
+            assert colour in text
+        assert all(f"<!-- {node.phase.name} -->" in text for node in nodes)
+
+
+def test_a_picture_format_that_is_none(config_path: Path, capsys) -> None:
+    assert main(["plan", str(config_path), "--graph", "graph.doc"]) == 2
+    assert "no picture format '.doc'" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""The batch scripts that submitit writes: a site's settings are in them, and stay data."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.config import CampaignConfig, ClusterConfig, JobConfig, load_campaign
+from launch.run_folder import RunFolder
+from launch.slurm_submit import script
+
+EVIL = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned'
+
+
+class ContainerJob(JobConfig):
+    container: tuple[str, ...] = ()
+
+
+def flags(text: str) -> set[str]:
+    return {shlex.split(line.removeprefix("#SBATCH "))[0] for line in text.splitlines() if line.startswith("#SBATCH ")}
+
+
+def command(text: str) -> list[str]:
+    return shlex.split(next(line for line in text.splitlines() if line.startswith("srun ")))
+
+
+def test_every_setting_of_a_site_is_in_the_script(config: CampaignConfig) -> None:
+    job = JobConfig(
+        nodes=2,
+        tasks_per_node=8,
+        gpus_per_node=8,
+        cpus_per_task=7,
+        mem_gb=480,
+        timeout_min=1440,
+        partition="gpu",
+        account=EVIL,
+        qos="long",
+        setup=("module load cuda/12",),
+        extra={"constraint": "a100&nvlink", "comment": EVIL},
+    )
+    text = script(RunFolder.of(config), config, "train", job)
+    assert {
+        "--nodes=2",
+        "--ntasks-per-node=8",
+        "--gpus-per-node=8",
+        "--cpus-per-task=7",
+        "--mem=480GB",
+        "--time=1440",
+        "--partition=gpu",
+        f"--account={EVIL}",
+        "--qos=long",
+        "--constraint=a100&nvlink",
+        f"--comment={EVIL}",
+        "--requeue",
+        "--signal=USR2@120",
+    } <= flags(text)
+    lines = text.splitlines()
+    assert lines.index("module load cuda/12") < lines.index(next(line for line in lines if line.startswith("srun ")))
+
+
+def test_names_and_paths_are_data_in_the_script(tmp_path: Path, config_path: Path) -> None:
+    folder = tmp_path / "a 'b' $(touch pwned)"
+    config = load_campaign(config_path, [f"runs={folder}"]).model_copy(update={"name": EVIL.replace("/", "")})
+    run = RunFolder.of(config)
+    text = script(run, config, "train", JobConfig())
+    assert f"--job-name=mlseg-{config.name}-train" in flags(text)
+    assert command(text)[-1] == str(run.path / "logs")
+    setup = text[text.index("# setup") : text.index("# command")]
+    said = subprocess.run(
+        ["bash", "-c", f'{setup}\nprintf %s "$PYTHONPATH"'],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == str(run.code)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("container", [(), ("apptainer", "exec", "--nv", "--bind", "/data sets", "mlseg $v.sif")])
+def test_a_container_stands_before_the_interpreter(config: CampaignConfig, container: tuple[str, ...]) -> None:
+    words = command(script(RunFolder.of(config), config, "train", ContainerJob(container=container)))
+    start = words.index(sys.executable)
+    assert tuple(words[start - len(container) : start]) == container
+    assert words[start + 1 : start + 4] == ["-u", "-m", "submitit.core._submit"]
+
+
+def test_the_cluster_file_that_we_ship_holds_valid_jobs() -> None:
+    import yaml
+
+    from mlseg_core.config import validate
+
+    path = Path(__file__).parents[2] / "configs" / "clusters" / "slurm-gpu.yaml"
+    cluster = validate(yaml.safe_load(path.read_text())["cluster"], ClusterConfig, path)
+    assert cluster.train.gpus_per_node == cluster.train.tasks_per_node == 8

@@ -1,0 +1,323 @@
+"""The merge: exactly once, facts that add up, the gate, the contact sheet; and what training asks before it believes a round."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, write_json
+from mlseg_core.map import Incomplete, Scratch, run_units
+from mlseg_dist import labelling
+from mlseg_dist.cleaned import is_cleaned, mark_cleaned
+from mlseg_dist.config import CLASSES
+from mlseg_dist.data.corpus import BadPair, Corpus
+from mlseg_dist.events import read_events
+from mlseg_dist.labelling.gate import Shares, collapses
+from mlseg_dist.labelling.sheet import SHEET, slides_to_show
+from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.manifest import ShardEntry, read_manifest
+from shards.tar import ShardReader, index_path, write_shard
+from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
+from tests.mlseg_dist.tiny_run import TinyRun
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> TinyRun:
+    return lively_run(tmp_path_factory.mktemp("round"))
+
+
+@pytest.fixture(scope="module")
+def expected(run, tmp_path_factory) -> dict[str, str]:
+    return make(run, with_label(run.config), tmp_path_factory.mktemp("expected"))
+
+
+def test_two_processes_on_one_shard_give_one_winner(run, expected, tmp_path):
+    config = with_label(run.config)
+    # Neither publishes before both have written: the folder then holds two temporaries of one name.
+    wait = "\n    ".join(
+        [
+            "(folder / f'written-{os.getpid()}').touch()",
+            "while len(list(folder.glob('written-*'))) < 2: time.sleep(0.01)",
+        ]
+    )
+    both = [worker(run, config, tmp_path, wait) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    for path in tmp_path.glob("written-*"):
+        path.unlink()
+    labelling.write_round(config, 0, run.path, tmp_path)
+    assert digests(tmp_path) == expected and not list(tmp_path.glob(".tmp-*"))
+
+
+def test_killed_between_writing_and_publishing_nothing_is_lost(run, expected, tmp_path):
+    config = with_label(run.config)
+    process = worker(run, config, tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".tmp-*.tar")) and not digests(tmp_path)
+    with pytest.raises(Incomplete):
+        labelling.write_round(config, 0, run.path, tmp_path)
+    assert make(run, config, tmp_path) == expected and not list(tmp_path.glob(".tmp-*"))
+
+
+def test_facts_add_up_by_slide_and_stain(run, tmp_path):
+    make(run, with_label(run.config), tmp_path)
+    manifest = read_manifest(tmp_path / "manifest.json")
+    facts = manifest.facts
+    assert set(facts["by_stain"]) == {"ER"} and set(facts["by_slide"]) == {shard.slide for shard in manifest.shards}
+    for group in ("by_slide", "by_stain"):
+        for name in CLASSES:
+            assert sum(counts[name] for counts in facts[group].values()) == facts["accepted"][name]
+        assert sum(counts["rejected"] for counts in facts[group].values()) == facts["rejected"]
+    assert facts["devices"] == {"cpu": 1} and sum(facts["shares"]["taught"].values()) == pytest.approx(1)
+
+
+def test_what_is_taught_is_counted_as_training_joins_it(run, tmp_path):
+    from mlseg_dist.data.views import stored_views
+
+    config = with_label(run.config, stride=1)
+    folder = tmp_path / "labels"
+    make(run, config, folder)
+    corpus = Corpus(shards_folder(run.path), config.training_classes, folder)
+    counts = np.zeros(256, np.int64)
+    for ref in corpus.refs("train"):
+        counts += np.bincount(stored_views(corpus, ref, 0.5).high_label.ravel(), minlength=256)
+    shares = read_manifest(folder / "manifest.json").facts["shares"]["taught"]
+    for number, name in enumerate(CLASSES):
+        assert shares[name] == pytest.approx(counts[number] / counts[:3].sum())
+
+
+def edit_record(folder, **facts) -> None:
+    (path,) = (folder / "done").glob("*.json")
+    record = read_json(path)
+    write_json(path, {**record, "facts": {**record["facts"], **facts}})
+
+
+def test_a_shard_labelled_short_or_of_another_split_is_refused(run, tmp_path):
+    config = with_label(run.config)
+    make(run, config, tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    other = next(shard.name for shard in run.manifest.shards if shard.split == "val")
+    for facts, what in (({"samples": 3}, "labels 3 samples"), ({"of": other}, "no shard of the train split")):
+        (record,) = (tmp_path / "done").glob("*.json")
+        before = record.read_bytes()
+        edit_record(tmp_path, **facts)
+        with pytest.raises(RuntimeError, match=what):
+            labelling.write_round(config, 0, run.path, tmp_path)
+        record.write_bytes(before)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_shard_labelled_twice_is_refused(run):
+    from mlseg_core.map import Done
+    from mlseg_dist.labelling.round import _entries
+
+    (shard,) = run.manifest.of_splits("train")
+    counts = dict.fromkeys((*CLASSES, "rejected"), 1)
+    facts = {"of": shard.name, "samples": shard.samples, "index_sha256": "0", "pixels": counts, "seeds": {}}
+    done = [Done(n, "", {f"{n}.tar": {"bytes": 1, "sha256": "0"}}, {**facts, "device": "cpu"}) for n in "ab"]
+    assert len(_entries(done[:1], run.manifest)) == 1
+    with pytest.raises(RuntimeError, match="labelled twice"):
+        _entries(done, run.manifest)
+    with pytest.raises(RuntimeError, match="1 shards are not labelled"):
+        _entries([], run.manifest)
+
+
+@pytest.mark.parametrize("fault", ["doubled", "missing", "renamed"])
+def test_a_sidecar_of_other_keys_is_never_described(run, tmp_path, fault):
+    config = with_label(run.config)
+    make(run, config, tmp_path / "sound")
+    (sound,) = (tmp_path / "sound").glob("*.tar")
+    with ShardReader(sound, labelling.MEMBERS) as reader:
+        samples = [(reader.key(row), reader.read(row)) for row in range(len(reader))]
+    if fault == "doubled":
+        samples.insert(1, samples[0])
+    elif fault == "missing":
+        samples.pop(4)
+    else:
+        samples[-1] = (samples[-1][0] + "9", samples[-1][1])
+    write_shard(tmp_path / "other.tar", samples)
+    (unit,) = labelling.units(config, 0, run.path)
+    with pytest.raises(Exception, match=r"no place in a shard|each once, in order"):
+        labelling.describe(unit, {unit.payload[4]: tmp_path / "other.tar"}, Scratch(tmp_path))
+
+
+def make_record_say(folder, **facts) -> None:
+    path = folder / "manifest.json"
+    manifest = read_json(path)
+    manifest["facts"].update(facts)
+    write_json(path, manifest)
+
+
+def test_a_class_that_collapses_stops_the_campaign_and_an_override_goes_on(tmp_path):
+    run = lively_run(tmp_path)
+    config = with_label(with_label(run.config), step=1, min_share_kept=0.1)
+    make(run, config, labels_folder(run.path, 1))
+    phase = run.path / "phases" / "04-label-2"
+    phase.mkdir()
+    folder = labels_folder(run.path, 2)
+    run_units(labelling.units(config, 1, run.path), labelling.label, folder, describe=labelling.describe)
+    (record,) = (folder / "done").glob("*.json")
+    pixels = read_json(record)["facts"]["pixels"]
+    total = sum(pixels[c] for c in CLASSES)
+    assert total, "random weights are accepted at this threshold"
+    # The round before accepted a third of each class; this one has 1 px of tumour left.
+    make_record_say(labels_folder(run.path, 1), accepted=dict.fromkeys(CLASSES, 1000))
+    edit_record(folder, pixels={**pixels, "background": total // 2, "others": total // 2, "tumour": 1})
+    with pytest.raises(
+        UserError, match=r"class tumour has collapsed to .* from 33\.333% in the round before"
+    ) as stopped:
+        labelling.write_round(config, 1, run.path, folder)
+    assert "mlseg resume RUN steps.master-1.label.min_share_kept=0" in stopped.value.mend
+    assert not (folder / "manifest.json").exists() and (folder / SHEET).exists()
+    (event,) = [e for e in read_events(phase) if e["event"] == "class-collapse"]
+    assert event["level"] == "error" and event["collapsed"] == ["tumour"] and event["accepted"]["tumour"] == 1
+    labelling.write_round(with_label(config, step=1, min_share_kept=0.0), 1, run.path, folder)
+    assert (folder / "manifest.json").exists(), "the same units: nothing is labelled again"
+    assert read_events(phase)[-1]["event"] == "round-published"
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=3, max_size=3), st.integers(0, 100))
+def test_the_gate_lets_go_what_has_not_changed(counts, percent):
+    from mlseg_dist.labelling.gate import shares
+
+    same = shares(dict(zip(CLASSES, counts, strict=True)))
+    assert not collapses(Shares(same, same, same), same, Shares({}, same, same), percent / 100)
+
+
+def test_the_gate_sees_a_slow_loss_and_leaves_an_empty_round_alone():
+    even = dict.fromkeys(CLASSES, 1 / 3)
+    thin = {"background": 0.6, "tumour": 0.38, "others": 0.02}
+    human = Shares({}, even, even)
+    assert [c.name for c in collapses(Shares(thin, thin, even), thin, human, 0.1)] == ["others"]
+    assert [c.what for c in collapses(Shares(thin, even, thin), {}, human, 0.1)] == ["the pairs to draw"]
+    assert not collapses(Shares(thin, even, even), {}, human, 0.1), "round 1 is judged by what is taught"
+    assert not collapses(Shares({}, even, even), even, human, 0.1)
+
+
+def test_a_poor_teacher_does_not_label(tmp_path):
+    run = lively_run(tmp_path)
+    path = run.path / "phases" / "02-base" / "teacher.json"
+    write_json(path, {**read_json(path), "miou": 0.31})
+    config = with_label(run.config, min_miou=0.4)
+    with pytest.raises(UserError, match=r"mIoU of 0\.310, less than 0\.4"):
+        labelling.units(config, 0, run.path)
+    named = [labelling.units(with_label(run.config, min_miou=m), 0, run.path)[0].inputs for m in (0.0, 0.3)]
+    assert named[0] == named[1], "a gate is no part of what is made"
+
+
+def test_the_sheet_is_the_same_each_time_and_shows_so_many(run, tmp_path):
+    sheets = []
+    for attempt, count in enumerate((12, 12, 3)):
+        make(run, with_label(run.config, sheet=count), tmp_path / str(attempt))
+        sheets.append((tmp_path / str(attempt) / SHEET).read_bytes())
+    assert sheets[0] == sheets[1] != sheets[2]
+    sizes = [Image.open(io.BytesIO(sheet)).size for sheet in sheets]
+    assert sizes[0][0] == sizes[2][0] and sizes[0][1] > 2.5 * (sizes[2][1] - 70)
+    names = {shard.name for shard in read_manifest(tmp_path / "0" / "manifest.json").shards}
+    assert SHEET not in names and read_manifest(tmp_path / "0" / "manifest.json").facts["sheet"] == SHEET
+    make(run, with_label(run.config, sheet=0), tmp_path / "none")
+    assert not (tmp_path / "none" / SHEET).exists()
+
+
+def test_the_sheet_begins_with_the_least_accepted_and_takes_stains_in_turn():
+    def entry(slide: str, rejected: int) -> ShardEntry:
+        pixels = {"background": 100 - rejected, "tumour": 0, "others": 0, "rejected": rejected}
+        return ShardEntry(
+            name=f"{slide}.tar",
+            bytes=1,
+            sha256="",
+            index_sha256="",
+            samples=1,
+            slide=slide,
+            split="train",
+            pixels=pixels,
+        )
+
+    entries = [entry(f"{stain}{i}", 10 * i) for stain in "PQ" for i in range(6)]
+    stain_of = {e.slide: e.slide[0] for e in entries}
+    shown = slides_to_show(entries, stain_of, 6)
+    assert shown[:2] == [("P5", 0.5), ("Q5", 0.5)]
+    assert [stain_of[slide] for slide, _ in shown[2:]] == ["P", "Q", "P", "Q"] and len(dict(shown)) == 6
+    assert len(slides_to_show(entries[:2], stain_of, 5)) == 5
+
+
+@pytest.fixture
+def trusted(tmp_path):
+    run = lively_run(tmp_path)
+    config = with_label(run.config)
+    make(run, config, labels_folder(run.path, 1))
+    assert labelling.check_round(config, 1, run.path).kind == "labels"
+    return run, config
+
+
+def other_sidecar(run: TinyRun, config, folder) -> None:
+    """Put what another teacher says in the place of the only sidecar, without its index."""
+    other = folder.parent / "other"
+    make(run, with_label(config, tta="d4"), other)
+    (theirs,), (ours,) = other.glob("*.tar"), folder.glob("*.tar")
+    shutil.copy(theirs, ours)
+
+
+def test_a_replaced_sidecar_and_index_are_refused(trusted):
+    run, config = trusted
+    folder = labels_folder(run.path, 1)
+    (ours,) = folder.glob("*.tar")
+    sound = ours.stat().st_size
+    other_sidecar(run, config, folder)
+    os.truncate(ours, sound)  # of the same size: a look at sizes does not find it
+    labelling.check_round(config, 1, run.path)
+    corpus = Corpus(shards_folder(run.path), config.training_classes, folder)
+    with pytest.raises(BadPair, match="is damaged"):
+        for ref in corpus.refs("train"):
+            corpus.read_sidecar(ref)
+    (theirs,) = (folder.parent / "other").glob("*.index.npy")
+    shutil.copy(theirs, index_path(ours))
+    with pytest.raises(UserError, match=r"the index of .* is not the manifest"):
+        labelling.check_round(config, 1, run.path)
+
+
+def test_what_a_round_must_be_to_be_believed(trusted):
+    run, config = trusted
+    folder = labels_folder(run.path, 1)
+    path = folder / "manifest.json"
+    sound, (tar,) = path.read_bytes(), folder.glob("*.tar")
+
+    def refused(what: str) -> None:
+        with pytest.raises(UserError, match=what):
+            labelling.check_round(config, 1, run.path)
+        path.write_bytes(sound)
+
+    for parent, what in (("corpus", "another corpus"), ("teacher", "another teacher's")):
+        manifest = json.loads(sound)
+        manifest["parents"][parent] = "0" * 64
+        write_json(path, manifest)
+        refused(what)
+    write_json(path, {**json.loads(sound), "shards": []})
+    refused("each shard of the train split once")
+    os.truncate(tar, tar.stat().st_size - 512)
+    refused("bytes, not the")
+    tar.unlink()
+    refused("cannot be read")
+    mark_cleaned(folder, 1, 1)
+    refused("removed by `mlseg clean`")
+    make(run, config, folder)
+    assert not is_cleaned(folder)
+    labelling.check_round(config, 1, run.path)
+
+
+def test_a_round_is_quick_to_check(trusted):
+    run, config = trusted
+    begun = time.perf_counter()
+    labelling.check_round(config, 1, run.path)
+    assert time.perf_counter() - begun < 2
