@@ -2,11 +2,12 @@
 # make test      the tests
 # make check     ruff and mypy
 # make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/gpu/*.md; exit status 2 without one
+# make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
 # make install   .venv with the package and its test extras; does nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check gpu
+.PHONY: install demo test check gpu chaos
 
 install: .venv/installed
 
@@ -28,3 +29,6 @@ check: install
 
 gpu: install
 	$(BIN)/python -m benchmarks.gpu
+
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.chaos $(or $(N),20) $(if $(SEED),--seed $(SEED))

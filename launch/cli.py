@@ -9,7 +9,19 @@ from collections.abc import Sequence
 
 from mlseg_core.errors import EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 
-GROUPS = ("campaign", "clean", "preflight", "rehearse", "plan", "status", "tracking", "shards", "learning", "model", "augment")
+GROUPS = (
+    "campaign",
+    "clean",
+    "preflight",
+    "rehearse",
+    "plan",
+    "status",
+    "tracking",
+    "shards",
+    "learning",
+    "model",
+    "augment",
+)
 """Modules of launch.commands, in the order in which `mlseg --help` lists them."""
 
 

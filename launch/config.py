@@ -34,6 +34,8 @@ class JobConfig(Strict):
     qos: str | None = None
     setup: tuple[str, ...] = ()
     """Shell lines before the job, for example `module load cuda`."""
+    container: tuple[str, ...] = ()
+    """Words before the job's Python: apptainer, exec, --nv, image.sif."""
     extra: dict[str, str] = {}
     """Further sbatch parameters, name -> value."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 
 from submitit import JobEnvironment
 
+from launch import rates
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
@@ -173,6 +174,7 @@ def _do(
             raise Interrupted("a newer attempt of this phase has taken over")
     if publish_done(config, phase, run, inputs, started, process.attempt):
         print(f"phase {phase.name} done: {phase_fingerprint(config, phase, inputs)[:12]}", flush=True)
+        rates.keep(run, rates.measured(config, graph, run))
 
 
 def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:

@@ -18,6 +18,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, read_json, write_json
 from mlseg_core.progress import read_tallies
+from mlseg_dist.events import read_events
 
 FILE = "rates.json"
 
@@ -124,4 +125,5 @@ def _train_lines(path: Path) -> list[dict[str, Any]]:
 
 def _ranks(run: RunFolder, phase: Phase) -> int:
     """Of the attempt that ended the phase; 0 when nobody wrote it down."""
-    return len({task["index"] for task in run.tasks(phase) if task.get("status") == "done"})
+    starts = [event for event in read_events(run.phase(phase)) if event["event"] == "started"]
+    return int(starts[-1]["ranks"]) if starts else 0

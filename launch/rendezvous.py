@@ -5,6 +5,7 @@ Rank 0 picks an address that other nodes can reach and a free port, and writes b
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -49,6 +50,8 @@ def _address(environment: JobEnvironment) -> str:
 
 
 def _slurm_address(node: str) -> str:
+    if shutil.which("scontrol") is None:  # in a container
+        return ""
     shown = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, timeout=60, check=False)
     found = re.search(r"NodeAddr=(\S+)", shown.stdout)
     return found.group(1) if found else ""

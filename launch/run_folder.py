@@ -90,7 +90,8 @@ class RunFolder:
         write_json(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
 
     def tasks(self, phase: Phase) -> list[dict[str, Any]]:
-        return [_read_or_empty(path) for path in sorted((self.phase(phase) / "tasks").glob("*.json"))]
+        paths = sorted((self.phase(phase) / "tasks").glob("[a-z]*.json"))  # not a temporary that is just being written
+        return [task for path in paths if (task := _read_or_empty(path))]
 
     def frozen(self) -> dict[str, Any]:
         """hash: of the frozen code.  folder: the working folder that relative paths in the config start from."""

@@ -115,7 +115,7 @@ def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) ->
 
 def _interpreter(job: JobConfig) -> str:
     """Shell words before `-m`: this Python, in the job's container if it has one."""
-    return shlex.join([*getattr(job, "container", ()), sys.executable])
+    return shlex.join([*job.container, sys.executable])
 
 
 def _exports(variables: dict[str, str]) -> list[str]:

@@ -4,21 +4,32 @@ Plain loops are what one would write with torch or DeepSpeed alone; ours is the 
 with the parts it adds one by one.
 """
 
+import atexit
+import io
+import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launch.config import load_campaign
-from mlseg_dist.config import TrainConfig
+from mlseg_dist.config import HealthConfig, TrackingConfig, TrainConfig
+from mlseg_dist.events import Events
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import build_model, channels_last
 from mlseg_dist.training.average import Average
 from mlseg_dist.training.batchnorm import RunningStatistics
-from mlseg_dist.training.engine import World, make_engine
+from mlseg_dist.training.checkpoint import Saver
+from mlseg_dist.training.engine import Engine, World, make_engine
+from mlseg_dist.training.health import Pulse, Watch
+from mlseg_dist.training.journal import Journal
+from mlseg_dist.training.window import Window
 
 LR = 1e-3
 CLIP = 1.0
@@ -134,31 +145,109 @@ def plain_deepspeed(stage: int) -> Callable[[Bench], Step]:
     return make
 
 
-def ours(ema: float | None = None, **changes: object) -> Callable[[Bench], Step]:
-    """The engine with `changes` of TrainConfig, BatchNorm over the step, steps skipped together, flags agreed upon.
-
-    Left out here: logging, health, checkpoints; they are rows of their own once they can be had without a run folder.
-    """
+def ours(ema: float | None = None, extra: "type[Extra] | None" = None, **changes: object) -> Callable[[Bench], Step]:
+    """The engine with `changes` of TrainConfig, BatchNorm over the step, steps skipped together, flags agreed upon."""
 
     def make(bench: Bench) -> Step:
         train = bench.train.model_copy(update=changes)
         engine = make_engine(bench.network(), train, bench.world)
         loss_of, statistics, average = bench.criterion(), RunningStatistics(engine.module), Average(engine.module, ema)
+        beside = extra(bench, engine) if extra else None
 
         def step() -> None:
             for number in range(len(bench.batches)):
+                if beside:
+                    beside.at("forward")
                 statistics.begin()
-                loss = bench.forward(engine.forward, loss_of, number)
+                views, labels = bench.batches[number]
+                with torch.autocast(bench.world.device.type, torch.bfloat16, enabled=bench.bf16):
+                    logits = engine.forward(normalise(views["high"]), normalise(views["low"]))
+                loss, parts = loss_of(logits, labels)
                 statistics.keep()
+                if beside:
+                    beside.at("backward")
                 engine.backward(loss)
                 engine.step(LR)
+                if beside:
+                    beside.add(loss, parts, logits, labels)
             statistics.advance(engine.finite)
             average.update(engine.finite)
             bench.world.agree([False, False])
+            if beside:
+                beside.end_step()
 
         return step
 
     return make
+
+
+class Extra:
+    """What a session does beside a step; this does nothing."""
+
+    def __init__(self, bench: Bench, engine: Engine) -> None:
+        self.bench, self.engine, self.step = bench, engine, 0
+        self.phase = Path(tempfile.mkdtemp(prefix="mlseg-engine-"))
+        atexit.register(shutil.rmtree, self.phase, ignore_errors=True)
+
+    def at(self, stage: str) -> None: ...
+
+    def add(self, loss: torch.Tensor, parts: Views, logits: Views, labels: Views) -> None: ...
+
+    def end_step(self) -> None: ...
+
+
+class Logging(Extra):
+    """A line of metrics.jsonl for every step."""
+
+    def __init__(self, bench: Bench, engine: Engine) -> None:
+        super().__init__(bench, engine)
+        config = load_campaign(bench.config_file)
+        off = config.model_copy(update={"tracking": TrackingConfig(enabled=False)})
+        self.window = Window(bench.world, 1e9, None)
+        self.journal = Journal(off, self.phase, 0, 10**6) if bench.world.rank == 0 else None
+
+    def add(self, loss: torch.Tensor, parts: Views, logits: Views, labels: Views) -> None:
+        self.window.add(loss, parts, logits, labels, 0.0)
+
+    def end_step(self) -> None:
+        self.step += 1
+        figures, _ = self.window.close(self.step, LR, 0.0)
+        if self.journal:
+            with redirect_stdout(io.StringIO()):
+                self.journal.train({**figures, "epoch": 0.0, "gradient_norm": self.engine.gradient_norm})
+
+
+class Health(Extra):
+    """Every micro-batch says where it is, and the ranks' watches listen to each other every second."""
+
+    def __init__(self, bench: Bench, engine: Engine) -> None:
+        super().__init__(bench, engine)
+        self.pulse = Pulse()
+        health = HealthConfig(beat_s=1.0)
+        self.watch = Watch(self.pulse, bench.world, health, self.phase, Events(self.phase).tell)
+        atexit.register(self.watch.end)
+
+    def at(self, stage: str) -> None:
+        self.pulse.at(stage, self.step)
+
+    def end_step(self) -> None:
+        self.step += 1
+        self.watch.begin()
+
+
+class Saving(Extra):
+    """A checkpoint after every step: what one costs at the most, waiting for the one before included."""
+
+    def __init__(self, bench: Bench, engine: Engine) -> None:
+        super().__init__(bench, engine)
+        tell = Events(self.phase).tell
+        self.saver = Saver(self.phase / "checkpoints", 2, None, tell) if bench.world.rank == 0 else None
+
+    def end_step(self) -> None:
+        self.step += 1
+        state = self.engine.state()
+        if self.saver:
+            self.saver.save(self.step, state, {"step": self.step})
 
 
 ROWS: dict[str, Callable[[Bench], Step]] = {
@@ -172,5 +261,8 @@ ROWS: dict[str, Callable[[Bench], Step]] = {
     "**ours**, ZeRO 1": ours(zero=1),
     "**ours**, ZeRO 2": ours(zero=2),
     "**ours**, DeepSpeed, EMA": ours(ema=0.999),
+    "**ours**, DeepSpeed, a line of metrics a step": ours(extra=Logging),
+    "**ours**, DeepSpeed, health": ours(extra=Health),
+    "**ours**, DeepSpeed, a checkpoint after every step": ours(extra=Saving),
 }
 """The first is what the others are compared with."""

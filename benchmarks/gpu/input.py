@@ -36,9 +36,7 @@ def main(arguments: list[str]) -> int:
     """Run the table and write it."""
     options = _parser().parse_args(arguments)
     policies = table8()
-    bench = Bench(
-        Job("ours", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder))
-    )
+    bench = Bench(Job("ours", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder)))
     views, labels = bench.batch(options.batch)
     bench.model.train()
     alone = _rate((bench.train(views, labels) for _ in _forever()), options, bench)

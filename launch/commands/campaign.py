@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch import rates
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
-from launch.graph import build_graph
 from launch.liveness import planner_pid
 from launch.plans import read_plans
 from launch.run_folder import RunFolder, find_run
@@ -118,9 +116,7 @@ def _show_outcome(run: RunFolder, outcome: "Outcome") -> int:
 
 
 def _conclude(run: RunFolder) -> int:
-    """Keep the rates for other plans, show the final table and the report's path; the checks decide the exit status."""
-    config = run.config()
-    rates.keep(run, rates.measured(config, build_graph(config), run))
+    """Show the final table and the report's path; the checks decide the exit status."""
     if (run.report / "metrics.json").exists():
         from mlseg_dist.report.table import print_table
 

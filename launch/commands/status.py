@@ -1,6 +1,7 @@
 """status: where a campaign stands, once, or redrawn in place until it is done."""
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -60,13 +61,17 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _watch(run: RunFolder, console: Console, every_s: float) -> int:
     """Redrawn in place; on a terminal too low for it the end is cut off. The last state stays on the screen."""
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live,
+    ):
         while True:
             now = _look(run)
             live.update(Group(page(now), _footer(now, every_s)), refresh=True)
             if now.done:
-                return EXIT_DONE
+                break
             time.sleep(every_s)
+    return EXIT_DONE
 
 
 def _look(run: RunFolder) -> CampaignStatus:

@@ -34,7 +34,7 @@ def node(site: Site) -> Iterator[Finding]:
     if not site.node_job:
         yield Finding("node", "skipped", "--node-job runs a short job a kind of node: GPU, driver, ranks, folders")
         return
-    for name, job in site.gpus_alike().items():
+    for name, job in site.kinds_of_node().items():
         look_at = _Probe(site, name, job)
         try:
             yield from look_at.findings()

@@ -48,7 +48,7 @@ class Site:
     def jobs(self) -> dict[JobName, JobConfig]:
         return {name: getattr(self.config.cluster, name) for name in _JOBS}
 
-    def gpus_alike(self) -> dict[JobName, JobConfig]:
+    def kinds_of_node(self) -> dict[JobName, JobConfig]:
         """One job a kind of node: of jobs that ask for the same nodes only the largest."""
         chosen: dict[tuple[object, ...], JobName] = {}
         for name in ("train", "map", "single"):

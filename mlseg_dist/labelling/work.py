@@ -1,6 +1,7 @@
 """The map's work: one shard of the train split -> its sidecar shard.
 
-Batches never span shards, so a sidecar's bytes depend on the teacher, the shard, the config and the kind of device only.
+Batches never span shards, so a sidecar's bytes depend on the teacher, the shard, the config (on a CPU `train.threads` too) and
+the kind of device only.
 """
 
 from collections.abc import Iterator
@@ -72,7 +73,9 @@ def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
     key = (teacher_record(run, config.steps[step_index].name)["sha256"], turns)
     if key not in _loaded:
         cv2.setNumThreads(1)  # threads share out samples, not the rows of one
-        settle_cpu(config.train.threads)
+        settle_cpu(
+            config.train.threads or 1
+        )  # a CPU's sums depend on how many threads share them: never the machine's choice
         _loaded.clear()
         _loaded[key] = load_teacher(config, step_index, run, turns)
     return _loaded[key]

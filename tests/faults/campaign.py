@@ -57,7 +57,10 @@ def prepare(folder: Path) -> Prepared:
     """The base step has a teacher with random weights, which has labelled the train split."""
     run = tiny_run(folder, train=TRAIN, tracking={"enabled": False})
     raw = run.config.model_dump(mode="json")
-    raw["steps"][0]["label"] |= {"threshold": 0.0, "min_share_kept": 0.0}  # a random teacher is never sure, and sees one class
+    raw["steps"][0]["label"] |= {
+        "threshold": 0.0,
+        "min_share_kept": 0.0,
+    }  # a random teacher is never sure, and sees one class
     raw["steps"][STEP]["model"]["encoder"]["drop_connect"] = 0.2
     config = validate(raw, LearningConfig, "test")
     units = labelling.units(config, 0, run.path)

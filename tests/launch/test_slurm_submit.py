@@ -14,10 +14,6 @@ from launch.slurm_submit import script
 EVIL = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned'
 
 
-class ContainerJob(JobConfig):
-    container: tuple[str, ...] = ()
-
-
 def flags(text: str) -> set[str]:
     return {shlex.split(line.removeprefix("#SBATCH "))[0] for line in text.splitlines() if line.startswith("#SBATCH ")}
 
@@ -82,7 +78,7 @@ def test_names_and_paths_are_data_in_the_script(tmp_path: Path, config_path: Pat
 
 @pytest.mark.parametrize("container", [(), ("apptainer", "exec", "--nv", "--bind", "/data sets", "mlseg $v.sif")])
 def test_a_container_stands_before_the_interpreter(config: CampaignConfig, container: tuple[str, ...]) -> None:
-    words = command(script(RunFolder.of(config), config, "train", ContainerJob(container=container)))
+    words = command(script(RunFolder.of(config), config, "train", JobConfig(container=container)))
     start = words.index(sys.executable)
     assert tuple(words[start - len(container) : start]) == container
     assert words[start + 1 : start + 4] == ["-u", "-m", "submitit.core._submit"]

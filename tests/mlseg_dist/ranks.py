@@ -15,8 +15,13 @@ ROOT = Path(__file__).parents[2]
 INTERRUPTED = 75
 
 
-def run_ranks(run: Path, config, step: int, world: int = 2, stop_at: int = -1, kill_at: int = -1) -> list[int]:
-    """Exit statuses of the ranks. stop_at, kill_at: number of optimizer steps of this start after which rank 0 does so."""
+def run_ranks(
+    run: Path, config, step: int, world: int = 2, stop_at: int = -1, kill_at: int = -1, poison: tuple[int, ...] = ()
+) -> list[int]:
+    """Exit statuses of the ranks. stop_at, kill_at: number of optimizer steps of this start after which rank 0 does so.
+
+    poison: micro-batches whose loss comes out as NaN, on the rank that has them.
+    """
     (run / "config.json").write_text(config.model_dump_json())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -31,6 +36,7 @@ def run_ranks(run: Path, config, step: int, world: int = 2, stop_at: int = -1, k
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
+            "POISON": " ".join(map(str, poison)),
         }
         command = [sys.executable, "-m", "tests.mlseg_dist.ranks", run, run / "config.json", step, stop_at, kill_at]
         log = open(run / f"rank{rank}.log", "a")  # noqa: SIM115
@@ -50,7 +56,7 @@ def main() -> int:
     from mlseg_core.errors import Interrupted
     from mlseg_dist.config import LearningConfig
     from mlseg_dist.run_folder import phase_folder
-    from mlseg_dist.training.train import train
+    from mlseg_dist.training import train as loop
 
     run, config_file, step, stop_at, kill_at = sys.argv[1:]
     config = validate(json.loads(Path(config_file).read_text()), LearningConfig, config_file)
@@ -64,10 +70,22 @@ def main() -> int:
         return os.environ["RANK"] == "0" and calls == int(stop_at)
 
     try:
-        train(config, int(step), Path(run), phase_folder(Path(run), config.steps[int(step)].name), stop)
+        spoil(loop, {int(number) for number in os.environ["POISON"].split()})
+        loop.train(config, int(step), Path(run), phase_folder(Path(run), config.steps[int(step)].name), stop)
     except Interrupted:
         return INTERRUPTED
     return 0
+
+
+def spoil(loop, numbers: set[int]) -> None:
+    """What a network does with a patch that it cannot bear: the loss of these micro-batches is NaN."""
+    real = loop.forward
+
+    def forward(engine, loss_of, batch, *others):
+        loss, *rest = real(engine, loss_of, batch, *others)
+        return (loss * float("nan") if batch.number in numbers else loss), *rest
+
+    loop.forward = forward
 
 
 if __name__ == "__main__":

@@ -36,14 +36,15 @@ def test_batches_cover_a_shard_and_end_with_it():
     assert batches_of(6, 3) == [range(0, 3), range(3, 6)]
 
 
-def test_the_same_bytes_with_any_number_of_threads_and_workers(run, tmp_path):
-    found = [make(run, with_label(run.config, workers=n), tmp_path / str(n)) for n in (1, 4)]
+def test_the_same_bytes_with_any_number_of_reading_threads(run, tmp_path):
     before = torch.get_num_threads()
     try:
-        config = with_label(run.config, workers=3)
-        config = config.model_copy(update={"train": config.train.model_copy(update={"threads": 2})})
+        found = [make(run, with_label(run.config, workers=n), tmp_path / str(n)) for n in (1, 4)]
         labelling.work._loaded.clear()
-        found.append(make(run, config, tmp_path / "torch"))
+        torch.set_num_threads(2)  # what the machine would choose must not matter
+        config = with_label(run.config, workers=3)
+        config = config.model_copy(update={"train": config.train.model_copy(update={"threads": 0})})
+        found.append(make(run, config, tmp_path / "machine"))
     finally:
         torch.set_num_threads(before)
         labelling.work._loaded.clear()
@@ -58,15 +59,23 @@ def test_the_bytes_are_those_of_one_thing_after_another(run, tmp_path):
     with open_shard(run) as shard, ShardReader(sidecar, labelling.MEMBERS) as made:
         for rows in batches_of(len(shard), 5):
             views = [np.stack([decode_rgb(shard.read(r)[f"{v}.jpg"]) for r in rows]) for v in ("high", "low")]
-            merged, low = (teacher.predict(*views)[head] for head in ("merged", "low"))
+            answers = teacher.probabilities(*(torch.from_numpy(view) for view in views))
+            merged, low = (labels.encode_batch(answers[head], 2).numpy() for head in ("merged", "low"))
             for position, row in enumerate(rows):
-                high_codes, low_codes = (
-                    labels.encode(p[position].reshape(3, 32, 2, 32, 2).mean(axis=(2, 4))) for p in (merged, low)
-                )
+                high_codes, low_codes = merged[position], low[position]
                 members = made.read(row)
                 assert np.array_equal(decode_label(members["high.png"]), high_codes)
                 expected = labels.low_from_high(high_codes, low_codes, 4, 0.5)
                 assert np.array_equal(decode_label(members["low.png"]), expected)
+
+
+def test_codes_of_a_batch_are_those_of_cells_averaged_one_by_one():
+    p = torch.rand((2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(1)
+    together = labels.encode_batch(p, 4).numpy()
+    for one, codes in zip(p.numpy(), together, strict=True):
+        cells = one.reshape(3, 4, 4, 4, 4).mean(axis=(2, 4))
+        level = np.floor(cells.max(0) * 20 + 1e-6)
+        assert np.array_equal(codes, cells.argmax(0) * 21 + level)
 
 
 def test_order_is_kept_and_little_is_under_way(run):

@@ -1,0 +1,129 @@
+"""mlseg clean: what no phase will read again goes, what one still reads stays, and an edit that needs it asks for it again."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.cli import main
+from launch.completion import publish_done, survey
+from launch.config import CampaignConfig, load_campaign
+from launch.graph import build_graph
+from launch.kinds import kind_of
+from launch.run_folder import RunFolder
+from mlseg_core.config import dump_config
+from mlseg_core.files import write_json
+from mlseg_dist.run_folder import labels_folder
+from shards.manifest import Manifest, ShardEntry, write_manifest_file
+
+BYTES = 3000 + 500
+
+
+def three_steps(config: CampaignConfig) -> CampaignConfig:
+    last = config.steps[1].model_copy(update={"name": "master-2"})
+    return config.model_copy(update={"steps": (*config.steps, last)})
+
+
+def finish(config: CampaignConfig, run: RunFolder, until: str) -> None:
+    """Publish every phase up to `until`; a round of labels has one shard with its index and seeds."""
+    for phase in build_graph(config):
+        manifest = kind_of(phase).manifest(run, phase)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        if phase.kind == "label":
+            write_round(labels_folder(run.path, phase.step))
+        else:
+            manifest.write_text(phase.name)
+        done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
+        inputs = {name: done[name]["outputs"]["sha256"] for name in phase.inputs}
+        assert publish_done(config, phase, run, inputs, time.time(), "1-0")
+        if phase.name == until:
+            return
+
+
+def write_round(folder: Path) -> None:
+    entry = ShardEntry(
+        name="a.tar", bytes=3000, sha256="", index_sha256="", samples=1, slide="a", split="train", of="a"
+    )
+    (folder / "a.tar").write_bytes(bytes(3000))
+    (folder / "a.index.npy").write_bytes(bytes(500))
+    (folder / "seeds-0.npy").write_bytes(b"0")
+    (folder / "stray.tar").write_bytes(b"not ours")
+    members = ("high.png", "json", "low.png")
+    manifest = Manifest(
+        kind="labels", fingerprint="", members=members, classes=(), views={}, shards=(entry,), totals={}, facts={}
+    )
+    write_manifest_file(folder, manifest)
+
+
+@pytest.fixture
+def campaign(config: CampaignConfig) -> tuple[CampaignConfig, RunFolder]:
+    config = three_steps(config)
+    run = RunFolder.of(config)
+    run.path.mkdir(parents=True)
+    dump_config(config, run.config_path)
+    return config, run
+
+
+def tars(run: RunFolder) -> list[str]:
+    return sorted(str(path.relative_to(run.data)) for path in run.data.glob("labels-*/[a]*.*"))
+
+
+def test_only_rounds_whose_training_is_done_go(campaign, capsys):
+    config, run = campaign
+    finish(config, run, until="label-2")
+    assert main(["clean", str(run.path), "--rounds", "--dry-run"]) == 0
+    assert f"{BYTES} bytes would be freed" in capsys.readouterr().out
+    everything = ["labels-1/a.index.npy", "labels-1/a.tar", "labels-2/a.index.npy", "labels-2/a.tar"]
+    assert tars(run) == everything
+    assert main(["clean", str(run.path), "--rounds"]) == 0
+    said = capsys.readouterr().out
+    assert f"{BYTES} bytes were freed" in said and "labels-2: 2 files, 0.0 MB, stays: master-2 is not done" in said
+    assert tars(run) == everything[2:]
+    kept = sorted(path.name for path in labels_folder(run.path, 1).iterdir())
+    assert kept == ["cleaned.json", "manifest.json", "seeds-0.npy", "stray.tar"]
+    states = {s.phase.name: s.state for s in survey(config, build_graph(config), run)}
+    assert states["label-1"] == states["master-1"] == states["label-2"] == "done"
+    assert main(["clean", str(run.path), "--rounds"]) == 0 and "0 bytes were freed" in capsys.readouterr().out
+
+
+def test_killed_halfway_it_goes_on(campaign, capsys):
+    config, run = campaign
+    finish(config, run, until="master-1")
+    folder = labels_folder(run.path, 1)
+    write_json(folder / "cleaned.json", {"files": 2, "bytes": BYTES, "time": 0})
+    (folder / "a.tar").unlink()
+    assert main(["clean", str(run.path), "--rounds"]) == 0
+    assert tars(run) == [] and "500 bytes were freed" in capsys.readouterr().out
+
+
+def test_an_edit_that_needs_a_cleaned_round_makes_it_again(campaign):
+    config, run = campaign
+    finish(config, run, until="report")
+    assert main(["clean", str(run.path), "--rounds"]) == 0 and tars(run) == []
+    assert {s.state for s in survey(config, build_graph(config), run)} == {"done"}
+    edited = load_campaign(run.config_path, ["steps.master-2.lr=0.5"])
+    standings = {s.phase.name: s for s in survey(edited, build_graph(edited), run)}
+    stale = [name for name, standing in standings.items() if standing.state == "stale"]
+    assert stale == ["label-2", "master-2", "evaluate", "report"]
+    assert "cleaned away, and master-2 needs them" in standings["label-2"].why
+    assert standings["label-1"].state == "done", "master-1 stands, and with it the round that it read"
+
+
+def test_what_was_set_aside_goes(campaign, capsys):
+    config, run = campaign
+    finish(config, run, until="label-1")
+    run.set_aside(run.phase(build_graph(config)[0]))
+    assert main(["clean", str(run.path), "--aside", "--json", "--dry-run"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["dry_run"] and said["bytes"] > 0 and said["found"][0]["files"] == 1 and (run.path / "aside").exists()
+    assert main(["clean", str(run.path), "--aside"]) == 0
+    assert not (run.path / "aside").exists() and tars(run) == ["labels-1/a.index.npy", "labels-1/a.tar"]
+
+
+def test_bad_input_is_one_line(campaign, tmp_path, capsys):
+    _, run = campaign
+    for words in (["clean", str(run.path)], ["clean", str(tmp_path), "--rounds"]):
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert said.err.count("\n") == 1 and said.err.startswith("mlseg: error:") and not said.out
