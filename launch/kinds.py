@@ -167,8 +167,10 @@ class Shards(MapKind):
 class Label(MapKind):
     """The teacher labels the train split, one sidecar shard per shard."""
 
+    recipe_version: ClassVar[int] = 2
+
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
-        label = config.steps[phase.step - 1].label.model_dump(mode="json")
+        label = config.steps[phase.step - 1].label.decides()
         return {"label": label, "classes": config.training_classes, "precision": config.train.precision}
 
     def folder(self, run: RunFolder, phase: Phase) -> Path:
@@ -187,6 +189,7 @@ class Label(MapKind):
             labelling.describe,
             lambda: labelling.write_round(config, phase.step - 1, run.path, folder),
             "shards",
+            "pairs",
         )
 
 

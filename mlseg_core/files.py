@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlseg_core.errors import UserError
 
@@ -39,15 +39,33 @@ def temporary_beside(target: Path) -> Path:
     return target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Readers see the old file or the new one, never a part. Replaces what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomic(path: Path, data: bytes | str, synced: bool = True) -> None:
+    """Readers see the old file or the new one, never a part. Replaces what is there.
+
+    synced: whole after a power cut too.
+    """
     temporary = temporary_beside(path)
+    content = data.encode() if isinstance(data, str) else memoryview(data)
     try:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        replace_synced(temporary, path)
-    finally:
+        with _create(temporary) as file:
+            file.write(content)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    if synced:
+        fsync_folder(path.parent)
+
+
+def _create(path: Path) -> BinaryIO:
+    try:
+        return open(path, "wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb")
 
 
 def replace_synced(temporary: Path, target: Path) -> None:

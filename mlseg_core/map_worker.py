@@ -6,8 +6,7 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 import json
 import secrets
 import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from mlseg_core.records import (
 )
 from mlseg_core.store import DestinationError, Store, open_store
 
+_LOOKS, _LOOKS_OF_ALL = 2, 512
+"""A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
 Describe = Callable[[Unit, dict[str, Path], Scratch], dict[str, Any]]
@@ -83,17 +84,19 @@ class Plan:
     ) -> list[Failed]:
         """One worker's part. life: processes that it has had before in this run; they have told what they died of."""
         store.check()
+        own = _slice(len(self.units), worker, workers)
+        died_of = note_death(store, self, worker) if life == 0 else None
+        standing = Standing(store, self.units, [self.units[index].name for index in own])
         if life == 0:  # what failed in an earlier run gets another chance; what killed a process counts its deaths
-            for index in _slice(len(self.units), worker, workers):
-                failed = read_failed(store, self.units[index])
-                if failed is not None and failed.is_final:
-                    forget_failed(store, self.units[index])
-            note_death(store, self, worker)
-        standing = Standing(store, self.units)
+            for unit in (self.units[index] for index in own):
+                known = read_failed(store, unit) if unit.name in standing.failed and unit.name != died_of else None
+                if known is not None and known.is_final:
+                    forget_failed(store, unit)
+                    standing.failed.discard(unit.name)
         progress = self._progress(store, worker, prints)
-        order = own_slice_then_tail(len(self.units), worker, workers)
+        looks = _Looks(standing, len(own), worker, workers)
         try:
-            return self._work_through(store, order, stop, standing, progress, tag or secrets.token_hex(6))
+            return self._work_through(store, own, looks, stop, progress, tag or secrets.token_hex(6), worker / workers)
         except (DestinationError, Interrupted):
             raise
         except Exception as error:  # no unit's: those are recorded
@@ -104,7 +107,7 @@ class Plan:
 
     def _progress(self, store: Store, worker: int, prints: bool) -> Progress:
         def save(text: str) -> None:
-            store.write(_tally_name(worker), text)
+            store.note(_tally_name(worker), text)
 
         progress = Progress(
             self.label, len(self.units), self.progress_unit, save=save, save_every_s=store.patience_s, prints=prints
@@ -115,60 +118,87 @@ class Plan:
     def _work_through(
         self,
         store: Store,
-        order: Sequence[int],
+        own: Sequence[int],
+        looks: "_Looks",
         stop: Callable[[], bool],
-        standing: Standing,
         progress: Progress,
         tag: str,
+        place: float,
     ) -> list[Failed]:
-        failures = []
-        queue, put_off = deque(order), set()
+        failures, standing = [], looks.standing
+        given_up: set[int] = set()
         progress.place(**standing.figures())
-        while queue:
-            index = queue.popleft()
+        for index, is_own in self._order(store, own, looks, given_up, place):
             unit = self.units[index]
-            if unit.name in standing.done or is_done(store, unit):
-                continue
-            known = read_failed(store, unit)
-            if known is not None and known.is_final:
-                continue
-            if known is not None and index not in put_off:  # it killed a process: everything else comes first
-                put_off.add(index)
-                queue.append(index)
-                continue
             if stop():
                 raise Interrupted(f"{self.label}: stopped before unit {unit.name}")
             progress.begin(unit.name)
             try:
-                standing.add(self._do(store, unit, progress, tag))
+                standing.add(self._do(store, unit, progress, tag, standing))
                 progress.finished(unit.cost)
             except (DestinationError, Interrupted):
                 raise
             except Exception as error:  # a bad slide must not end the night
+                given_up.add(index)
                 if not is_done(store, unit):
                     failures.append(Failed.of(unit, error, traceback.format_exc()))
                     write_record(store, failures[-1])
                     standing.failed.add(unit.name)
-            standing.refresh()
+            looks.after_a_unit(is_own)
             progress.place(**standing.figures(), pieces_at_hand=0, at="")
         return failures
 
-    def _do(self, store: Store, unit: Unit, progress: Progress, tag: str) -> Done:
+    def _order(
+        self, store: Store, own: Sequence[int], looks: "_Looks", given_up: set[int], place: float
+    ) -> Iterator[tuple[int, bool]]:
+        """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, from the tail.
+
+        Those that steal begin at places of their own, lest they all do the same unit at the same time. What has killed a process
+        comes after everything else.
+        """
+        standing = looks.standing
+        for index in own:
+            if self.units[index].name not in standing.done and self.units[index].name not in standing.failed:
+                yield index, True
+        while True:
+            standing.refresh(force=True)
+            left = [i for i in reversed(range(len(self.units))) if i not in given_up]
+            left = [i for i in left if self.units[i].name not in standing.done]
+            healthy = [i for i in left if self.units[i].name not in standing.failed]
+            if not healthy:
+                healthy = [i for i in left if not self._is_given_up(store, i, given_up)]
+            if not healthy:
+                return
+            first = int(place * len(healthy))
+            yield healthy[first], False
+
+    def _is_given_up(self, store: Store, index: int, given_up: set[int]) -> bool:
+        known = read_failed(store, self.units[index])
+        if known is not None and known.is_final:
+            given_up.add(index)
+        return index in given_up
+
+    def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, standing: Standing) -> Done:
         scratch, derived = Scratch(store.scratch, tag, progress.advance_pieces), Scratch(store.scratch, tag)
         try:
             self.do(unit, scratch)
-            old = read_done(store, unit)
+            old = standing.broken.get(unit.name)
             for name, fact in old.files.items() if old is not None else ():
                 if store.size(name) not in (None, fact["bytes"]):
                     store.remove(name)  # cut short since it was published
-            published = {name: store.publish_first(path, name) for name, path in scratch.paths.items()}
+            published = {}
+            for name, path in list(scratch.paths.items()):
+                published[name] = store.publish_first(path, name)
+                scratch.published(name, store.moves)
             facts = self.describe(unit, published, derived) if self.describe is not None else {}
-            for name, path in derived.paths.items():
+            for name, path in list(derived.paths.items()):
                 store.replace(path, name)
+                derived.published(name, store.moves)
             files = {name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for name, p in published.items()}
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
-            forget_failed(store, unit)
+            if unit.name in standing.failed:
+                forget_failed(store, unit)
             return record
         except Interrupted:
             raise
@@ -178,6 +208,23 @@ class Plan:
         finally:
             scratch.remove()
             derived.remove()
+
+
+class _Looks:
+    """When a worker looks what others have done: seldom in its own slice, as each look lists all records.
+
+    Workers look in turns, so that what one knows of all is hardly older than a unit.
+    """
+
+    def __init__(self, standing: Standing, own: int, worker: int, workers: int) -> None:
+        self.standing = standing
+        self._every = max(1, own // max(_LOOKS, _LOOKS_OF_ALL // workers))
+        self._units = worker % self._every
+
+    def after_a_unit(self, is_own: bool) -> None:
+        self._units += 1
+        if is_own and self._units % self._every == 0:
+            self.standing.refresh()
 
 
 def read_tally(store: Store, worker: int) -> Tally | None:

@@ -85,13 +85,19 @@ class Scratch:
         """The temporary path that will be published as `name` ("a.tar", "overview/a.jpg"). Raises ValueError."""
         if name not in self.paths:
             target = self.folder / check_name(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent != self.folder:  # the store has made its own
+                target.parent.mkdir(parents=True, exist_ok=True)
             self.paths[name] = target.with_name(f"{TEMPORARY}{self.tag}-{secrets.token_hex(6)}-{target.name}")
         return self.paths[name]
 
     def advance(self, pieces: int = 1) -> None:
         """pieces (pairs) more of this unit are done."""
         self.report(pieces)
+
+    def published(self, name: str, moved: bool) -> None:
+        """It got its name. moved: nothing is left of the temporary."""
+        if moved:
+            del self.paths[name]
 
     def remove(self) -> None:
         """Remove the temporaries that got no name."""
@@ -147,43 +153,77 @@ def missing_files(store: Store, records: Iterable[Done]) -> set[str]:
 
 
 class Standing:
-    """Which units are done, and how many have failed, whoever did them. Reads each record once; see refresh()."""
+    """Which units are done, and how many have failed, whoever did them.
 
-    def __init__(self, store: Store, units: Sequence[Unit]) -> None:
-        self._store, self._units = store, {unit.name: unit for unit in units}
-        self.done: dict[str, int] = {}
+    own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
+    and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
+    records, that is hundreds of reads a unit.) None: every record is read.
+    done: name -> pieces; None where the record was not read.  broken: own records whose files are gone or cut short.
+    """
+
+    def __init__(self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None) -> None:
+        self._store, self._units, self._reads_all = store, {unit.name: unit for unit in units}, own is None
+        self.done: dict[str, int | None] = {}
         self.failed: set[str] = set()
+        self.broken: dict[str, Done] = {}
+        self._disproved: set[str] = set()
+        self._cost = sum(unit.cost for unit in units)
+        self._cost_done = self._cost_read = 0.0
         self._looked, self._took = 0.0, 0.0
+        if own is not None:
+            self._check(set(own))
         self.refresh(force=True)
 
     def add(self, record: Done) -> None:
-        self.done[record.unit] = record.pieces
-        self.failed.discard(record.unit)
+        name, cost = record.unit, self._units[record.unit].cost
+        if name not in self.done:
+            self._cost_done += cost
+        if self.done.get(name) is None:
+            self._cost_read += cost
+        self.done[name] = record.pieces
+        self.failed.discard(name)
 
     def refresh(self, force: bool = False) -> None:
         """Look what others have done; seldom, when looking takes long."""
         begun = time.monotonic()
         if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
             return
-        new = [name for name in self._names("done") if name not in self.done]
-        records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
-        missing = missing_files(self._store, records)
-        self.done |= {record.unit: record.pieces for record in records if record.unit not in missing}
+        new = [name for name in self._names("done") if name not in self.done and name not in self._disproved]
+        if self._reads_all:
+            records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
+            missing = missing_files(self._store, records)
+            for record in records:
+                if record.unit not in missing:
+                    self.add(record)
+        else:
+            self.done |= dict.fromkeys(new)
+            self._cost_done += sum(self._units[name].cost for name in new)
         self.failed = set(self._names("failed")) - self.done.keys()
         self._looked = time.monotonic()
         self._took = self._looked - begun
 
     def figures(self) -> dict[str, Any]:
-        """Fields of a Tally."""
-        cost = {name: unit.cost for name, unit in self._units.items() if name not in self.failed}
+        """Fields of a Tally. pieces: of records that were not read, in proportion to their cost."""
+        pieces = sum(pieces for pieces in self.done.values() if pieces is not None)
         return {
             "done": len(self.done),
-            "pieces": sum(self.done.values()),
+            "pieces": round(pieces * self._cost_done / self._cost_read) if self._cost_read else 0,
             "failed": len(self.failed),
-            "cost_done": sum(cost[name] for name in self.done),
-            "cost_total": sum(cost.values()),
+            "cost_done": self._cost_done,
+            "cost_total": self._cost - sum(self._units[name].cost for name in self.failed),
         }
 
+    def _check(self, own: set[str]) -> None:
+        for name in own.intersection(self._names("done")):
+            record = read_done(self._store, self._units[name])
+            whole = record is not None and all(self._store.size(f) == fact["bytes"] for f, fact in record.files.items())
+            if record is not None and whole:
+                self.add(record)
+                continue
+            self._disproved.add(name)
+            if record is not None:
+                self.broken[name] = record
+
     def _names(self, folder: str) -> list[str]:
-        names = (name.removesuffix(".json") for name in self._store.sizes(folder))
+        names = (name.removesuffix(".json") for name in self._store.names(folder))
         return [name for name in names if name in self._units]

@@ -30,12 +30,14 @@ class Store(ABC):
     """where: for people, holds no credentials.  scratch: local folder for temporaries.  one_process: nobody else sees it.
 
     patience_s: between looks at, or writes of, small files that change often.
+    moves: a temporary is gone once it is published.
     """
 
     where: str
     scratch: Path
     one_process = False
     patience_s = 1.0
+    moves = False
 
     def __enter__(self) -> "Store":
         return self
@@ -51,6 +53,10 @@ class Store(ABC):
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Name within `folder` -> bytes of the files that lie directly in it, without temporaries; {} when there is none."""
 
+    def names(self, folder: str) -> list[str]:
+        """What `sizes` lists, without asking for each file's size."""
+        return list(self.sizes(folder))
+
     @abstractmethod
     def size(self, name: str) -> int | None:
         """Bytes; None when there is no such file."""
@@ -62,6 +68,10 @@ class Store(ABC):
     @abstractmethod
     def write(self, name: str, data: bytes | str) -> None:
         """Readers see the old file or the new one. Replaces what is there."""
+
+    def note(self, name: str, data: str) -> None:
+        """As `write`, for what is soon written anew and may be lost in a power cut."""
+        self.write(name, data)
 
     @abstractmethod
     def publish_first(self, temporary: Path, name: str) -> Path:
@@ -129,6 +139,8 @@ class Store(ABC):
 class Folder(Store):
     """A folder on a file system with hard links, shared or local. Temporaries lie beside their targets."""
 
+    moves = True
+
     def __init__(self, path: Path) -> None:
         self.path = self.scratch = path
         self.where = str(path)
@@ -144,6 +156,13 @@ class Folder(Store):
         except FileNotFoundError:
             return {}
 
+    def names(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self.path / folder) as entries:
+                return [entry.name for entry in entries if not entry.name.startswith(TEMPORARY)]
+        except FileNotFoundError:
+            return []
+
     def size(self, name: str) -> int | None:
         try:
             return (self.path / name).stat().st_size
@@ -155,6 +174,9 @@ class Folder(Store):
 
     def write(self, name: str, data: bytes | str) -> None:
         write_atomic(self.path / name, data)
+
+    def note(self, name: str, data: str) -> None:
+        write_atomic(self.path / name, data, synced=False)
 
     def publish_first(self, temporary: Path, name: str) -> Path:
         publish_first(temporary, self.path / name)

@@ -1,8 +1,8 @@
-"""Everything that waits for a GPU, in turn: parity tests, the networks, the DALI executor. Exit status 2 without one.
+"""Everything that waits for a GPU, in turn: parity tests, the DALI executor, networks, labelling, engines. Status 2 without one.
 
     make gpu            python -m benchmarks.gpu [--out DIR] [--minutes 8] [--seconds 5]
 
-Out: tests.md, model-cuda.md, input-cuda.md in benchmarks/gpu, and what each was run on.
+Out: {tests,input-cuda,model-cuda,label-cuda,engine-cuda}.md in benchmarks/gpu, and what each was run on.
 """
 
 import argparse
@@ -31,8 +31,10 @@ def main(arguments: list[str]) -> int:
     feed = ["benchmarks.gpu.input", "--device", "cuda", "--seconds", f"{options.seconds:g}"]
     failed = [
         run_tests(["-m", "gpu", "tests"], options.out / "tests.md", device),
-        run([*model, "--out", str(options.out / "model-cuda.md")]),
         run([*feed, "--out", str(options.out / "input-cuda.md")]),
+        run([*model, "--out", str(options.out / "model-cuda.md")]),
+        run(["benchmarks.label", "--out", str(options.out / "label-cuda.md")]),
+        run(["benchmarks.engine", "--minutes", "3", "--out", str(options.out / "engine-cuda.md")]),
     ]
     return 1 if any(failed) else 0
 

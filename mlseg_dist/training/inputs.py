@@ -9,6 +9,7 @@ from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Order
+from mlseg_dist.labelling import check_round
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from mlseg_dist.training.engine import World
 
@@ -27,6 +28,10 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     """Raises UserError."""
     cv2.setNumThreads(1)  # threads share out samples, not the rows of one
     step, settings = config.steps[step_index], config.train
+    if step_index > 0:
+        if world.rank == 0:
+            check_round(config, step_index, run)
+        world.wait_for_all()
     corpus, threshold = open_corpus(config, step_index, run)
     pools = corpus.pools()
     order = Order(pools, config.seed, step.name, settings.quads_per_micro_batch, settings.micro_batches_per_step)

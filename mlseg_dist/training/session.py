@@ -240,7 +240,7 @@ class Session:
             loss = figures["loss"]
             note = "loss not finite" if loss is None else f"loss {loss:.3f}"
             self._progress.advance(step - self._progress.tally.done, note)
-            for pace in self._stragglers.judge(busy, self._hosts):
+            for pace in self._stragglers.judge_lines(step, busy, self._hosts):
                 event = "straggler" if pace.slow else "straggler-recovered"
                 self.events.tell(
                     event, pace.text, "warning" if pace.slow else "info", step=step, rank=pace.rank, node=pace.host

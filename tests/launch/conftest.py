@@ -14,7 +14,7 @@ CLASSES = Path(__file__).parents[2] / "configs" / "classes" / "breast.yaml"
 
 def tiny_campaign(folder: Path, **changes: Any) -> Path:
     """Write FOLDER/tiny.yaml and return its path; two small slides to learn from, one to validate on."""
-    step = {"epochs": 0.1, "lr": 0.001, "label": {"threshold": 0.5}}
+    step = {"epochs": 0.1, "lr": 0.001, "label": {"threshold": 0.5, "min_share_kept": 0.0}}
     encoder = {"name": "custom", "width": 0.25, "depth": 0.25}
     decoder = [16, 16, 8, 8, 8]
     raw = {

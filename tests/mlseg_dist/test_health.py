@@ -219,6 +219,22 @@ def test_stragglers_of_few_ranks(busy, named):
     assert [p.rank for p in stragglers.judge(busy, ["n"] * len(busy))] == named
 
 
+@pytest.mark.parametrize("every", [1, 4, 10, 25])
+def test_windows_of_lines_hold_ten_steps_at_least(every):
+    """Rank 1 is slow in every single line: named after three windows, however many steps a line covers."""
+    stragglers = Stragglers(1.5)
+    steps = range(every, 200, every)
+    named = next(step for step in steps if stragglers.judge_lines(step, [1, 2, 1], ["n"] * 3))
+    window = -(-10 // every) * every
+    assert named == 3 * window
+
+
+def test_one_slow_line_makes_no_window_slow():
+    stragglers = Stragglers(1.5, windows=1)
+    busy = [[1, 2 if step == 5 else 1, 1] for step in range(1, 21)]
+    assert not any(stragglers.judge_lines(step, line, ["n"] * 3) for step, line in enumerate(busy, start=1))
+
+
 def test_busy_is_what_was_added_and_what_the_block_took():
     busy = Busy(torch.device("cpu"))
     busy.add(0.5)

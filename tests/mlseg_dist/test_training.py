@@ -44,7 +44,7 @@ PHASE = "03-master-1"
 def prepared(tmp_path_factory):
     """A run whose base has labelled the train split: master-1 trains 10 steps on human and predicted labels."""
     folder = tmp_path_factory.mktemp("training")
-    run = tiny_run(folder, train=TRAIN)
+    run = tiny_run(folder, train=TRAIN, tracking={"enabled": False})
     steps = [step.model_dump(mode="json") for step in run.config.steps]
     steps[0]["label"] |= {"threshold": 0.0, "min_share_kept": 0.0}  # a random teacher is never sure, and sees one class
     steps[1]["model"]["encoder"]["drop_connect"] = 0.2

@@ -13,6 +13,9 @@ WINDOWS = 3
 """So many windows in a row make a straggler, and its recovery: one slow read, a cold cache or a neighbour's burst makes one
 window slow and is nothing to act on."""
 
+STEPS = 10
+"""Least optimizer steps of a window: a single one is short enough for any hiccup to look slow."""
+
 
 class Busy:
     """Seconds of a rank's own work in a window: waiting for data, and forward. Never time in collectives, which is that of
@@ -79,6 +82,17 @@ class Stragglers:
         self._limit, self._windows = straggler, windows
         self._slow: set[int] = set()
         self._in_a_row: dict[int, int] = {}
+        self._begun, self._sums = 0, list[float]()
+
+    def judge_lines(self, step: int, busy: Sequence[float], hosts: Sequence[str]) -> list[Pace]:
+        """As judge(), called after each line of metrics: lines of less than STEPS steps are put together to one window."""
+        if step < self._begun:  # training went back
+            self._begun, self._sums = step, []
+        self._sums = [mine + before for mine, before in zip(busy, self._sums or [0.0] * len(busy), strict=True)]
+        if step - self._begun < STEPS:
+            return []
+        window, self._begun, self._sums = self._sums, step, []
+        return self.judge(window, hosts)
 
     def judge(self, busy: Sequence[float], hosts: Sequence[str]) -> list[Pace]:
         """busy: seconds of each rank's own work in the window. hosts: of each rank. Returns what has changed.
