@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -152,7 +153,7 @@ def _run_all(studies: list[Study], folder: Path, corpus: Path, options: argparse
     arms = {_network(arm).model_dump_json(): (study, arm) for study in studies for arm in study.arms}
     todo = [(study, arm, seed) for seed in range(1, options.seeds + 1) for study, arm in arms.values()]
     with ThreadPoolExecutor(options.jobs) as pool:
-        for done in [pool.submit(_run, *one, folder, corpus, options.draws, n) for n, one in enumerate(todo)]:
+        for done in [pool.submit(_run, *one, folder, corpus, options.draws) for one in todo]:
             done.result()
 
 
@@ -162,7 +163,7 @@ def _place(study: Study, arm: Arm, seed: int, folder: Path, corpus: Path, draws:
     return folder / "runs" / fingerprint([_network(arm).model_dump(mode="json"), seed, draws, *held])[:12]
 
 
-def _run(study: Study, arm: Arm, seed: int, folder: Path, corpus: Path, draws: int, number: int) -> None:
+def _run(study: Study, arm: Arm, seed: int, folder: Path, corpus: Path, draws: int) -> None:
     place = _place(study, arm, seed, folder, corpus, draws)
     if (place / "found.json").exists():
         return
@@ -170,12 +171,18 @@ def _run(study: Study, arm: Arm, seed: int, folder: Path, corpus: Path, draws: i
     place.parent.mkdir(parents=True, exist_ok=True)
     job = place.with_suffix(".json")
     settings = {"corpus": str(corpus), "folder": str(place), "seed": seed, "model": arm.model, "draws": draws}
-    job.write_text(json.dumps(settings | {"material": asdict(study.material), "port": str(29600 + number)}))
+    job.write_text(json.dumps(settings | {"material": asdict(study.material), "port": _free_port()}))
     begun = time.monotonic()
     with open(place.with_suffix(".log"), "w") as log:
         command = [sys.executable, "-m", "benchmarks.studies.arm", str(job)]
         subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=log, stderr=log, check=True)
     print(f"{arm.name}, seed {seed}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _outcome(study: Study, arm: Arm, folder: Path, corpus: Path, options: argparse.Namespace) -> Outcome:

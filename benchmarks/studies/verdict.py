@@ -116,7 +116,7 @@ def markdown(study: Study, outcomes: Sequence[Outcome], facts: str) -> str:
 
 
 def by_patient(study: Study, outcomes: Sequence[Outcome], patient_of: Mapping[str, str]) -> str:
-    """Two tables: differences to the reference with intervals over tiles and over patients; each patient's own mIoU."""
+    """Differences to the reference with intervals over tiles and over patients; mIoU of every two arms; each patient's own."""
     tiles, patients = list(outcomes), [grouped(one, patient_of) for one in outcomes]
     base = _reference(study, patients)
     lines = [
@@ -131,6 +131,14 @@ def by_patient(study: Study, outcomes: Sequence[Outcome], patient_of: Mapping[st
             gains = differences(one, _reference(study, tiles if one is of_tiles else patients))
             cells = " | ".join(_gain(column) for column in gains.T)
             lines.append(f"| {one.arm.name} | {len(one.units)} {kind} | {cells} | {last} |")
+    lines += [
+        "",
+        f"| mIoU, row minus column, patients drawn | {' | '.join(one.arm.name for one in patients[:-1])} |",
+        f"|---|{'---|' * (len(patients) - 1)}",
+    ]
+    for number, row in enumerate(patients[1:], start=1):
+        against = [_gain(differences(row, column)[:, 0]) for column in patients[:number]]
+        lines.append(f"| {row.arm.name} | {' | '.join([*against, *[''] * (len(patients) - 1 - number)])} |")
     lines += [
         "",
         f"| patient | tiles | labels, Mpx: {', '.join(CLASSES)} | {' | '.join(one.arm.name for one in patients)} |",
