@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.arm JOB.json
 
-JOB: corpus, folder, seed, model, draws. Out: folder/found.json.
+JOB: corpus, folder, seed, model, draws, material (fields of arms.Material). Out: folder/found.json.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.studies.arms import Material
 from launch.config import load_campaign
 from mlseg_core.config import validate
 from mlseg_core.files import write_json
@@ -23,7 +24,6 @@ from mlseg_dist.inference import load_teacher
 from mlseg_dist.training.train import train
 
 ROOT = Path(__file__).parents[2]
-HELD_OUT = ("test", "dev-unseen")
 
 
 def main(path: Path) -> int:
@@ -41,7 +41,7 @@ def main(path: Path) -> int:
     train(config, 0, folder, phase, lambda: False)
     minutes = (time.monotonic() - begun) / 60
     corpus = Corpus(folder / "data" / "shards", config.training_classes)
-    refs = corpus.refs(*HELD_OUT)
+    refs = corpus.refs(*job["material"]["held_out"])
     (tally,) = score(
         [load_teacher(config, 0, folder)],
         corpus,
@@ -59,12 +59,18 @@ def main(path: Path) -> int:
 
 
 def arm_config(job: dict[str, Any]) -> LearningConfig:
-    """The demo's settings with one step, the arm's, as its master-1 but on human labels alone."""
-    config = load_campaign(ROOT / "configs/demo.yaml")
+    """The campaign's settings with one step, the arm's, as its master-1 but on human labels alone."""
+    material = Material(**job["material"])
+    config = load_campaign(ROOT / material.config)
     like = next(step for step in config.steps if step.name == "master-1")
     step = like.model_dump(mode="json") | {"name": "arm", "model": job["model"], "epochs": 1.0}
     train_config = config.train.model_copy(
-        update={"epoch_draws": job["draws"], "engine": "ddp", "checkpoint_every": 10**6, "validations": 2}
+        update={
+            "epoch_draws": job["draws"],
+            "engine": "ddp",
+            "checkpoint_every": 10**6,
+            "validations": material.validations,
+        }
     )
     return config.model_copy(
         update={
