@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,8 +16,14 @@ TEMPORARY = ".tmp-"
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
+    return size_and_sha256(path)[1]
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Bytes and hex sha256 of one file, opened once."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return os.fstat(file.fileno()).st_size, digest
 
 
 def fingerprint(value: Any) -> str:
@@ -34,12 +41,16 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+SyncFolder = Callable[[Path], None]
+"""fsync_folder, or one that keeps folders open."""
+
+
 def temporary_beside(target: Path) -> Path:
     """A fresh name in the target's folder."""
     return target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
 
 
-def write_atomic(path: Path, data: bytes | str, synced: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | str, synced: bool = True, sync: SyncFolder = fsync_folder) -> None:
     """Readers see the old file or the new one, never a part. Replaces what is there.
 
     synced: whole after a power cut too.
@@ -57,7 +68,7 @@ def write_atomic(path: Path, data: bytes | str, synced: bool = True) -> None:
         temporary.unlink(missing_ok=True)
         raise
     if synced:
-        fsync_folder(path.parent)
+        sync(path.parent)
 
 
 def _create(path: Path) -> BinaryIO:
@@ -68,7 +79,7 @@ def _create(path: Path) -> BinaryIO:
         return open(path, "wb")
 
 
-def replace_synced(temporary: Path, target: Path) -> None:
+def replace_synced(temporary: Path, target: Path, sync: SyncFolder = fsync_folder) -> None:
     """Sync `temporary` and give it its final name in the same folder, whatever is there."""
     handle = os.open(temporary, os.O_RDONLY)
     try:
@@ -76,7 +87,7 @@ def replace_synced(temporary: Path, target: Path) -> None:
     finally:
         os.close(handle)
     os.replace(temporary, target)
-    fsync_folder(target.parent)
+    sync(target.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -94,7 +105,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"not valid JSON ({error})", path, "Restore the file or make it again.") from None
 
 
-def publish_first(temporary: Path, target: Path) -> bool:
+def publish_first(temporary: Path, target: Path, sync: SyncFolder = fsync_folder) -> bool:
     """Give `temporary` its final name unless somebody did so before; removes `temporary` either way.
 
     Both must lie in one folder (hard links across folders are not portable). Returns True for the winner.
@@ -111,5 +122,5 @@ def publish_first(temporary: Path, target: Path) -> bool:
     finally:
         os.close(handle)
     temporary.unlink(missing_ok=True)
-    fsync_folder(target.parent)
+    sync(target.parent)
     return won

@@ -1,8 +1,8 @@
 """The one way to run a function over many units (slides -> shards, shards -> labels), exactly once, on any number of workers.
 
-A worker takes its own slice first, then steals from the tail of the others'. It writes to temporary files beside the
-targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files. No leases, no
-clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
+A worker takes its own slice first, then steals from what is left of the others', each worker at another place. It writes to
+temporary files beside the targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files.
+No leases, no clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
 
 A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json` and
 `progress/WORKER.json`. A unit that fails is recorded and the others go on; only trouble with the store ends the run.
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlseg_core.files import TEMPORARY
-from mlseg_core.map_worker import Describe, Plan, Work, is_done, note_death, own_slice_then_tail, read_tally
+from mlseg_core.map_worker import Describe, Plan, Work, is_done, note_death, read_tally
 from mlseg_core.progress import Display, Tally, add_up, clock
 from mlseg_core.progress import describe as progress_line
 from mlseg_core.records import Done, Failed, Scratch, Standing, Unit, missing_files, read_done, read_failed
@@ -35,7 +35,6 @@ __all__ = [
     "is_done",
     "map_in_processes",
     "merge",
-    "own_slice_then_tail",
     "run_units",
 ]
 

@@ -5,6 +5,7 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 
 import json
 import secrets
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import Interrupted
-from mlseg_core.files import fingerprint, sha256_file
+from mlseg_core.files import fingerprint, size_and_sha256
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.records import (
     Done,
@@ -29,6 +30,7 @@ from mlseg_core.store import DestinationError, Store, open_store
 
 _LOOKS, _LOOKS_OF_ALL = 2, 512
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
+_LISTING_S = 0.5
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
 Describe = Callable[[Unit, dict[str, Path], Scratch], dict[str, Any]]
@@ -44,12 +46,6 @@ def is_done(folder: Path | str | Store, unit: Unit) -> bool:
     store = open_store(folder)
     record = read_done(store, unit)
     return record is not None and all(store.size(name) == fact["bytes"] for name, fact in record.files.items())
-
-
-def own_slice_then_tail(count: int, worker: int, workers: int) -> list[int]:
-    """Order in which a worker looks at units: its own contiguous slice forwards, then all others from the tail."""
-    own = _slice(count, worker, workers)
-    return [*own, *(i for i in reversed(range(count)) if i not in own)]
 
 
 def _slice(count: int, worker: int, workers: int) -> range:
@@ -151,7 +147,7 @@ class Plan:
     def _order(
         self, store: Store, own: Sequence[int], looks: "_Looks", given_up: set[int], place: float
     ) -> Iterator[tuple[int, bool]]:
-        """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, from the tail.
+        """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
 
         Those that steal begin at places of their own, lest they all do the same unit at the same time. What has killed a process
         comes after everything else.
@@ -160,8 +156,8 @@ class Plan:
         for index in own:
             if self.units[index].name not in standing.done and self.units[index].name not in standing.failed:
                 yield index, True
+        standing.refresh(force=True)
         while True:
-            standing.refresh(force=True)
             left = [i for i in reversed(range(len(self.units))) if i not in given_up]
             left = [i for i in left if self.units[i].name not in standing.done]
             healthy = [i for i in left if self.units[i].name not in standing.failed]
@@ -169,8 +165,14 @@ class Plan:
                 healthy = [i for i in left if not self._is_given_up(store, i, given_up)]
             if not healthy:
                 return
-            first = int(place * len(healthy))
-            yield healthy[first], False
+            index = healthy[int(place * len(healthy))]
+            if store.exists(f"done/{self.units[index].name}.json") and self.units[index].name not in standing.disproved:
+                standing.refresh(force=True)
+                if self.units[index].name not in standing.done:
+                    time.sleep(_LISTING_S)  # a listing that the file system keeps from before
+                continue
+            yield index, False
+            standing.refresh()
 
     def _is_given_up(self, store: Store, index: int, given_up: set[int]) -> bool:
         known = read_failed(store, self.units[index])
@@ -194,7 +196,9 @@ class Plan:
             for name, path in list(derived.paths.items()):
                 store.replace(path, name)
                 derived.published(name, store.moves)
-            files = {name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for name, p in published.items()}
+            files = {
+                name: dict(zip(("bytes", "sha256"), size_and_sha256(p), strict=True)) for name, p in published.items()
+            }
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
             if unit.name in standing.failed:

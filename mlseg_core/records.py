@@ -158,7 +158,8 @@ class Standing:
     own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
     and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
     records, that is hundreds of reads a unit.) None: every record is read.
-    done: name -> pieces; None where the record was not read.  broken: own records whose files are gone or cut short.
+    done: name -> pieces; None where the record was not read.  disproved: own units whose records are of other inputs, or of files
+    that are gone or cut short: `broken` has these.
     """
 
     def __init__(self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None) -> None:
@@ -166,7 +167,7 @@ class Standing:
         self.done: dict[str, int | None] = {}
         self.failed: set[str] = set()
         self.broken: dict[str, Done] = {}
-        self._disproved: set[str] = set()
+        self.disproved: set[str] = set()
         self._cost = sum(unit.cost for unit in units)
         self._cost_done = self._cost_read = 0.0
         self._looked, self._took = 0.0, 0.0
@@ -188,7 +189,7 @@ class Standing:
         begun = time.monotonic()
         if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
             return
-        new = [name for name in self._names("done") if name not in self.done and name not in self._disproved]
+        new = [name for name in self._names("done") if name not in self.done and name not in self.disproved]
         if self._reads_all:
             records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
             missing = missing_files(self._store, records)
@@ -220,7 +221,7 @@ class Standing:
             if record is not None and whole:
                 self.add(record)
                 continue
-            self._disproved.add(name)
+            self.disproved.add(name)
             if record is not None:
                 self.broken[name] = record
 

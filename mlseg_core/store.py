@@ -15,7 +15,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import TEMPORARY, publish_first, replace_synced, write_atomic
+from mlseg_core.files import TEMPORARY, fsync_folder, publish_first, replace_synced, write_atomic
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OURS = (*_FULL, errno.EROFS)  # no reading of a slide ends with these
@@ -144,9 +144,24 @@ class Folder(Store):
     def __init__(self, path: Path) -> None:
         self.path = self.scratch = path
         self.where = str(path)
+        self._open: dict[Path, int] | None = None  # folders, by path, in a `with` block
+
+    def __enter__(self) -> "Store":
+        self._open = {}
+        return self
 
     def close(self) -> None:
-        """A folder keeps nothing elsewhere."""
+        for handle in (self._open or {}).values():
+            os.close(handle)
+        self._open = None
+
+    def _sync(self, folder: Path) -> None:
+        if self._open is None:
+            fsync_folder(folder)
+            return
+        if folder not in self._open:
+            self._open[folder] = os.open(folder, os.O_RDONLY)
+        os.fsync(self._open[folder])
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         try:
@@ -173,17 +188,17 @@ class Folder(Store):
         return open(self.path / name, "rb")
 
     def write(self, name: str, data: bytes | str) -> None:
-        write_atomic(self.path / name, data)
+        write_atomic(self.path / name, data, sync=self._sync)
 
     def note(self, name: str, data: str) -> None:
         write_atomic(self.path / name, data, synced=False)
 
     def publish_first(self, temporary: Path, name: str) -> Path:
-        publish_first(temporary, self.path / name)
+        publish_first(temporary, self.path / name, self._sync)
         return self.path / name
 
     def replace(self, temporary: Path, name: str) -> None:
-        replace_synced(temporary, self.path / name)
+        replace_synced(temporary, self.path / name, self._sync)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)

@@ -14,7 +14,6 @@ from benchmarks.race import ROOT
 from launch.completion import publish_done, recipe, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.kinds import kind_of
 from launch.plans import Plan, publish_plan
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config

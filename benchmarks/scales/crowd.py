@@ -14,7 +14,7 @@ from mlseg_core.map import Unit
 
 WORKERS, PROCESSES = 256, 16
 DEATHS = 12
-"""That a round meets on average; each takes all workers of a process, as a node does."""
+"""That a round meets on average, of small rounds one in a hundred units; each takes all workers of a process, as a node does."""
 _PASSES = 5
 
 
@@ -64,7 +64,14 @@ def work(task: Path, processes: int = PROCESSES) -> Crowd:
 def _start(task: Path, index: int, processes: int, workers: int, life: int) -> "subprocess.Popen[str]":
     first, last = index * workers // processes, (index + 1) * workers // processes
     command = [sys.executable, "-m", "benchmarks.scales.worker", str(task), str(first), str(last), str(life)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def main() -> int:

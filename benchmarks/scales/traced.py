@@ -21,6 +21,7 @@ METADATA = (
 SYNCS = ("fsync", "fdatasync")
 _READS = ("read", "pread64", "readv", "preadv", "sendfile", "copy_file_range")
 _WRITES = ("write", "pwrite64", "writev", "pwritev")
+_MINUS = 1 << 63
 _LINE = re.compile(r"^(?P<pid>\d+) +(?:<\.\.\. (?P<resumed>\w+) resumed>|(?P<name>\w+)\()")
 _RESULT = re.compile(r"\) += (\d+)$")
 _OF_OPEN_FILE = re.compile(r"^\d+ +(?:newfstatat|statx)\(\d+<[^>]*>, \"\"")
@@ -46,7 +47,9 @@ class Counts:
 def is_there() -> bool:
     """False: install it (apt-get install strace), or it may not trace here."""
     strace = shutil.which("strace")
-    return strace is not None and subprocess.run([strace, "-qq", "-o", "/dev/null", "true"], check=False).returncode == 0
+    return (
+        strace is not None and subprocess.run([strace, "-qq", "-o", "/dev/null", "true"], check=False).returncode == 0
+    )
 
 
 def trace(command: Sequence[str], folder: Path, **options: object) -> tuple[str, Counts]:
@@ -54,7 +57,21 @@ def trace(command: Sequence[str], folder: Path, **options: object) -> tuple[str,
     calls = ",".join(f"?{name}" for name in (*METADATA, *SYNCS, *_READS, *_WRITES))
     with tempfile.TemporaryDirectory() as name:
         log = Path(name) / "log"
-        words = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-e", "signal=none", "-o", str(log), "-e", f"trace={calls}"]
+        words = [
+            "strace",
+            "-f",
+            "--seccomp-bpf",
+            "-qq",
+            "-y",
+            "-s",
+            "0",
+            "-e",
+            "signal=none",
+            "-o",
+            str(log),
+            "-e",
+            f"trace={calls}",
+        ]
         answer = subprocess.run([*words, *command], capture_output=True, text=True, check=True, **options)  # type: ignore[call-overload]
         with open(log, encoding="utf-8", errors="replace") as lines:
             return answer.stdout, count(lines, folder)
@@ -81,6 +98,8 @@ def count(lines: Iterable[str], folder: Path) -> Counts:
         name = name or found["resumed"]
         result = _RESULT.search(line.rstrip())
         moved = int(result[1]) if result else 0
+        if moved >= _MINUS:
+            continue  # cut off by SIGKILL: an error code that strace prints without its sign
         counts.read += moved * (name in _READS)
         counts.written += moved * (name in _WRITES)
     return counts

@@ -13,7 +13,7 @@ from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.labelling.work import MEMBERS
 from mlseg_dist.run_folder import shards_folder
-from shards.manifest import Manifest, read_manifest
+from shards.manifest import Manifest, kept_manifest
 from shards.sample import decode_label
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index
 
@@ -36,7 +36,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     """
     config, step_index, run, shard_name, name = unit.payload
     threshold = config.steps[step_index].label.threshold
-    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    corpus = kept_manifest(shards_folder(run) / "manifest.json")
     index = index_shard(files[name], MEMBERS)
     table = class_table(corpus.classes, config.training_classes)
     with (

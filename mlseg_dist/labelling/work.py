@@ -18,7 +18,7 @@ from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, read_manifest
+from shards.manifest import Manifest, kept_manifest
 from shards.sample import encode_json, encode_png
 from shards.tar import ShardReader, write_shard
 
@@ -29,7 +29,7 @@ MEMBERS = ("high.png", "json", "low.png")
 def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
     """One unit a shard of the train split. step_index: of the teacher. Raises UserError, also for a teacher below `min_miou`."""
     step = config.steps[step_index]
-    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    corpus = kept_manifest(shards_folder(run) / "manifest.json")
     record = teacher_record(run, step.name)
     if step.label.min_miou and not record["miou"] >= step.label.min_miou:
         raise UserError(
@@ -58,7 +58,7 @@ def label(unit: Unit, scratch: Scratch) -> None:
     """Label one shard. Raises BadShard for a damaged sample."""
     config, step_index, run, shard_name, name = unit.payload
     teacher = _teacher(config, step_index, run)
-    corpus = read_manifest(shards_folder(run) / "manifest.json")
+    corpus = kept_manifest(shards_folder(run) / "manifest.json")
     with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
         samples = sidecars(config, step_index, shard, teacher, corpus, scratch)
         write_shard(scratch.file(name), samples)

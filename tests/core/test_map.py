@@ -8,12 +8,10 @@ import signal
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, sha256_file, write_atomic
-from mlseg_core.map import Incomplete, Unit, is_done, map_in_processes, merge, own_slice_then_tail, run_units
+from mlseg_core.map import Incomplete, Unit, is_done, map_in_processes, merge, run_units
 
 
 def make_units(count):
@@ -44,19 +42,6 @@ def die_of_u001(unit, scratch):
 
 def hashes(folder):
     return {p.name: sha256_file(p) for p in folder.glob("*.txt")}
-
-
-@given(st.integers(0, 40), st.integers(1, 9))
-def test_every_worker_looks_at_every_unit_own_slice_first(count, workers):
-    owned = []
-    for worker in range(workers):
-        order = own_slice_then_tail(count, worker, workers)
-        assert sorted(order) == list(range(count))
-        size = (worker + 1) * count // workers - worker * count // workers
-        owned += order[:size]
-        rest = order[size:]
-        assert rest == sorted(rest, reverse=True)
-    assert owned == list(range(count))
 
 
 def test_same_bytes_with_one_process_or_three(tmp_path):
