@@ -38,6 +38,8 @@ class StyleConfig(Strict):
     """Weight of the difference between the changes of colour in the high view and in the centre of the low one."""
     identity: Weight = 0.0
     """Weight of what the generator changes in the target's own patches."""
+    diversity: Weight = 0.0
+    """Weight of how far two latents' mean colours of a patch are short of 10 grey levels; against generators that ignore them."""
     r1: Weight = 1.0
     """Of the R1 penalty (Mescheder 2018)."""
     r1_every: Count = 8

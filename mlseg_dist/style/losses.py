@@ -34,6 +34,15 @@ def r1(real: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return gradient.square().sum((1, 2, 3)).mean() / 2
 
 
+def sameness(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """What two latents' answers to the same patches, (B, 3, H, W), are short of 10 grey levels in mean colour: 1 equal, 0 none.
+
+    Diversity-sensitive (Yang 2019), of colour alone.
+    """
+    apart = (one.float().mean((2, 3)) - other.float().mean((2, 3))).abs().mean(1)
+    return F.relu(1 - apart / (10 / 127.5)).mean()
+
+
 def disagreement(
     high: torch.Tensor, made_high: torch.Tensor, low: torch.Tensor, made_low: torch.Tensor, ratio: int
 ) -> torch.Tensor:

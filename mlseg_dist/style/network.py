@@ -36,6 +36,7 @@ class Modulated(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out))
         self.strength = nn.Parameter(torch.full((out,), 0.05))
         self.affine = nn.Linear(latent, channels)
+        nn.init.normal_(self.affine.weight, std=1 / math.sqrt(latent))
         nn.init.ones_(self.affine.bias)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -60,6 +61,12 @@ class Generator(nn.Module):
             self.mapping = nn.Sequential(
                 *(part for _ in range(3) for part in (nn.Linear(self.latent, self.latent), nn.LeakyReLU(_SLOPE)))
             )
+            for part in self.mapping:
+                if isinstance(
+                    part, nn.Linear
+                ):  # so that w has the latent's size, and a latent changes much from the start
+                    nn.init.kaiming_normal_(part.weight, _SLOPE)
+                    nn.init.zeros_(part.bias)
             self.view = nn.Embedding(len(VIEWS), self.latent)
             nn.init.normal_(self.view.weight, std=0.1)
             self.stem = nn.Conv2d(3, fine, 3, padding=1)
@@ -104,7 +111,10 @@ class Noise:
 
 
 class Discriminator(nn.Module):
-    """Patches -> logits of being the target's own, one for each cell of a coarse grid; an answer of its own for each view."""
+    """Patches -> logits of being the target's own, one for each cell of a coarse grid; an answer of its own for each view.
+
+    It sees how much a batch's maps differ (Karras 2018), so that a generator that ignores its latent is found out.
+    """
 
     def __init__(self, config: StyleConfig, seed: int) -> None:
         super().__init__()
@@ -114,9 +124,17 @@ class Discriminator(nn.Module):
             for before, after in zip(config.critic_channels, config.critic_channels[1:], strict=False):
                 layers += [nn.Conv2d(before, after, 4, 2, padding=1), nn.LeakyReLU(_SLOPE)]
             self.layers = nn.Sequential(*layers)
-            self.answer = nn.Conv2d(config.critic_channels[-1], len(VIEWS), 1)
+            for part in self.layers:
+                if isinstance(part, nn.Conv2d):
+                    nn.init.kaiming_normal_(part.weight, _SLOPE)
+            self.answer = nn.Conv2d(config.critic_channels[-1] + 1, len(VIEWS), 1)
 
-    def forward(self, image: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-        """image (B, 3, H, W) in [-1, 1], view int64 (B,) -> float32 (B, h, w)."""
-        answers = self.answer(self.layers(image))
-        return answers[torch.arange(len(view), device=view.device), view].float()
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """image (2B, 3, H, W) in [-1, 1], first B high views, then B low ones -> float32 (2B, h, w)."""
+        maps = self.layers(image)
+        of_view = maps.unflatten(0, (len(VIEWS), -1)).float()
+        spread = (of_view.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # (2,)
+        spread = spread.repeat_interleave(of_view.shape[1])[:, None, None, None]
+        maps = torch.cat([maps, spread.to(maps.dtype).expand(-1, 1, *maps.shape[2:])], 1)
+        high, low = self.answer(maps).float().unflatten(0, (len(VIEWS), -1))
+        return torch.cat([high[:, 0], low[:, 1]])

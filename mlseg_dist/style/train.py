@@ -87,9 +87,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             made = self.generator(seen, *self._drawn(number, count, view))
             self.critic_optimizer.zero_grad(set_to_none=True)
-            critic = losses.discriminator_loss(self.critic(real, view), self.critic(made.detach(), view))
+            critic = losses.discriminator_loss(self.critic(real), self.critic(made.detach()))
         if config.r1 and number % config.r1_every == 0:
-            told["r1"] = self._r1(real, view)
+            told["r1"] = self._r1(real)
             critic = critic + config.r1 * config.r1_every * told["r1"]
         critic.backward()
         self.critic_optimizer.step()
@@ -97,7 +97,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.critic.requires_grad_(False)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            fooled = losses.generator_loss(self.critic(made, view))
+            fooled = losses.generator_loss(self.critic(made))
         self.critic.requires_grad_(True)
         kept = losses.ssim(seen, made).mean()
         apart = losses.disagreement(seen[:count], made[:count], seen[count:], made[count:], self.ratio)
@@ -107,21 +107,28 @@ class Trainer:
                 same = self.generator(real, *self._drawn(number, count, view))
             told["identity"] = (same - real).abs().mean()
             total = total + config.identity * told["identity"]
+        if config.diversity:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                other = self.generator(seen, *self._drawn(number, count, view, "other"))
+            told["sameness"] = losses.sameness(made, other)
+            total = total + config.diversity * told["sameness"]
         total.backward()
         self.optimizer.step()
         self.average.update()
         parts = {"critic": critic, "generator": fooled, "ssim": kept, "disagreement": apart, **told}
         return {name: value.detach() for name, value in parts.items()}
 
-    def _drawn(self, number: int, count: int, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Noise]:
+    def _drawn(
+        self, number: int, count: int, view: torch.Tensor, what: str = "step"
+    ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
         """Latents, views and noise of a step: both views of a pair have one latent and one seed of noise."""
-        drawn = [drawn_style(self.seed, self.pair, self.config.latent, "step", number, i) for i in range(count)]
+        drawn = [drawn_style(self.seed, self.pair, self.config.latent, what, number, i) for i in range(count)]
         z = torch.stack([one for one, _ in drawn] * 2).to(self.device)
         return z, view, Noise([seed for _, seed in drawn] * 2, [VIEWS[0]] * count + [VIEWS[1]] * count)
 
-    def _r1(self, real: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+    def _r1(self, real: torch.Tensor) -> torch.Tensor:
         real = real.detach().requires_grad_(True)
-        return losses.r1(real, self.critic(real, view))
+        return losses.r1(real, self.critic(real))
 
 
 def drawn_style(seed: int, pair: Pair, latent: int, *names: object) -> tuple[torch.Tensor, int]:

@@ -11,7 +11,7 @@ from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
-from mlseg_dist.style.network import Discriminator, Generator, Modulated, Noise
+from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Modulated, Noise
 from mlseg_dist.style.pairs import Pair, generator_folder, plain, styles, wanted
 from mlseg_dist.style.patches import Pool
 from mlseg_dist.style.stylist import Stylist
@@ -31,20 +31,24 @@ def changed(**values):
     return SMALL.model_copy(update=values)
 
 
-def test_colours_come_within_a_quarter_of_the_way_and_structure_stays(shards, tmp_path):
+def views_of(shards, style):
+    """View -> uint8 (N, S, S, 3), of all pairs of a style."""
+    manifest = read_manifest(shards / "manifest.json")
+    of_style = styles(manifest, "scanner")[style]
+    parts = {view: [images(shards / shard.name, manifest.members, view) for shard in of_style] for view in VIEWS}
+    return {view: np.concatenate(part) for view, part in parts.items()}
+
+
+def styled(stylist, views, variant=0):
+    keys = [str(number) for number in range(len(views["high"]))]
+    return stylist.style(*(torch.from_numpy(views[view]) for view in VIEWS), keys, variant)
+
+
+def test_colours_come_three_quarters_of_the_way_and_structure_stays(shards, tmp_path):
     """After 200 steps, about 20 s of one thread."""
     train_pair(changed(steps=200, checkpoint_every=200), shards, tmp_path, PAIR, 3)
-    manifest, stylist = read_manifest(shards / "manifest.json"), Stylist(tmp_path, PAIR, 3, False)
-    own, theirs = (styles(manifest, "scanner")[name] for name in ("Philips", "Morphle"))
-    own, theirs = (
-        {
-            view: np.concatenate([images(shards / shard.name, manifest.members, view) for shard in part])
-            for view in VIEWS
-        }
-        for part in (own, theirs)
-    )
-    keys = [str(number) for number in range(len(own["high"]))]
-    made = stylist.style(*(torch.from_numpy(own[view]) for view in VIEWS), keys)
+    own, theirs = (views_of(shards, style) for style in ("Philips", "Morphle"))
+    made = styled(Stylist(tmp_path, PAIR, 3, False), own)
     for view in VIEWS:
         before, after, target = (x.reshape(-1, 3).mean(0) for x in (own[view], made[view].numpy(), theirs[view]))
         far, near = np.abs(before - target).mean(), np.abs(after - target).mean()
@@ -57,7 +61,17 @@ def test_colours_come_within_a_quarter_of_the_way_and_structure_stays(shards, tm
     assert (added - around).abs().mean() < 4, "grey levels: both views change alike"
 
 
-VIEWS = ("high", "low")
+def test_with_diversity_latents_differ_in_colour(shards, tmp_path):
+    """After 60 steps, about 8 s of one thread. Without it a generator may ignore its latent where the target hardly varies."""
+    own, spread = views_of(shards, "Philips"), {}
+    for weight in (0.0, 1.0):
+        config = changed(steps=60, checkpoint_every=60, diversity=weight)
+        train_pair(config, shards, tmp_path / str(weight), PAIR, 3)
+        made = [styled(Stylist(tmp_path / str(weight), PAIR, 3, False), own, variant) for variant in range(4)]
+        means = torch.stack([one["high"].float().mean((1, 2)) for one in made])
+        spread[weight] = means.std(0).mean().item()
+        assert made[0]["high ssim"].mean() > 0.95
+    assert spread[1.0] > 2 and spread[1.0] > 2 * spread[0.0], f"grey levels, of a patch's mean colour: {spread}"
 
 
 def state_of(folder):
@@ -68,15 +82,16 @@ def _files(folder):
     return {path.name: path for path in sorted((folder / "checkpoints" / "step-00000006").glob("*.pt"))}
 
 
-def test_stopped_anywhere_and_started_again_it_ends_with_the_same_bytes(shards, tmp_path):
-    whole = train_pair(SMALL, shards, tmp_path / "whole", PAIR, 3)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_stopped_anywhere_and_started_again_it_ends_with_the_same_bytes(shards, tmp_path, bf16):
+    whole = train_pair(SMALL, shards, tmp_path / "whole", PAIR, 3, bf16=bf16)
     calls = iter(range(100))
     with pytest.raises(Interrupted, match="at step 2"):
-        train_pair(SMALL, shards, tmp_path / "cut", PAIR, 3, stop=lambda: next(calls) == 1)
+        train_pair(SMALL, shards, tmp_path / "cut", PAIR, 3, bf16=bf16, stop=lambda: next(calls) == 1)
     folder = generator_folder(tmp_path / "cut", PAIR)
     with open(folder / "metrics.jsonl", "a") as file:
         file.write(json.dumps({"step": 4, "ssim": 0}) + "\n")  # of steps that were lost
-    again = train_pair(SMALL, shards, tmp_path / "cut", PAIR, 3)
+    again = train_pair(SMALL, shards, tmp_path / "cut", PAIR, 3, bf16=bf16)
     other = generator_folder(tmp_path / "whole", PAIR)
     assert again == whole and sha256_file(folder / "generator.pt") == whole["sha256"]
     assert state_of(folder) == state_of(other) and len(state_of(folder)) == 5
@@ -136,6 +151,17 @@ def test_ssim_is_the_published_one():
     assert float(losses.ssim(torch.from_numpy(one), torch.from_numpy(one))[0]) == pytest.approx(1)
 
 
+def test_the_discriminator_sees_whether_a_batch_varies():
+    critic = Discriminator(SMALL, 1)
+    same = torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1)
+    other = torch.cat([same[:1], torch.rand(1, 3, 32, 32)])
+    low = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        one, two = critic(torch.cat([same, low])), critic(torch.cat([other, low]))
+        assert torch.equal(one[0], one[1]) and (one[0] - two[0]).abs().max() > 1e-4, "the same patch, in other company"
+        assert torch.allclose(one[2:], two[2:], atol=1e-6), "views are looked at apart"
+
+
 def test_r1_is_half_the_squared_gradient():
     real = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(3, 8, 8, dtype=torch.float64)
@@ -143,7 +169,7 @@ def test_r1_is_half_the_squared_gradient():
     assert losses.r1(real, logits).item() == pytest.approx(weights.square().sum().item() / 2)
     critic = Discriminator(SMALL, 1)
     image = torch.rand(2, 3, 32, 32, requires_grad=True)
-    assert critic(image, torch.tensor([0, 1])).shape == (2, 8, 8)
+    assert critic(image).shape == (2, 8, 8)
 
 
 def test_views_that_change_alike_do_not_disagree():
