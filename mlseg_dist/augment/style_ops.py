@@ -1,5 +1,6 @@
 """GAN style: the images of a sample come from views that a generator made beforehand in another data source's style."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,11 @@ class GanStyleOp(Op):
 
     def draw(self, random: np.random.Generator) -> float:
         return float(random.random())
+
+
+def reads_styled(policy: Iterable[Op]) -> bool:
+    """Whether a policy needs styled views beside the corpus."""
+    return any(isinstance(op, GanStyleOp) and op.p > 0 for op in policy)
 
 
 def variant(drawn: float, count: int) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from mlseg_core.errors import UserError
 from mlseg_dist.augment import augment, draw_parameters
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Draw, Order
@@ -66,7 +67,7 @@ class Batches:
         self.corpus, self.order, self.policy = corpus, order, policy
         self.patch_px, self.threshold, self.threads = patch_px, threshold, max(1, threads)
         self.replace_bad = replace_bad
-        if corpus.styled is None and any(op.op == "gan_style" and op.p > 0 for op in policy):
+        if corpus.styled is None and reads_styled(policy):
             raise UserError("the augmentation has gan_style, but no styled views are there", corpus.folder, MEND)
         self.excluded: frozenset[int] = frozenset()
         """Pairs that are not drawn. Set it between two micro-batches: what was prepared ahead is then made again."""

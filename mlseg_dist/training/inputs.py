@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
@@ -53,8 +54,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
 def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
     """The corpus, joined with labels that the step before made, and the threshold to read them at; for gan_style, styled views."""
     labels = labels_folder(run, step_index) if step_index > 0 else None
-    drawn = {op.op for op in config.steps[step_index].augment if op.p > 0}
-    styled = styled_folder(run) if "gan_style" in drawn else None
+    styled = styled_folder(run) if reads_styled(config.steps[step_index].augment) else None
     corpus = Corpus(shards_folder(run), config.training_classes, labels, styled)
     if config.train.cache_dir is not None:
         corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))

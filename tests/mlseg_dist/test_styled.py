@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
@@ -16,12 +17,15 @@ from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Order
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.data.views import stored_views
-from mlseg_dist.run_folder import shards_folder, styled_folder
+from mlseg_dist.events import Events
+from mlseg_dist.run_folder import phase_folder, shards_folder, styled_folder
+from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import encode_jpeg, encode_json
 from shards.tar import ShardReader, index_path, index_shard, save_index, write_shard
 from tests.mlseg_dist.augment.scene import policy
+from tests.mlseg_dist.ranks import run_ranks
 from tests.mlseg_dist.tiny_run import tiny_run
 
 LEVELS = {"Motic": 40, "Optrascan": 220}
@@ -214,3 +218,36 @@ def test_a_styled_draw_reads_no_image_of_the_corpus(run):
     assert level(stored_views(corpus, ref, gan_style=0.1).high) == LEVELS["Motic"]
     with pytest.raises(BadPair, match=r"high\.jpg is damaged"):
         stored_views(corpus, ref)
+
+
+def trained(run, folder, ops, kills=()):
+    """Four steps of the base on one rank; rank 0 is killed after so many of them. Returns its last weights."""
+    run = type(run)(Path(shutil.copytree(run.path, folder)), run.config)
+    train = {"quads_per_micro_batch": 1, "micro_batches_per_step": 2, "epoch_draws": 32, "warmup_steps": 1}
+    train |= {"checkpoint_every": 2, "validations": 1, "threads": 1}
+    config = run.config.model_copy(
+        update={
+            "train": run.config.train.model_copy(update=train),
+            "steps": (run.config.steps[0].model_copy(update={"augment": ops}), *run.config.steps[1:]),
+            "tracking": run.config.tracking.model_copy(update={"enabled": False}),
+        }
+    )
+    phase = phase_folder(run.path, "base")
+    shutil.rmtree(phase)
+    phase.mkdir()
+    for kill_at in kills:
+        assert run_ranks(run.path, config, 0, 1, kill_at=kill_at) == [-9]
+    assert run_ranks(run.path, config, 0, 1) == [0]
+    path = checkpoint.newest(phase / "checkpoints", Events(phase).tell)
+    state, cursor = checkpoint.load(path)
+    assert cursor["step"] == 4
+    return state["model"], cursor["made_of"]
+
+
+def test_training_reads_them_and_resumes_bit_by_bit(made, tmp_path):
+    whole, made_of = trained(made, tmp_path / "whole", STYLED)
+    assert made_of["styled"] == sha256_file(styled_folder(made.path) / "manifest.json")
+    again, _ = trained(made, tmp_path / "again", STYLED, kills=(3,))
+    assert all(torch.equal(again[name], weights) for name, weights in whole.items())
+    plain, made_of = trained(made, tmp_path / "plain", policy("rotate"))
+    assert "styled" not in made_of and any(not torch.equal(plain[name], weights) for name, weights in whole.items())
