@@ -42,8 +42,8 @@ class Modulated(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """x (B, C, H, W), w (B, latent), noise (B, 1, H, W)."""
         scale = self.affine(w)
-        energy = self.weight.float().square().sum((2, 3))
-        after = torch.rsqrt(scale.float().square() @ energy.T + 1e-8)
+        energy = self.weight.float().square().sum((2, 3))  # (out, C); no matrix product below: autocast would round it
+        after = torch.rsqrt((scale.float().square()[:, None] * energy).sum(2) + 1e-8)
         x = F.conv2d(x * scale[:, :, None, None], self.weight, padding=1)
         x = x * after[:, :, None, None].to(x.dtype) + noise * self.strength[:, None, None]
         return F.leaky_relu(x + self.bias[:, None, None], _SLOPE) * math.sqrt(2)
