@@ -48,11 +48,22 @@ class StyleConfig(Strict):
     """Decay of the average of the generator's weights: the average is what styles."""
     checkpoint_every: Count = 1000
     log_every: Count = 50
+    targets_per_shard: Count | None = None
+    """Most targets that a shard is styled as, by its name; None: all of its pairs. Each takes as much room as the corpus."""
     apply_batch: Count = 8
     """Pairs per forward when shards are styled; batches never span shards."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
 
     def decides(self) -> dict[str, Any]:
         """What a generator's weights depend on, but for the number of steps."""
-        unmoved = {"by", "pairs", "steps", "checkpoint_every", "log_every", "apply_batch", "jpeg_quality"}
+        unmoved = {
+            "by",
+            "pairs",
+            "steps",
+            "checkpoint_every",
+            "log_every",
+            "targets_per_shard",
+            "apply_batch",
+            "jpeg_quality",
+        }
         return self.model_dump(mode="json", exclude=unmoved)

@@ -1,6 +1,7 @@
 """Which styles a corpus has, which (source -> target) pairs are wanted, and where a pair's generator lies."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def wanted(config: StyleConfig, manifest: Manifest) -> list[Pair]:
     if len(set(config.pairs)) != len(config.pairs) or not config.pairs:
         raise UserError("pairs must be named, each once", "style.pairs", "Leave `pairs` out for all of them.")
     return [Pair(*names) for names in config.pairs]
+
+
+def pairs_of(shard: str, pairs: Sequence[Pair], most: int | None) -> list[Pair]:
+    """Those of `pairs` that a shard is styled by: at most so many, in an order that follows from its name."""
+    return sorted(pairs, key=lambda pair: fingerprint([shard, pair.target]))[:most]
 
 
 def generator_folder(out: Path, pair: Pair) -> Path:

@@ -20,7 +20,7 @@ from mlseg_dist.inference import device_kind, settle_cpu
 from mlseg_dist.labelling.pipeline import Answers, Batch, through
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair, plain, styles, wanted
+from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
 from mlseg_dist.style.stylist import Stylist, generator_record
 from shards.manifest import read_manifest
 from shards.sample import encode_jpeg, encode_json
@@ -54,9 +54,12 @@ def units(
     manifest = read_manifest(shards / "manifest.json")
     of_style, made = styles(manifest, config.by), []
     how = {"recipe": RECIPE, "seed": seed, "bf16": bf16, **config.model_dump(include={"apply_batch", "jpeg_quality"})}
-    for pair in wanted(config, manifest):
-        generator = generator_record(out, pair)["sha256"]
-        for shard in of_style[pair.source]:
+    pairs = wanted(config, manifest)
+    generators = {pair: generator_record(out, pair)["sha256"] for pair in pairs}
+    for own, shard in ((own, shard) for own, part in of_style.items() for shard in part):
+        of_source = [pair for pair in pairs if pair.source == own]
+        for pair in pairs_of(shard.name, of_source, config.targets_per_shard):
+            generator = generators[pair]
             key = fingerprint([how, generator, pair.source, pair.target, shard.sha256])
             unit = f"{shard.name.removesuffix('.tar')}-as-{plain(pair.target)}"
             name = f"{unit}-{key[:8]}.tar"

@@ -12,7 +12,7 @@ from mlseg_core.files import sha256_file
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Modulated, Noise
-from mlseg_dist.style.pairs import Pair, generator_folder, plain, styles, wanted
+from mlseg_dist.style.pairs import Pair, generator_folder, pairs_of, plain, styles, wanted
 from mlseg_dist.style.patches import Pool
 from mlseg_dist.style.stylist import Stylist
 from mlseg_dist.style.train import train_pair
@@ -195,6 +195,15 @@ def test_crops_of_both_views_lie_about_one_point(shards):
 
 
 SHIFTS = ((0, 0), (0, 4), (4, 0), (0, -4), (-4, 0))
+
+
+def test_targets_of_a_shard_come_equally_often():
+    pairs = [Pair("Philips", target) for target in ("Morphle", "Optrascan", "Aperio", "Motic")]
+    chosen = [pairs_of(f"slide-{number}.tar", pairs, 2) for number in range(400)]
+    assert all(len(set(one)) == 2 for one in chosen)
+    counts = [sum(pair in one for one in chosen) for pair in pairs]
+    assert all(abs(count - 200) < 40 for count in counts), "four standard deviations"
+    assert chosen[7] == pairs_of("slide-7.tar", pairs[::-1], 2) and set(pairs_of("a", pairs, None)) == set(pairs)
 
 
 def test_pairs_of_a_corpus(shards):
