@@ -21,6 +21,7 @@ GROUPS = (
     "learning",
     "model",
     "augment",
+    "style",
 )
 """Modules of launch.commands, in the order in which `mlseg --help` lists them."""
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from mlseg_core.config import Strict
 from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
+from mlseg_dist.style.config import StyleConfig
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -290,6 +291,8 @@ class LearningConfig(Strict):
     steps: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
     train: TrainConfig = TrainConfig()
     loss: LossConfig = LossConfig()
+    style: StyleConfig = StyleConfig()
+    """Of the generators and styled shards that gan_style reads."""
     evaluate: EvaluateConfig = EvaluateConfig()
     checks: CheckConfig = CheckConfig()
     tracking: TrackingConfig = TrackingConfig()

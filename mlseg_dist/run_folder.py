@@ -16,6 +16,11 @@ def labels_folder(run: Path, round_number: int) -> Path:
     return run / "data" / f"labels-{round_number}"
 
 
+def styled_folder(run: Path) -> Path:
+    """Views of the train split in other data sources' styles."""
+    return run / "data" / "styled"
+
+
 def phase_folder(run: Path, name: str) -> Path:
     """`phases/NN-name`. Raises UserError when there is none."""
     found = [path for path in sorted((run / "phases").glob(f"[0-9][0-9]-{name}")) if path.is_dir()]

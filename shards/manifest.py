@@ -50,10 +50,13 @@ class SlideEntry(Strict):
 
 
 class Manifest(Strict):
-    """kind: `corpus` (pairs) or `labels` (a round's sidecars). parents: name -> sha256 of what it was made from."""
+    """kind: `corpus` (pairs), `labels` (a round's sidecars) or `styled` (images in other styles).
+
+    parents: name -> sha256 of what it was made from.
+    """
 
     version: Literal[1] = 1
-    kind: Literal["corpus", "labels"]
+    kind: Literal["corpus", "labels", "styled"]
     fingerprint: str
     members: tuple[str, ...]
     classes: tuple[str, ...]

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -171,9 +171,13 @@ class ShardReader:
     def key(self, position: int) -> str:
         return self.index[position]["key"].decode()
 
-    def read(self, position: int) -> dict[str, bytes]:
-        """Member name -> bytes of the sample at `position`."""
-        return {member: self.read_member(position, column) for column, member in enumerate(self.members)}
+    def read(self, position: int, wanted: Collection[str] | None = None) -> dict[str, bytes]:
+        """Member name -> bytes of the sample at `position`. wanted: only those; None: all."""
+        return {
+            member: self.read_member(position, column)
+            for column, member in enumerate(self.members)
+            if wanted is None or member in wanted
+        }
 
     def read_member(self, position: int, column: int) -> bytes:
         row = self.index[position]

@@ -115,7 +115,7 @@ class StainShift:
 class Parameters:
     """flip: along x, y. crop: share of the stored margin, x, y. rotate: radians. rescale: > 1 magnifies. shear: tangents
     of x by y and y by x. shift: µm along the patch's axes. xy_jitter: µm along the slide's axes. gaussian_blur: sigma, µm.
-    pca: added to R, G, B, grey levels.
+    pca: added to R, G, B, grey levels. gan_style: in [0, 1), says which of a shard's styled views are read.
     """
 
     rotate: float | None = None
@@ -142,7 +142,8 @@ class Parameters:
     colour_jitter: Jitter | None = None
     heavy_colour: Jitter | None = None
     targeted_hsv: tuple[StainShift, ...] | None = None
+    gan_style: float | None = None
 
 
-OPS = tuple(field.name for field in fields(Parameters))
-"""Names of all ops."""
+OPS = tuple(field.name for field in fields(Parameters) if field.name != "gan_style")
+"""Names of all ops that an executor does; gan_style is done when the sample is read."""

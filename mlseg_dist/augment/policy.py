@@ -10,7 +10,7 @@ Policies have names (`policies:` of a config); a list may hold names of others, 
       - name: master-1
         augment: [basic, {op: gaussian_noise, sigma: [0, 8], p: 0.5}]
 
-Every op of the paper is here but GAN style (p = 0.3 in master-4 and -5): it needs styled views beside the corpus.
+gan_style alone is done when a sample is read, before any executor: it needs styled views beside the corpus (mlseg_dist.style).
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,9 @@ from mlseg_core.errors import UserError
 from mlseg_dist.augment.colour_ops import ColourOp
 from mlseg_dist.augment.geometry_ops import FlipOp, GeometryOp, RotateOp
 from mlseg_dist.augment.optics_ops import OpticsOp
+from mlseg_dist.augment.style_ops import GanStyleOp
 
-OpConfig = Annotated[GeometryOp | OpticsOp | ColourOp, Field(discriminator="op")]
+OpConfig = Annotated[GeometryOp | OpticsOp | ColourOp | GanStyleOp, Field(discriminator="op")]
 
 
 def _each_once(ops: tuple[OpConfig, ...]) -> tuple[OpConfig, ...]:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mlseg_core.errors import UserError
 from mlseg_dist.augment import augment, draw_parameters
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Draw, Order
+from mlseg_dist.data.styled import MEND
 from mlseg_dist.data.views import Views, stored_views
 
 
@@ -46,6 +49,8 @@ class _UnderWay:
 class Batches:
     """threshold: the teacher's emit threshold, applied to its labels when they are read.
 
+    Raises UserError for a policy with gan_style where the corpus has no styled views.
+
     replace_bad: a pair that cannot be read is replaced (order.Order) and told of in MicroBatch.bad; else BadPair is raised.
     """
 
@@ -62,6 +67,8 @@ class Batches:
         self.corpus, self.order, self.policy = corpus, order, policy
         self.patch_px, self.threshold, self.threads = patch_px, threshold, max(1, threads)
         self.replace_bad = replace_bad
+        if corpus.styled is None and reads_styled(policy):
+            raise UserError("the augmentation has gan_style, but no styled views are there", corpus.folder, MEND)
         self.excluded: frozenset[int] = frozenset()
         """Pairs that are not drawn. Set it between two micro-batches: what was prepared ahead is then made again."""
         self.mpp = {view: corpus.manifest.views[f"{view}_mpp"] for view in ("high", "low")}
@@ -69,7 +76,7 @@ class Batches:
     def sample(self, draw: Draw) -> Views:
         """One augmented sample: a pure function of the draw. Raises BadPair."""
         parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
-        views = stored_views(self.corpus, self.corpus.ref(draw.pair), self.threshold)
+        views = stored_views(self.corpus, self.corpus.ref(draw.pair), self.threshold, parameters.gan_style)
         return augment(views, parameters, self.mpp, self.patch_px)
 
     def stream(self, numbers: Iterator[int], ahead: int = 3) -> Iterator[MicroBatch]:

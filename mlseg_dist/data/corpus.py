@@ -1,10 +1,10 @@
-"""A corpus of pairs, with a round of sidecar labels joined by key.
+"""A corpus of pairs, with a round of sidecar labels, and styled images, joined by key.
 
 Drawing class of a pair (SPEC §1): the human class at its seed; for unannotated pairs what the round's teacher
 accepted there; a pair without either is not drawn, and counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.cache import ShardCache, Source
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.open_shards import OpenShards
+from mlseg_dist.data.styled import Styled
 from shards.manifest import Manifest, ShardEntry, read_manifest
 from shards.seeds import read_seeds
 from shards.tar import BadShard, index_path
@@ -38,13 +39,19 @@ class BadPair(BadShard):
 
 
 class Corpus:
-    """Pairs of `folder/manifest.json`; labels: folder of a round's sidecars, or None.
+    """Pairs of `folder/manifest.json`; labels: folder of a round's sidecars, or None; styled: of styled sidecars, or None.
 
     training_classes: fine class -> 0, 1, 2 or 255. Opening it reads manifests and seeds, no index; shards are opened when first
     read, a bounded number at a time. Pairs are numbered in the manifest's order. Any thread may read.
     """
 
-    def __init__(self, folder: Path, training_classes: Mapping[str, int], labels: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        training_classes: Mapping[str, int],
+        labels: Path | None = None,
+        styled: Path | None = None,
+    ) -> None:
         self.folder, self.labels_folder = folder, labels
         self.manifest = read_manifest(folder / "manifest.json")
         self.training_class_of = class_table(self.manifest.classes, training_classes)
@@ -57,6 +64,7 @@ class Corpus:
             if self.round.parents.get("corpus") != sha256_file(folder / "manifest.json"):
                 raise UserError("the labels were made for another corpus", labels / "manifest.json", "Label again.")
             self._sidecar_of = {shard.of: shard for shard in self.round.shards}
+        self.styled = Styled(styled, folder) if styled is not None else None
         self.open = OpenShards()
         self.cache: ShardCache | None = None
         self._told: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
@@ -101,6 +109,20 @@ class Corpus:
         """Members of a pair, each checked against its crc32c. Raises BadPair."""
         return self._read(Source(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref)[1]
 
+    def read_styled(self, ref: PairRef, drawn: float | None) -> dict[str, bytes]:
+        """read, with images of the styled sidecar that `drawn` says (draw.gan_style); None, or a shard without one: as stored."""
+        shard = self.manifest.shards[ref.shard].name
+        source = self.styled.source(shard, drawn) if self.styled is not None and drawn is not None else None
+        if source is None or self.styled is None:
+            return self.read(ref)
+        own = Source(self.folder, self.manifest.shards[ref.shard])
+        images = self.styled.images
+        members = self._read(own, self.manifest.members, ref, set(self.manifest.members) - set(images))[1]
+        key, styled = self._read(source, self.styled.manifest.members, ref, set(images))
+        if key != ref.key:
+            raise UserError(f"styled sidecar row {ref.row} is {key}, not {ref.key}", source.path, "Style it again.")
+        return members | styled
+
     def read_sidecar(self, ref: PairRef) -> dict[str, bytes] | None:
         """Members of the pair's sidecar, or None: no round, or not a pair of the train split. Raises BadPair."""
         sidecar = self._sidecar_of.get(self.manifest.shards[ref.shard].name)
@@ -112,29 +134,33 @@ class Corpus:
             raise UserError(f"sidecar row {ref.row} is {key}, not {ref.key}", source.path, "Label again.")
         return members
 
-    def _read(self, source: Source, members: tuple[str, ...], ref: PairRef) -> tuple[str, dict[str, bytes]]:
-        """Key and members: from the copy if there is a whole one, else where the shard lies, which is tried twice."""
+    def _read(
+        self, source: Source, members: tuple[str, ...], ref: PairRef, wanted: Collection[str] | None = None
+    ) -> tuple[str, dict[str, bytes]]:
+        """Key and wanted members (None: all): from the copy if there is a whole one, else where it lies, tried twice."""
         copy = self.cache.copy_of(source) if self.cache is not None else None
         if copy is not None and self.cache is not None:
             try:
-                return self._members(copy, members, ref.row)
+                return self._members(copy, members, ref.row, wanted)
             except (BadShard, OSError):
                 if copy.exists():  # else another rank has just removed it
                     self.cache.drop(source)
                 self.open.forget(copy)
         try:
-            return self._members(source.path, members, ref.row)
+            return self._members(source.path, members, ref.row, wanted)
         except (BadShard, OSError):
             self.open.forget(source.path)  # a stale handle of a network file system is made anew
         try:
-            return self._members(source.path, members, ref.row)
+            return self._members(source.path, members, ref.row, wanted)
         except (BadShard, OSError) as error:
             told = str(error) if ref.key in str(error) else f"{source.path}: {ref.key}: {error}"
             raise BadPair(told) from error
 
-    def _members(self, path: Path, members: tuple[str, ...], row: int) -> tuple[str, dict[str, bytes]]:
+    def _members(
+        self, path: Path, members: tuple[str, ...], row: int, wanted: Collection[str] | None
+    ) -> tuple[str, dict[str, bytes]]:
         with self.open.using(path, members) as reader:
-            return reader.key(row), reader.read(row)
+            return reader.key(row), reader.read(row, wanted)
 
     def _row(self, number: int) -> tuple[int, int]:
         """Shard and row of a pair."""

@@ -20,9 +20,12 @@ class Views:
     high_fine: np.ndarray
 
 
-def stored_views(corpus: Corpus, ref: PairRef, threshold: float = 1.0) -> Views:
-    """The whole stored field. With a round of labels, predictions at or above `threshold` fill what humans left open."""
-    members = corpus.read(ref)
+def stored_views(corpus: Corpus, ref: PairRef, threshold: float = 1.0, gan_style: float | None = None) -> Views:
+    """The whole stored field. With a round of labels, predictions at or above `threshold` fill what humans left open.
+
+    gan_style: as drawn; both images come from that styled sidecar.
+    """
+    members = corpus.read_styled(ref, gan_style)
     sidecar = corpus.read_sidecar(ref)
     fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
     label = {

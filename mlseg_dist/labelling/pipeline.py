@@ -1,12 +1,12 @@
-"""A shard through a teacher: reading and decoding, inference, encoding go on at the same time, and order is kept.
+"""A shard through a network: reading and decoding, inference, encoding go on at the same time, and order is kept.
 
-In: a shard, a teacher. Out: codes of each pair's heads, batch by batch. Threads decode and encode (OpenCV, file reads and
-checksums release the interpreter); the calling thread keeps the device busy. On a GPU nothing here waits for it but the
-threads that encode, so that while it computes a batch the next is decoded and the last is encoded.
+In: a shard, what a network computes. Out: what is made of each pair's answers, batch by batch. Threads decode and encode (OpenCV,
+file reads and checksums release the interpreter); the calling thread keeps the device busy. On a GPU nothing here waits for it
+but the threads that encode, so that while it computes a batch the next is decoded and the last is encoded.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,29 +53,36 @@ class Batch:
             target[:] = image
 
 
-class Codes:
-    """A batch's answers on their way from the device: head -> uint8 (B, S/stride, S/stride)."""
+class Answers:
+    """A batch's answers on their way from the device: name -> (B, ...)."""
 
-    def __init__(self, teacher: Predictor, batch: Batch, stride: int) -> None:
+    def __init__(self, batch: Batch, computed: Mapping[str, torch.Tensor]) -> None:
         self.rows = batch.rows
         self._batch = batch  # its pinned memory is read until the device is through
-        with torch.inference_mode():
-            codes = {h: labels.encode_batch(p, stride) for h, p in teacher.probabilities(batch.high, batch.low).items()}
         self._done: torch.cuda.Event | None = None
-        if teacher.device.type == "cuda":
-            self._codes = {h: torch.empty(c.shape, dtype=c.dtype, pin_memory=True) for h, c in codes.items()}
-            for head, target in self._codes.items():
-                target.copy_(codes[head], non_blocking=True)
+        if any(answer.is_cuda for answer in computed.values()):
+            self._answers = {n: torch.empty(a.shape, dtype=a.dtype, pin_memory=True) for n, a in computed.items()}
+            for name, target in self._answers.items():
+                target.copy_(computed[name], non_blocking=True)
             self._done = torch.cuda.Event()
             self._done.record()
         else:
-            self._codes = codes
+            self._answers = dict(computed)
 
     def of(self, position: int) -> dict[str, np.ndarray]:
-        """Codes of one pair; waits for the device. Any thread may call."""
+        """Those of one pair; waits for the device. Any thread may call."""
         if self._done is not None:
             self._done.synchronize()
-        return {head: codes[position].numpy() for head, codes in self._codes.items()}
+        return {name: answers[position].numpy() for name, answers in self._answers.items()}
+
+
+class Codes(Answers):
+    """A teacher's: head -> uint8 (B, S/stride, S/stride)."""
+
+    def __init__(self, teacher: Predictor, batch: Batch, stride: int) -> None:
+        with torch.inference_mode():
+            codes = {h: labels.encode_batch(p, stride) for h, p in teacher.probabilities(batch.high, batch.low).items()}
+        super().__init__(batch, codes)
 
 
 def batches_of(count: int, batch: int) -> list[range]:
@@ -92,32 +99,46 @@ def overlapped(
     threads: int,
     finish: Callable[[int, dict[str, np.ndarray]], Out],
 ) -> Iterator[list[Out]]:
-    """finish(row, codes of its heads) of every row, in order, a list for each batch. side: of the stored views, px.
-
-    What a thread raises is raised here, after what came before it. Nothing runs any more once the iterator is closed.
-    """
+    """through, with a teacher's codes of its heads."""
     pinned = teacher.device.type == "cuda"
+    yield from through(shard, side, batch, threads, pinned, lambda loaded: Codes(teacher, loaded, stride), finish)
+
+
+def through(
+    shard: ShardReader,
+    side: int,
+    batch: int,
+    threads: int,
+    pinned: bool,
+    compute: Callable[[Batch], Answers],
+    finish: Callable[[int, dict[str, np.ndarray]], Out],
+) -> Iterator[list[Out]]:
+    """finish(row, its answers) of every row, in order, a list for each batch. side: of the stored views, px.
+
+    compute: called in this thread. pinned: for a GPU. What a thread raises is raised here, after what came before it. Nothing
+    runs any more once the iterator is closed.
+    """
     reading: deque[tuple[Batch, list[Future[None]]]] = deque()
     finishing: deque[list[Future[Out]]] = deque()
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="label") as pool:
 
-        def compute() -> None:
+        def compute_next() -> None:
             loaded, parts = reading.popleft()
             for part in parts:
                 part.result()
-            codes = Codes(teacher, loaded, stride)
-            finishing.append([pool.submit(_finish_one, finish, codes, i) for i in range(len(loaded.rows))])
+            answers = compute(loaded)
+            finishing.append([pool.submit(_finish_one, finish, answers, i) for i in range(len(loaded.rows))])
 
         try:
             for rows in batches_of(len(shard), batch):
                 loaded = Batch.empty(rows, side, pinned)
                 reading.append((loaded, [pool.submit(loaded.read, shard, i) for i in range(len(rows))]))
                 if len(reading) > AHEAD:
-                    compute()
+                    compute_next()
                 if len(finishing) > AHEAD:
                     yield [part.result() for part in finishing.popleft()]
             while reading:
-                compute()
+                compute_next()
                 if len(finishing) > AHEAD:
                     yield [part.result() for part in finishing.popleft()]
             while finishing:
@@ -126,5 +147,5 @@ def overlapped(
             pool.shutdown(cancel_futures=True)
 
 
-def _finish_one(finish: Callable[[int, dict[str, np.ndarray]], Out], codes: Codes, position: int) -> Out:
-    return finish(codes.rows[position], codes.of(position))
+def _finish_one(finish: Callable[[int, dict[str, np.ndarray]], Out], answers: Answers, position: int) -> Out:
+    return finish(answers.rows[position], answers.of(position))

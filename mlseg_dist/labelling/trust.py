@@ -5,19 +5,16 @@ index each member by its crc32c, and every member that is read is checked agains
 tars only the sizes are looked at.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.data.sidecar_files import first_fault
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, ShardEntry, read_manifest
+from shards.manifest import Manifest, read_manifest
 from shards.seeds import read_seeds
-from shards.tar import index_path
-
-_READERS = 16
 
 
 def check_round(config: LearningConfig, number: int, run: Path) -> Manifest:
@@ -38,26 +35,11 @@ def check_round(config: LearningConfig, number: int, run: Path) -> Manifest:
     train = sorted(shard.name for shard in read_manifest(corpus_path).of_splits("train"))
     if sorted(entry.of for entry in manifest.shards) != train:
         raise UserError("the round does not label each shard of the train split once", path, _again(number))
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="check") as pool:
-        for fault in pool.map(lambda entry: _fault(folder, entry), manifest.shards):
-            if fault:
-                raise UserError(fault, folder, f"Label again: {_again(number)}")
+    fault = first_fault(folder, manifest.shards)
+    if fault:
+        raise UserError(fault, folder, f"Label again: {_again(number)}")
     read_seeds(folder, manifest)
     return manifest
-
-
-def _fault(folder: Path, entry: ShardEntry) -> str:
-    """What is wrong with a sidecar's files; empty: nothing."""
-    try:
-        size = (folder / entry.name).stat().st_size
-        index = sha256_file(index_path(folder / entry.name))
-    except OSError as error:
-        return f"{entry.name} or its index cannot be read ({error.strerror})"
-    if size != entry.bytes:
-        return f"{entry.name} has {size} bytes, not the {entry.bytes} that the manifest says"
-    if index != entry.index_sha256:
-        return f"the index of {entry.name} is not the manifest's"
-    return ""
 
 
 def _again(number: int) -> str:

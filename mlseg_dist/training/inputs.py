@@ -5,12 +5,13 @@ from pathlib import Path
 
 import cv2
 
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Order
 from mlseg_dist.labelling import check_round
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from mlseg_dist.training.engine import World
 
 
@@ -33,6 +34,10 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
             check_round(config, step_index, run)
         world.wait_for_all()
     corpus, threshold = open_corpus(config, step_index, run)
+    if corpus.styled is not None:
+        if world.rank == 0:
+            corpus.styled.check()
+        world.wait_for_all()
     pools = corpus.pools()
     order = Order(pools, config.seed, step.name, settings.quads_per_micro_batch, settings.micro_batches_per_step)
     replace_bad = settings.bad_samples == "exclude"
@@ -47,9 +52,10 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
 
 
 def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
-    """The corpus, joined with the round of labels that the step before made, and the threshold to read them at."""
+    """The corpus, joined with labels that the step before made, and the threshold to read them at; for gan_style, styled views."""
     labels = labels_folder(run, step_index) if step_index > 0 else None
-    corpus = Corpus(shards_folder(run), config.training_classes, labels)
+    styled = styled_folder(run) if reads_styled(config.steps[step_index].augment) else None
+    corpus = Corpus(shards_folder(run), config.training_classes, labels, styled)
     if config.train.cache_dir is not None:
         corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))
     return corpus, config.steps[step_index - 1].label.threshold if step_index > 0 else 1.0

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.files import fingerprint, read_json, sha256_file
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.events import Events
-from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
+from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder, teacher_record
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.average import Average
 from mlseg_dist.training.batchnorm import RunningStatistics
@@ -129,4 +130,6 @@ def made_of(config: LearningConfig, step_index: int, run: Path) -> dict[str, Any
     if step_index > 0:
         found["labels"] = sha256_file(labels_folder(run, step_index) / "manifest.json")
         found["teacher"] = teacher_record(run, config.steps[step_index - 1].name)["sha256"]
+    if reads_styled(config.steps[step_index].augment):
+        found["styled"] = sha256_file(styled_folder(run) / "manifest.json")
     return found

@@ -43,7 +43,8 @@ class DaliBatches(Batches):
     def sample(self, draw: Draw) -> Prepared:  # type: ignore[override]
         """A sample as DALI takes it. Raises BadPair."""
         ref = self.corpus.ref(draw.pair)
-        members, sidecar = self.corpus.read(ref), self.corpus.read_sidecar(ref)
+        parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
+        members, sidecar = self.corpus.read_styled(ref, parameters.gan_style), self.corpus.read_sidecar(ref)
         joined = {
             view: labels.join(
                 self.corpus.training_class_of[decode_label(members[f"{view}.png"])],
@@ -52,7 +53,6 @@ class DaliBatches(Batches):
             )
             for view in ("high", "low")
         }
-        parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
         encoded = Encoded(members["high.jpg"], members["low.jpg"], joined["high"], joined["low"], parameters)
         return self._executor.prepare(encoded)
 

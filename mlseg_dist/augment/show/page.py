@@ -9,6 +9,7 @@ from mlseg_dist.augment.parameters import OPS
 from mlseg_dist.augment.policy import OpConfig, PolicyConfig
 from mlseg_dist.augment.show import sheets, spread
 from mlseg_dist.augment.show.sources import Sources
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import CLASSES
 from mlseg_dist.report.css import CSS
 from mlseg_dist.report.html import Html, join, picture, section, text
@@ -60,6 +61,7 @@ def _policies(sources: Sources, seed: int, pictures: dict[str, bytes]) -> Html:
     for names, step in sources.policies.items():
         drawn = sheets.sheet(sources, step.augment, seed, step.name, DRAWS_OF_POLICY)
         said = ", ".join(op.op + (f" ({op.p:g})" if op.p < 1 else "") for op in step.augment) or "nothing"
+        said += "; images of gan_style are shown by mlseg style show, not here" if reads_styled(step.augment) else ""
         parts.append(Html(f'<h3>{text(names)}</h3><p class="lead">{text(said)}</p>'))
         parts.append(_sheet(drawn, f"draws of {names}", f"policy-{step.name}.png", pictures))
     lead = "What each step's network sees. In brackets: the probability of an op that does not always come."

@@ -34,6 +34,7 @@ def campaign(folder, run):
     raw = yaml.safe_load(path.read_text())
     raw["train"]["patch_px"], raw["shards"]["store_px"] = 32, 64
     raw["steps"][0]["augment"] = [{"op": "rotate"}, {"op": "heavy_colour", "p": 0.5}]
+    raw["steps"][1]["augment"] = [{"op": "rotate"}, {"op": "flip"}, {"op": "gan_style"}]
     path.write_text(yaml.safe_dump(raw))
     return path
 
@@ -57,7 +58,7 @@ def test_show_writes_a_page_and_a_picture_of_every_op_and_policy(run, tmp_path, 
     assert (outs[0] / "policy-base.png").read_bytes() != (outs[2] / "policy-base.png").read_bytes()
     assert page.count("<img") == len(OPS) + 3
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing is loaded from elsewhere"
-    assert "heavy_colour (0.5)" in page
+    assert "heavy_colour (0.5)" in page and "gan_style (0.3); images of gan_style are shown by mlseg style show" in page
     width = (1 + 6) * sheets.TILE_PX
     assert Image.open(outs[0] / "policy-base.png").size[0] > width
 

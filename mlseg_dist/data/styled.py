@@ -1,0 +1,58 @@
+"""Styled images beside a corpus: sidecar shards with the same keys in the same order, one for each (shard, target).
+
+In: a folder with a manifest of kind `styled`. Out: where a draw's images lie. A sidecar is read where it lies, never copied
+into the node-local cache: a draw in three takes one, so a copy would move several times what is read.
+"""
+
+from pathlib import Path
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
+from mlseg_dist.augment.style_ops import variant
+from mlseg_dist.data.cache import Source
+from mlseg_dist.data.sidecar_files import first_fault
+from shards.manifest import ShardEntry, read_manifest
+
+IMAGES = ("high.jpg", "low.jpg")
+MEMBERS = ("high.jpg", "json", "low.jpg")
+
+
+class Styled:
+    """folder: of the sidecars; corpus: the one they must have been made from. Raises UserError."""
+
+    images = IMAGES
+
+    def __init__(self, folder: Path, corpus: Path) -> None:
+        self.folder, path = folder, folder / "manifest.json"
+        if not path.exists():
+            raise UserError("the augmentation has gan_style, but no styled views are there", path, MEND)
+        self.manifest = read_manifest(path)
+        if self.manifest.kind != "styled" or self.manifest.members != MEMBERS:
+            raise UserError(f"not a manifest of styled views (kind {self.manifest.kind})", path, MEND)
+        if self.manifest.parents.get("corpus") != sha256_file(corpus / "manifest.json"):
+            raise UserError("the styled views were made for another corpus", path, MEND)
+        of_train = {shard.name: shard for shard in read_manifest(corpus / "manifest.json").of_splits("train")}
+        self._variants: dict[str, list[ShardEntry]] = {}
+        for entry in self.manifest.shards:
+            source = of_train.get(entry.of)
+            if source is None or source.samples != entry.samples:
+                raise UserError(f"{entry.name} does not hold the samples of a shard of the train split", path, MEND)
+            self._variants.setdefault(entry.of, []).append(entry)
+        if not self._variants:
+            raise UserError("the augmentation has gan_style, but there is no styled shard", path, MEND)
+
+    def check(self) -> None:
+        """Every sidecar is there in full, every index has the manifest's hash. Raises UserError."""
+        fault = first_fault(self.folder, self.manifest.shards)
+        if fault:
+            raise UserError(fault, self.folder, "Style again: mlseg style apply CONFIG.")
+
+    def source(self, shard: str, drawn: float) -> Source | None:
+        """The sidecar that a draw takes; None: that shard has none."""
+        variants = self._variants.get(shard)
+        return Source(self.folder, variants[variant(drawn, len(variants))]) if variants else None
+
+
+MEND = (
+    "Make them: mlseg style train CONFIG, then mlseg style apply CONFIG; or take gan_style out of the step's augment."
+)

@@ -1,0 +1,95 @@
+"""Crops that generators are trained on: a step's are a pure function of (seed, pair, step), read ahead by threads."""
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlseg_core.randomness import generator
+from mlseg_dist.data.open_shards import OpenShards
+from mlseg_dist.style.network import VIEWS
+from mlseg_dist.style.pairs import Pair
+from shards.manifest import Manifest, ShardEntry
+from shards.sample import decode_rgb
+
+
+@dataclass(frozen=True)
+class Crops:
+    """high, low: uint8 (B, C, C, 3) about the same points of slides, turned and mirrored alike."""
+
+    high: torch.Tensor
+    low: torch.Tensor
+
+
+class Pool:
+    """Pairs of one style. Slides come equally often, whatever their size."""
+
+    def __init__(self, folder: Path, manifest: Manifest, shards: Sequence[ShardEntry], crop_px: int) -> None:
+        self._folder, self._manifest, self._crop = folder, manifest, crop_px
+        self._open = OpenShards()
+        self._slides: dict[str, list[ShardEntry]] = {}
+        for shard in shards:
+            self._slides.setdefault(shard.slide, []).append(shard)
+
+    def crop(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(high, low) uint8 (C, C, 3) of one pair. Raises BadShard."""
+        names = list(self._slides)
+        shards = self._slides[names[int(random.integers(len(names)))]]
+        number = int(random.integers(sum(shard.samples for shard in shards)))
+        for shard in shards:
+            if number < shard.samples:
+                break
+            number -= shard.samples
+        with self._open.using(self._folder / shard.name, self._manifest.members) as reader:
+            members = reader.read(number, [f"{view}.jpg" for view in VIEWS])
+        side, ratio, crop = int(self._manifest.views["store_px"]), self._manifest.ratio, self._crop
+        reach = (side - crop) // 2 // ratio
+        away = random.integers(-reach, reach + 1, 2)  # px of the low view
+        turns, mirrored = int(random.integers(4)), bool(random.integers(2))
+        out = []
+        for view, scale in zip(VIEWS, (ratio, 1), strict=True):
+            top, left = (side - crop) // 2 + away * scale
+            part = decode_rgb(members[f"{view}.jpg"])[top : top + crop, left : left + crop]
+            part = np.rot90(part, turns)
+            out.append(np.ascontiguousarray(part[:, ::-1] if mirrored else part))
+        return out[0], out[1]
+
+
+class Steps:
+    """source, target: of the pair."""
+
+    def __init__(self, source: Pool, target: Pool, pair: Pair, seed: int, batch: int, threads: int) -> None:
+        self._pools, self._pair, self._seed = (source, target), pair, seed
+        self._batch, self._threads = batch, max(1, threads)
+
+    def stream(self, first: int, last: int) -> Generator[tuple[Crops, Crops], None, None]:
+        """Source and target crops of the steps from `first` to `last` - 1, two steps ahead."""
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="style") as pool:
+            ahead: deque[list[list[Future[tuple[np.ndarray, np.ndarray]]]]] = deque()
+            try:
+                for step in range(first, last):
+                    ahead.append([[pool.submit(self._one, s, step, i) for i in range(self._batch)] for s in (0, 1)])
+                    if len(ahead) > 2:
+                        yield _stacked(ahead.popleft())
+                while ahead:
+                    yield _stacked(ahead.popleft())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _one(self, side: int, step: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._pools[side].crop(generator(self._seed, "style", self._pair.name, "crop", step, side, number))
+
+
+def _stacked(parts: list[list[Future[tuple[np.ndarray, np.ndarray]]]]) -> tuple[Crops, Crops]:
+    crops = [[future.result() for future in part] for part in parts]
+    source, target = (Crops(*(torch.from_numpy(np.stack(views)) for views in zip(*one, strict=True))) for one in crops)
+    return source, target
+
+
+def signed(rgb: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    return rgb.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
