@@ -74,12 +74,7 @@ def measure(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> A
 def training_steps(config: CampaignConfig, step: StepConfig, amounts: Amounts) -> int:
     """Optimizer steps of a row of Table 8. Later rows also draw accepted tissue pairs: their epochs count at most all."""
     pairs = amounts.base if step == config.steps[0] else amounts.pairs.get("train", 0)
-    draws = config.train.epoch_draws or pairs
-    return max(1, round(step.epochs * draws / pairs_per_step(config)))
-
-
-def pairs_per_step(config: CampaignConfig) -> int:
-    return config.train.quads_per_micro_batch * 4 * config.train.micro_batches_per_step
+    return config.train.total_steps(step.epochs, pairs)
 
 
 @lru_cache

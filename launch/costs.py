@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.amounts import Amounts, job_of, pairs_per_step, training_steps
+from launch.amounts import Amounts, job_of, training_steps
 from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.rates import Rate, choose
@@ -52,7 +52,7 @@ def _work(config: CampaignConfig, phase: Phase, amounts: Amounts) -> tuple[int, 
     if phase.kind == "label":
         return amounts.pairs.get("train", 0), "pairs"
     if phase.kind == "train":
-        return training_steps(config, config.steps[phase.step], amounts) * pairs_per_step(config), "pairs"
+        return training_steps(config, config.steps[phase.step], amounts) * config.train.samples_per_step, "pairs"
     return 0, ""
 
 

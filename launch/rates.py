@@ -3,20 +3,19 @@
 In: run folders with phases that are done. Out: a rate a phase, per rank (training) or per worker (maps).
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.amounts import job_of, pairs_per_step
+from launch.amounts import job_of
 from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_core.files import fingerprint, read_json, write_json
+from mlseg_core.files import fingerprint, read_json, read_json_lines, write_json
 from mlseg_core.progress import read_tallies
 from mlseg_dist.events import read_events
 
@@ -87,7 +86,8 @@ def network_of(config: CampaignConfig, phase: Phase) -> str:
 def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
     job, network = job_of(config, phase), network_of(config, phase)
     if phase.kind == "train":
-        lines = _train_lines(run.phase(phase) / "metrics.jsonl")
+        records = read_json_lines(run.phase(phase) / "metrics.jsonl")
+        lines = [line for line in records if line.get("kind") == "train" and line.get("pairs_s")]
         if not lines:
             return None
         ranks = _ranks(run, phase) or job.nodes * job.tasks_per_node
@@ -95,7 +95,9 @@ def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
         warm = lines[1:] or lines  # the first line holds the start
         speed = statistics.median(line["pairs_s"] for line in warm)
         took = read_json(run.phase(phase) / "done.json")["seconds"]
-        beside = max(0.0, took - lines[-1]["step"] * pairs_per_step(config) / speed)  # 0 for one that was continued
+        beside = max(
+            0.0, took - lines[-1]["step"] * config.train.samples_per_step / speed
+        )  # 0 for one that was continued
         return Rate(phase.name, phase.kind, "pairs", speed / ranks, ranks, gpus, network, overhead_s=round(beside, 1))
     kind = kind_of(phase)
     if isinstance(kind, MapKind):
@@ -114,13 +116,6 @@ def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network:
     totals = read_json(kind.manifest(run, phase))["totals"]
     pairs_a_unit = totals["samples"] / max(1, tallies[0].total)
     return Rate(phase.name, phase.kind, "pairs", units * pairs_a_unit / len(tallies), len(tallies), gpus, network)
-
-
-def _train_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
-    return [line for line in lines if line.get("kind") == "train" and line.get("pairs_s")]
 
 
 def _ranks(run: RunFolder, phase: Phase) -> int:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.amounts import pairs_per_step
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
@@ -37,7 +36,7 @@ def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHAR
     name = f"{config.name}-rehearsal"
     train = config.train.model_copy(
         update={
-            "epoch_draws": steps * pairs_per_step(config),
+            "epoch_draws": steps * config.train.samples_per_step,
             "warmup_steps": min(config.train.warmup_steps, steps // 4),
             "checkpoint_every": max(1, steps // 2),
             "validations": 1,

@@ -105,6 +105,19 @@ def read_json(path: Path) -> Any:
         raise UserError(f"not valid JSON ({error})", path, "Restore the file or make it again.") from None
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSONL file; [] when there is none. A line that was cut short, or is still being written, is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return [record for record in records if isinstance(record, dict)]
+
+
 def publish_first(temporary: Path, target: Path, sync: SyncFolder = fsync_folder) -> bool:
     """Give `temporary` its final name unless somebody did so before; removes `temporary` either way.
 

@@ -238,6 +238,18 @@ class TrainConfig(Strict):
     cache_gb: Positive = 100.0
     """Most that the folder may hold, 10^9 bytes."""
 
+    @property
+    def samples_per_micro_batch(self) -> int:
+        return self.quads_per_micro_batch * 4
+
+    @property
+    def samples_per_step(self) -> int:
+        return self.samples_per_micro_batch * self.micro_batches_per_step
+
+    def total_steps(self, epochs: float, pairs: int) -> int:
+        """Optimizer steps of so many epochs: epochs x draws of an epoch / draws of a step, at least one. pairs: to draw from."""
+        return max(1, round(epochs * (self.epoch_draws or pairs) / self.samples_per_step))
+
     @model_validator(mode="after")
     def _zero_is_deepspeeds(self) -> Self:
         if self.zero and self.engine != "deepspeed":

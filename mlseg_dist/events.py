@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mlseg_core.files import read_json_lines
+
 Level = Literal["info", "warning", "error"]
 
 
@@ -42,7 +44,5 @@ class Events:
 
 
 def read_events(phase: Path) -> list[dict[str, Any]]:
-    """All events of a phase, oldest first; a torn last line is left out."""
-    path = phase / "events.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines if line]
+    """All events of a phase, oldest first."""
+    return read_json_lines(phase / "events.jsonl")

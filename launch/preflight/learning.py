@@ -28,7 +28,7 @@ def config(site: Site) -> Iterator[Finding]:
     nodes = 1 if here and train.gpus_per_node else train.nodes
     ranks, micro = nodes * train.tasks_per_node, settings.train.micro_batches_per_step
     check_world(micro, ranks)
-    pairs = settings.train.quads_per_micro_batch * 4 * micro
+    pairs = settings.train.samples_per_step
     yield Finding("ranks", "ok", f"{ranks} ranks share {micro} micro-batches: {pairs} pairs a step")
     if train.gpus_per_node and train.tasks_per_node != train.gpus_per_node:
         yield Finding(

@@ -101,14 +101,18 @@ class Batches:
         draws = self.order.micro_batch(number, self.excluded)
         return _UnderWay(number, self.excluded, [pool.submit(self._sample, draw, self.excluded) for draw in draws])
 
+    def _start_again(self, pool: ThreadPoolExecutor, under_way: deque[_UnderWay]) -> None:
+        """Other pairs are excluded now than when these were begun."""
+        for batch in under_way:
+            batch.cancel()
+        again = [self._start(pool, batch.number) for batch in under_way]
+        under_way.clear()
+        under_way.extend(again)
+
     def _finish(self, pool: ThreadPoolExecutor, under_way: deque[_UnderWay]) -> MicroBatch:
         begun = time.perf_counter()
         if under_way[0].excluded != self.excluded:
-            for batch in under_way:
-                batch.cancel()
-            again = [self._start(pool, batch.number) for batch in under_way]
-            under_way.clear()
-            under_way.extend(again)
+            self._start_again(pool, under_way)
         batch = under_way.popleft()
         samples = [sample.result() for sample in batch.samples]
         wait = time.perf_counter() - begun

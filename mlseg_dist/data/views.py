@@ -1,5 +1,6 @@
 """Both views of a pair as arrays, with labels in training classes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,19 +27,27 @@ def stored_views(corpus: Corpus, ref: PairRef, threshold: float = 1.0, gan_style
     gan_style: as drawn; both images come from that styled sidecar.
     """
     members = corpus.read_styled(ref, gan_style)
-    sidecar = corpus.read_sidecar(ref)
     fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
-    label = {
-        view: labels.join(
-            corpus.training_class_of[fine[view]],
-            decode_label(sidecar[f"{view}.png"]) if sidecar else None,
-            threshold,
-        )
-        for view in ("high", "low")
-    }
+    label = joined_labels(corpus, ref, fine, threshold)
     return Views(
         decode_rgb(members["high.jpg"]), decode_rgb(members["low.jpg"]), label["high"], label["low"], fine["high"]
     )
+
+
+def joined_labels(
+    corpus: Corpus, ref: PairRef, fine: Mapping[str, np.ndarray], threshold: float
+) -> dict[str, np.ndarray]:
+    """View -> uint8 (S, S) training classes: of humans, and where they left it open the sidecar's at or above `threshold`.
+
+    fine: view -> fine ids of humans.
+    """
+    sidecar = corpus.read_sidecar(ref)
+    return {
+        view: labels.join(
+            corpus.training_class_of[human], decode_label(sidecar[f"{view}.png"]) if sidecar else None, threshold
+        )
+        for view, human in fine.items()
+    }
 
 
 def centre_views(corpus: Corpus, ref: PairRef, patch_px: int) -> Views:

@@ -1,12 +1,11 @@
 """What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json, sha256_file
+from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
 
@@ -60,16 +59,8 @@ def _phase(run: Path, name: str) -> Path:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a metrics.jsonl; a last line that is cut short (the writer still writes, or was killed) is left out."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return [record for record in records if isinstance(record, dict) and record.get("kind") in ("train", "val")]
+    """Training and validation in a metrics.jsonl."""
+    return [record for record in read_json_lines(path) if record.get("kind") in ("train", "val")]
 
 
 def _rounds(config: LearningConfig, run: Path) -> list[dict[str, Any]]:

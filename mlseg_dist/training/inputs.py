@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from mlseg_dist.augment.style_ops import reads_styled
-from mlseg_dist.config import LearningConfig, StepConfig
+from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Order
@@ -48,7 +48,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
         batches: Batches = DaliBatches(*parts, device_id=world.device.index or 0)
     else:
         batches = Batches(*parts)
-    return Inputs(corpus, order, batches, total_steps(config, step, sum(pools.sizes)))
+    return Inputs(corpus, order, batches, settings.total_steps(step.epochs, sum(pools.sizes)))
 
 
 def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
@@ -59,10 +59,3 @@ def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Cor
     if config.train.cache_dir is not None:
         corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))
     return corpus, config.steps[step_index - 1].label.threshold if step_index > 0 else 1.0
-
-
-def total_steps(config: LearningConfig, step: StepConfig, pairs: int) -> int:
-    """Optimizer steps of a phase: epochs x draws of an epoch / draws of a step, at least one."""
-    draws = config.train.epoch_draws or pairs
-    per_step = config.train.quads_per_micro_batch * 4 * config.train.micro_batches_per_step
-    return max(1, round(step.epochs * draws / per_step))

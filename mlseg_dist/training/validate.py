@@ -38,7 +38,7 @@ def validate(
 
     at: told `validate` before each batch, and `reduce` before waiting for the other ranks.
     """
-    batch = config.train.quads_per_micro_batch * 4
+    batch = config.train.samples_per_micro_batch
     confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
     losses = torch.zeros(3, dtype=torch.float64)
     even = torch.ones(len(CLASSES), device=world.device)

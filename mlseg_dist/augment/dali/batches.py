@@ -13,10 +13,10 @@ from mlseg_dist.augment import draw_parameters
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
 from mlseg_dist.config import PolicyConfig
-from mlseg_dist.data import labels
 from mlseg_dist.data.batches import Batches, MicroBatch
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Draw, Order
+from mlseg_dist.data.views import joined_labels
 from shards.sample import decode_label
 
 
@@ -44,15 +44,9 @@ class DaliBatches(Batches):
         """A sample as DALI takes it. Raises BadPair."""
         ref = self.corpus.ref(draw.pair)
         parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
-        members, sidecar = self.corpus.read_styled(ref, parameters.gan_style), self.corpus.read_sidecar(ref)
-        joined = {
-            view: labels.join(
-                self.corpus.training_class_of[decode_label(members[f"{view}.png"])],
-                decode_label(sidecar[f"{view}.png"]) if sidecar else None,
-                self.threshold,
-            )
-            for view in ("high", "low")
-        }
+        members = self.corpus.read_styled(ref, parameters.gan_style)
+        fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
+        joined = joined_labels(self.corpus, ref, fine, self.threshold)
         encoded = Encoded(members["high.jpg"], members["low.jpg"], joined["high"], joined["low"], parameters)
         return self._executor.prepare(encoded)
 
@@ -67,11 +61,7 @@ class DaliBatches(Batches):
         begun = time.perf_counter()
         if any(batch.excluded != self.excluded for batch in under_way):
             self._drop()
-            for batch in under_way:
-                batch.cancel()
-            again = [self._start(pool, batch.number) for batch in under_way]
-            under_way.clear()
-            under_way.extend(again)
+            self._start_again(pool, under_way)
         while self._fed < min(self._executor.ahead, len(under_way)):
             self._executor.feed([sample.result()[0] for sample in under_way[self._fed].samples])
             self._fed += 1

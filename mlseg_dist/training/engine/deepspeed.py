@@ -18,7 +18,7 @@ class DeepSpeedEngine(Engine):
     def __init__(self, model: nn.Module, train: TrainConfig, world: World) -> None:
         super().__init__(model, train, world)
         config = {
-            "train_micro_batch_size_per_gpu": train.quads_per_micro_batch * 4,
+            "train_micro_batch_size_per_gpu": train.samples_per_micro_batch,
             "gradient_accumulation_steps": self.accumulation,
             "zero_optimization": self._zero(),
             # No modules "safe" in bf16: ZeRO would send their gradients in bf16. Which operators run in bf16 torch decides.
