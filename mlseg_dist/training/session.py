@@ -84,7 +84,8 @@ class Session:
         self.average = Average(self.model, settings.ema)
         self.exclusions = Exclusions(self._batches, settings, self.world)
         self.skips = Skips(settings.max_skipped)
-        self._made_of = made_of(config, step_index, run)
+        first = self.world.rank == 0  # it alone writes checkpoints and metrics
+        self._made_of = made_of(config, step_index, run) if first else {}
         best = BestTeacher(phase, "ema" if settings.ema else "model")
         changing = (self.engine, self.statistics, self.average, self.exclusions, self.skips, best)
         self.kept = Keeping(phase, self.events, self.world, *changing)
@@ -94,7 +95,7 @@ class Session:
         self._watch = Watch(self.pulse, self.world, settings.health, phase, self.events.tell, give_up)
         self._stragglers = Stragglers(settings.health.straggler)
         self._hosts = self.world.from_all(self._watch.host)
-        flops = training_flops(self.row.model, level_ratio(run), settings.patch_px)
+        flops = training_flops(self.row.model, level_ratio(run), settings.patch_px) if first else 0.0
         peak = peak_flops(self.world.device, settings.precision, settings.peak_tflops)
         self._window = Window(self.world, flops, peak)
         self._profiler = StepProfiler(settings.profile, phase, self.world)

@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mlseg_dist.training import checkpoint
-from tests.faults.campaign import STEPS, Prepared, prepare
+from tests.faults.campaign import STEPS, prepare
 from tests.faults.faults import FAULTS, NEEDS_MOUNT, TRACKED
 from tests.faults.job import Job
+from tests.mlseg_dist.prepared_run import Prepared, figures, same
 
 STARTS = 4  # of a job until it must be done
-TIMED = {"time", "pairs_s", "data_wait", "step_ms", "tflops", "eta_s"}
 
 
 @dataclass(frozen=True)
@@ -117,20 +115,7 @@ def ends(run: Prepared) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any],
     assert newest is not None and newest.name == f"step-{STEPS:08d}", newest
     state, cursor = checkpoint.load(newest)
     cursor.pop("made_of")
-    lines = (run.phase / "metrics.jsonl").read_text().splitlines()
-    figures = [{k: v for k, v in json.loads(line).items() if k not in TIMED} for line in lines]
-    return state, cursor, json.loads((run.phase / "teacher.json").read_text()), figures
-
-
-def same(mine: Any, theirs: Any, where: str) -> None:
-    if isinstance(theirs, dict):
-        assert mine.keys() == theirs.keys(), where
-        for key in theirs:
-            same(mine[key], theirs[key], f"{where}/{key}")
-    elif isinstance(theirs, torch.Tensor):
-        assert torch.equal(mine, theirs), where
-    else:
-        assert mine == theirs, where
+    return state, cursor, json.loads((run.phase / "teacher.json").read_text()), figures(run.phase)
 
 
 def main() -> int:

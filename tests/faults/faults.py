@@ -12,8 +12,8 @@ from pathlib import Path
 from mlseg_dist.events import read_events
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import read_manifest
-from tests.faults.campaign import Prepared
 from tests.faults.job import Job
+from tests.mlseg_dist.prepared_run import Prepared
 
 INTERRUPTED = 75
 

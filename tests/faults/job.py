@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.faults.campaign import STEP, Prepared
+from tests.mlseg_dist.prepared_run import STEP, Prepared
+from tests.mlseg_dist.ranks import ROOT, rank_environments
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180.0
 
 
@@ -22,23 +21,12 @@ class Job:
         self.prepared, self.world = prepared, world
         config = prepared.run / "config.json"
         config.write_text(prepared.config.model_dump_json())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        shared = {
-            **os.environ,
-            "WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            **(variables or {}),
-        }
         command = [sys.executable, "-m", "tests.faults.rank", str(prepared.run), str(config), str(STEP)]
         self.ranks = []
-        for rank in range(world):
+        for rank, place in enumerate(rank_environments(world)):
             with open(self.log(rank), "a") as log:
-                place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                self.ranks.append(subprocess.Popen(command, env=shared | place, cwd=ROOT, stdout=log, stderr=log))
+                environment = {**os.environ, **place, **(variables or {})}
+                self.ranks.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log))
 
     def log(self, rank: int) -> Path:
         return self.prepared.run / f"rank-{rank}.log"

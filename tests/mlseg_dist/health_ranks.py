@@ -9,7 +9,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,8 @@ from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.mlseg_dist.ranks import ROOT, rank_environments
+
 GIVEN_UP = 9
 
 
@@ -29,14 +29,8 @@ class Job:
 
     def __init__(self, folder: Path, world: int, plan: dict, fresh: bool = False) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         self.ranks: list[Process | Fresh] = []
-        for rank in range(world):
-            place = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1"}
-            place |= {"MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-            environment = {key: str(value) for key, value in place.items()}
+        for rank, environment in enumerate(rank_environments(world)):
             self.ranks.append((Fresh if fresh else forked)(folder, rank, json.dumps(plan), environment))
 
     def __enter__(self) -> "Job":

@@ -15,6 +15,16 @@ ROOT = Path(__file__).parents[2]
 INTERRUPTED = 75
 
 
+def rank_environments(world: int) -> list[dict[str, str]]:
+    """What torch.distributed reads from the environment, for each rank of a job on this machine; one thread a rank."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    places = [{**job, "RANK": rank, "LOCAL_RANK": rank} for rank in range(world)]
+    return [{name: str(value) for name, value in place.items()} for place in places]
+
+
 def run_ranks(
     run: Path, config, step: int, world: int = 2, stop_at: int = -1, kill_at: int = -1, poison: tuple[int, ...] = ()
 ) -> list[int]:
@@ -23,21 +33,9 @@ def run_ranks(
     poison: micro-batches whose loss comes out as NaN, on the rank that has them.
     """
     (run / "config.json").write_text(config.model_dump_json())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     ranks = []
-    for rank in range(world):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "POISON": " ".join(map(str, poison)),
-        }
+    for rank, place in enumerate(rank_environments(world)):
+        environment = {**os.environ, **place, "POISON": " ".join(map(str, poison))}
         command = [sys.executable, "-m", "tests.mlseg_dist.ranks", run, run / "config.json", step, stop_at, kill_at]
         log = open(run / f"rank{rank}.log", "a")  # noqa: SIM115
         ranks.append(subprocess.Popen([str(c) for c in command], env=environment, cwd=ROOT, stdout=log, stderr=log))

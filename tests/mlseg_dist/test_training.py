@@ -11,8 +11,6 @@ import torch
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
-from mlseg_core.map import run_units
-from mlseg_dist import labelling
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import check_world
@@ -22,8 +20,9 @@ from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.journal import cut_back
 from shards.tar import index_path
+from tests.mlseg_dist import prepared_run
+from tests.mlseg_dist.prepared_run import prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
-from tests.mlseg_dist.tiny_run import tiny_run
 
 TRAIN = {
     "patch_px": 32,
@@ -42,20 +41,9 @@ PHASE = "03-master-1"
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A run whose base has labelled the train split: master-1 trains 10 steps on human and predicted labels."""
-    folder = tmp_path_factory.mktemp("training")
-    run = tiny_run(folder, train=TRAIN, tracking={"enabled": False})
-    steps = [step.model_dump(mode="json") for step in run.config.steps]
-    steps[0]["label"] |= {"threshold": 0.0, "min_share_kept": 0.0}  # a random teacher is never sure, and sees one class
-    steps[1]["model"]["encoder"]["drop_connect"] = 0.2
-    config = validate({**run.config.model_dump(mode="json"), "steps": steps}, LearningConfig, "test")
-    units = labelling.units(config, 0, run.path)
-    assert not run_units(units, labelling.label, labels_folder(run.path, 1), describe=labelling.describe)
-    labelling.write_round(config, 0, run.path, labels_folder(run.path, 1))
-    phase = run.path / "phases" / PHASE
-    shutil.rmtree(phase)
-    phase.mkdir()
-    return run.path, config
+    """master-1 trains 10 steps on human and predicted labels."""
+    made = prepare(tmp_path_factory.mktemp("training"), TRAIN)
+    return made.run, made.config
 
 
 def copy_of(prepared, folder):
@@ -72,9 +60,7 @@ def uninterrupted(prepared, tmp_path_factory):
 
 
 def figures(run):
-    lines = [json.loads(line) for line in (run / "phases" / PHASE / "metrics.jsonl").read_text().splitlines()]
-    timed = {"time", "pairs_s", "data_wait", "step_ms", "tflops", "eta_s"}
-    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+    return prepared_run.figures(run / "phases" / PHASE)
 
 
 def final_state(run):
@@ -87,12 +73,7 @@ def final_state(run):
 def assert_bitwise_equal(run, other):
     (state, cursor), (expected, expected_cursor) = final_state(run), final_state(other)
     assert {**cursor, "made_of": None} == {**expected_cursor, "made_of": None} and cursor["step"] == 10
-    assert state.keys() == expected.keys()
-    for name, tensor in expected["model"].items():
-        assert torch.equal(state["model"][name], tensor), name
-    for number, moments in expected["optimizer"]["state"].items():
-        for name, tensor in moments.items():
-            assert torch.equal(state["optimizer"]["state"][number][name], tensor), (number, name)
+    same(state, expected, "state")
     assert teacher_record(run, "master-1") == teacher_record(other, "master-1")
 
 
@@ -228,10 +209,6 @@ def damage(run):
 
 def prepared_config(run):
     return validate(json.loads((run / "config.json").read_text()), LearningConfig, "test")
-
-
-def with_train(config, **changes):
-    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 
 def test_a_damaged_pair_stops_training_and_is_named(prepared, uninterrupted, tmp_path):
