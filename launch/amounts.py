@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from launch.config import CampaignConfig, JobConfig
 from launch.graph import Phase
 from launch.kinds import kind_of, slide_table
 from launch.run_folder import RunFolder
+from launch.styling import Styling, styling
 from mlseg_core.errors import UserError
 from mlseg_dist.config import ModelConfig, StepConfig
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import read_manifest
 from shards.slide_table import Slide, read_slide_table
 
@@ -29,6 +30,10 @@ LABEL_BYTES_PER_PX = 0.2
 LABEL_BYTES_PER_PAIR = 3000
 """A pair's pseudo-labels take this and LABEL_BYTES_PER_PX of both views at the labels' resolution: 4.3 to 6.9 kB at 192 px,
 stride 2, in the demo and GlaS."""
+GENERATOR_BYTES = 60_000_000
+"""TODO measure"""
+STYLED_BYTES_PER_PX = 0.75
+"""TODO measure"""
 PHANTOM_BYTES_PER_PX = 0.5
 """Of a phantom slide, per px of level 0: its pyramid and annotation (0.46 in the demo)."""
 TILE_SLIDE_BYTES = 1_200_000
@@ -45,7 +50,7 @@ _THREADS = 8
 class Amounts:
     """pairs: split -> pairs.  base: pairs of the train split with an annotated class.  counted: False when they are at-mosts.
 
-    slides: number of slides.  bytes: phase -> bytes that it writes (a done one: has written).
+    slides: number of slides.  styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
     """
 
     slides: int
@@ -53,6 +58,7 @@ class Amounts:
     base: int
     counted: bool
     bytes: dict[str, int] = field(default_factory=dict)
+    styling: Styling = field(default_factory=Styling)
 
     @property
     def all_pairs(self) -> int:
@@ -62,13 +68,8 @@ class Amounts:
 def measure(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> Amounts:
     """Raises UserError when a slide table or a manifest cannot be read."""
     amounts = _pairs(config, run)
-    return Amounts(
-        amounts.slides,
-        amounts.pairs,
-        amounts.base,
-        amounts.counted,
-        {phase.name: _bytes(config, phase, run, amounts) for phase in graph},
-    )
+    amounts = replace(amounts, styling=styling(config, graph, run, amounts.pairs.get("train", 0)))
+    return replace(amounts, bytes={phase.name: _bytes(config, phase, run, amounts) for phase in graph})
 
 
 def training_steps(config: CampaignConfig, step: StepConfig, amounts: Amounts) -> int:
@@ -175,6 +176,13 @@ def _bytes(config: CampaignConfig, phase: Phase, run: RunFolder, amounts: Amount
         if amounts.counted:
             return read_manifest(shards_folder(run.path) / "manifest.json").totals["bytes"]
         return round(amounts.all_pairs * PAIR_BYTES_PER_PX * 2 * config.shards.store_px**2)
+    if phase.kind == "generators":
+        return amounts.styling.pairs * GENERATOR_BYTES
+    if phase.kind == "style":
+        path = styled_folder(run.path) / "manifest.json"
+        if path.exists():
+            return read_manifest(path).totals["bytes"]
+        return round(amounts.styling.samples * STYLED_BYTES_PER_PX * 2 * config.shards.store_px**2)
     if phase.kind == "label":
         path = labels_folder(run.path, phase.step) / "manifest.json"
         if path.exists():

@@ -12,12 +12,11 @@ from typing import Any, Literal
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.kinds import kind_of
+from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json
 from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.run_folder import labels_folder
 
 StandingName = Literal["done", "missing", "stale"]
 
@@ -45,14 +44,14 @@ def survey(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> li
 
 
 def _needed(standing: Standing, standings: dict[str, Standing], run: RunFolder) -> Standing:
-    """A round of labels that `mlseg clean` removed is stale once a phase that reads it is to be done again."""
-    phase = standing.phase
-    if standing.state != "done" or phase.kind != "label" or not is_cleaned(labels_folder(run.path, phase.step)):
+    """Tars that `mlseg clean` removed are missed once a phase that reads them is to be done again: then theirs is stale."""
+    phase, kind = standing.phase, kind_of(standing.phase)
+    if standing.state != "done" or not isinstance(kind, MapKind) or not is_cleaned(kind.folder(run, phase)):
         return standing
     readers = [name for name, other in standings.items() if phase.name in other.phase.inputs and other.state != "done"]
     if not readers:
         return standing
-    return Standing(phase, "stale", f"its labels were cleaned away, and {readers[0]} needs them", standing.done)
+    return Standing(phase, "stale", f"its shards were cleaned away, and {readers[0]} needs them", standing.done)
 
 
 def _stand(config: CampaignConfig, phase: Phase, run: RunFolder, before: dict[str, Standing]) -> Standing:

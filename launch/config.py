@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from mlseg_core.config import Strict, load_config
 from mlseg_core.errors import UserError
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.sides import check_network, check_side
 from shards.config import ShardsConfig
@@ -83,6 +84,7 @@ class CampaignConfig(LearningConfig):
         if self.train.patch_px > self.shards.store_px:
             raise ValueError("train.patch_px is larger than shards.store_px")
         self._check_networks()
+        self._check_style()
         for left, right in zip(self.steps, self.steps[1:], strict=False):
             if right.start == "teacher" and right.model != left.model:
                 raise ValueError(f"step {right.name} starts from its teacher {left.name}, but their models differ")
@@ -101,6 +103,15 @@ class CampaignConfig(LearningConfig):
                     check_side(step.model, ratio, side, name)
             except UserError as error:
                 raise ValueError(f"step {step.name}: {error}") from None
+
+    def _check_style(self) -> None:
+        """Where gan_style is used: crops that lie in the stored views and shrink to a whole low view. Raises ValueError."""
+        if any(reads_styled(step.augment) for step in self.steps):
+            crop, store, ratio = self.style.crop_px, self.shards.store_px, self.shards.ratio
+            if crop > store or crop % (2 * ratio):
+                raise ValueError(
+                    f"style.crop_px is {crop}: at most shards.store_px ({store}), a multiple of {2 * ratio}"
+                )
 
     @property
     def folder(self) -> Path:

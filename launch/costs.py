@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from launch.amounts import Amounts, job_of, training_steps
 from launch.config import CampaignConfig
 from launch.graph import Phase
+from launch.kinds import MapKind, kind_of
 from launch.rates import Rate, choose
 
 
@@ -33,8 +34,10 @@ def cost_of(config: CampaignConfig, phase: Phase, amounts: Amounts, rates: Seque
     """Of one phase from its start to its end."""
     job = job_of(config, phase)
     work, unit = _work(config, phase, amounts)
-    is_map = phase.kind in ("slides", "shards", "label")
+    is_map = isinstance(kind_of(phase), MapKind)
     members = min(job.workers, max(1, work)) if is_map else job.nodes * job.tasks_per_node
+    if phase.kind == "generators":  # a rank trains a pair of styles at a time
+        members = min(members, max(1, amounts.styling.pairs))
     gpus = job.workers * job.gpus_per_node if is_map else job.nodes * job.gpus_per_node
     rate = choose(rates, config, phase)
     if rate is None or (unit and not work):
@@ -49,6 +52,10 @@ def _work(config: CampaignConfig, phase: Phase, amounts: Amounts) -> tuple[int, 
         return amounts.slides, "slides"
     if phase.kind == "shards":
         return amounts.all_pairs, "pairs"
+    if phase.kind == "generators":
+        return amounts.styling.pairs * config.style.steps, "steps"
+    if phase.kind == "style":
+        return amounts.styling.samples, "pairs"
     if phase.kind == "label":
         return amounts.pairs.get("train", 0), "pairs"
     if phase.kind == "train":

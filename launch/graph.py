@@ -1,6 +1,7 @@
 """The campaign as a plain list of phases with dependencies. In: the config. Out: what to do, in order.
 
 slides -> shards -> base -> (label-K -> master-K) for every later step -> evaluate -> report
+shards -> generators -> style, for the steps whose augmentation has gan_style
 """
 
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Literal
 
 from launch.config import CampaignConfig
 from mlseg_core.errors import UserError
+from mlseg_dist.augment.style_ops import reads_styled
 
-KindName = Literal["slides", "shards", "train", "label", "evaluate", "report"]
+KindName = Literal["slides", "shards", "generators", "style", "train", "label", "evaluate", "report"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,15 @@ def build_graph(config: CampaignConfig) -> tuple[Phase, ...]:
 
     drawn = () if config.slides is not None else (add("slides", "slides", ()),)
     shards = add("shards", "shards", drawn)
+    styled: tuple[str, ...] = ()
+    if any(reads_styled(step.augment) for step in config.steps):
+        styled = (add("style", "style", (shards, add("generators", "generators", (shards,)))),)
     trained: list[str] = []
     for index, step in enumerate(config.steps):
-        inputs: tuple[str, ...] = (shards,)
+        inputs: tuple[str, ...] = (shards, *(styled if reads_styled(step.augment) else ()))
         if index > 0:
             teacher = trained[-1]
-            inputs = (shards, teacher, add(f"label-{index}", "label", (shards, teacher), index))
+            inputs = (*inputs, teacher, add(f"label-{index}", "label", (shards, teacher), index))
         trained.append(add(step.name, "train", inputs, index))
     evaluated = add("evaluate", "evaluate", (shards, *trained))
     add("report", "report", (shards, *trained, evaluated))

@@ -20,7 +20,8 @@ COLOURS = {
     "missing": "#e6e6e6",
 }
 _WIDTH, _HEIGHT = 1.5, 0.62
-_LABEL_LANE, _APART = 1.2, 1.95
+_LABEL_LANE, _STYLE_LANE, _APART = 1.2, -1.2, 1.95
+_STYLE_KINDS = ("generators", "style")
 _SUFFIXES = (".svg", ".png", ".pdf")
 
 
@@ -42,7 +43,8 @@ def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
 
     places = _places([node.phase for node in nodes])
     width = max(x for x, _ in places.values()) + _WIDTH
-    figure = Figure(figsize=(max(6.0, 0.8 * width), 2.9), layout="constrained")
+    bottom = min(y for _, y in places.values()) - 1.4
+    figure = Figure(figsize=(max(6.0, 0.8 * width), 0.83 * (2.1 - bottom)), layout="constrained")
     axes = figure.add_subplot()
     for node in nodes:
         x, y = places[node.phase.name]
@@ -75,13 +77,13 @@ def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
     for number, state in enumerate(dict.fromkeys(node.state for node in nodes)):
         axes.text(
             number * 1.35 - _WIDTH / 2 + 0.1,
-            -1.1,
+            bottom + 0.3,
             state,
             fontsize=7.5,
             va="center",
             bbox={"facecolor": COLOURS.get(state, "#ffffff"), "edgecolor": "none", "boxstyle": "round,pad=0.3"},
         )
-    axes.set(xlim=(-_WIDTH / 2 - 0.1, width - _WIDTH / 2 + 0.1), ylim=(-1.4, 2.1), aspect="equal")
+    axes.set(xlim=(-_WIDTH / 2 - 0.1, width - _WIDTH / 2 + 0.1), ylim=(bottom, 2.1), aspect="equal")
     axes.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
     axes.axis("off")
     temporary = temporary_beside(out)
@@ -90,10 +92,13 @@ def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
 
 
 def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
-    """Centres. Training and the rest lie on one line; what labels lies above, between teacher and student."""
+    """Centres. Training and the rest lie on one line; what labels lies above, between teacher and student; styles below."""
     places: dict[str, tuple[float, float]] = {}
     x, last = 0.0, None
     for phase in phases:
+        if phase.kind in _STYLE_KINDS:
+            places[phase.name] = (x + _APART * (1 + _STYLE_KINDS.index(phase.kind)), _STYLE_LANE)
+            continue
         y = _LABEL_LANE if phase.kind == "label" else 0.0
         x += 0.0 if last is None else (_APART if y == last else _APART / 2 + 0.1)
         places[phase.name], last = (x, y), y
@@ -101,11 +106,12 @@ def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
 
 
 def _arrows(phase: Phase, nodes: Sequence[Node]) -> list[str]:
-    """Inputs that are drawn: shards are read by all, so an arrow leads to their first reader only."""
-    first = {name: node.phase.name for node in reversed(nodes) for name in node.phase.inputs}
+    """Inputs that are drawn: shards are read by all, so an arrow leads to the first reader in each lane only."""
     kinds = {node.phase.name: node.phase.kind for node in nodes}
     if phase.kind in ("evaluate", "report"):
         return [phase.inputs[-1]]
+    same_lane = [node.phase for node in nodes if (node.phase.kind in _STYLE_KINDS) == (phase.kind in _STYLE_KINDS)]
+    first = {name: other.name for other in reversed(same_lane) for name in other.inputs}
     return [name for name in phase.inputs if kinds[name] != "shards" or first[name] == phase.name]
 
 

@@ -48,6 +48,7 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     environment = JobEnvironment()
     worker += environment.global_rank  # a map's workers are the elements of an array on SLURM, the ranks of a job here
     workers = max(workers, environment.num_tasks)
+    os.environ["LOCAL_RANK"] = str(environment.local_rank)  # says which of the node's GPUs is this process's
     process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
     status = EXIT_DONE
     phase: Phase | None = None

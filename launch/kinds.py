@@ -4,6 +4,7 @@ A kind imports its functions only when its job runs, so that planning and the sl
 Raise a kind's `recipe_version` by hand when its results change for the same inputs.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import Describe, Unit, Work, merge
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import generators_folder, labels_folder, shards_folder, styled_folder
 
 JobName = Literal["map", "train", "single"]
 
@@ -164,6 +165,57 @@ class Shards(MapKind):
         )
 
 
+class Generators(WholeKind):
+    """A generator of each pair of styles, for gan_style; the ranks share them out."""
+
+    job: ClassVar[JobName] = "train"
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        style = {**config.style.decides(), **config.style.chooses()}
+        return {**style, "seed": config.seed, "precision": config.train.precision}
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return generators_folder(run.path) / "generators.json"
+
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        return (generators_folder(run.path),)
+
+    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
+        from mlseg_dist.style.generators import list_generators, train_generators
+        from mlseg_dist.style.pairs import wanted
+        from shards.manifest import read_manifest
+
+        rank = os.environ["RANK"]
+        shards, tally = shards_folder(run.path), run.phase(phase) / "progress" / f"{rank}.json"
+        pairs = wanted(config.style, read_manifest(shards / "manifest.json"))
+        train_generators(config, shards, run.data, pairs, control, tally)
+        if rank == "0":
+            list_generators(config, shards, run.data, pairs, control)
+
+
+class Style(MapKind):
+    """The train split in the styles of other scanners, one sidecar shard for each (shard, target)."""
+
+    def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
+        return {**config.style.applies(), "seed": config.seed, "precision": config.train.precision}
+
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return styled_folder(run.path)
+
+    def manifest(self, run: RunFolder, phase: Phase) -> Path:
+        return self.folder(run, phase) / "manifest.json"
+
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        from mlseg_dist.style import publish, work
+
+        folder = self.folder(run, phase)
+        todo = work.units_of(config, shards_folder(run.path), run.data)
+        tell = run.events(phase).tell
+        return Mapping(
+            todo, work.style, work.describe, lambda: publish.write_styled(todo, folder, tell), "shards", "pairs"
+        )
+
+
 class Label(MapKind):
     """The teacher labels the train split, one sidecar shard per shard."""
 
@@ -280,6 +332,8 @@ class Report(WholeKind):
 KINDS: dict[KindName, MapKind | WholeKind] = {
     "slides": Slides(),
     "shards": Shards(),
+    "generators": Generators(),
+    "style": Style(),
     "label": Label(),
     "train": Train(),
     "evaluate": Evaluate(),

@@ -24,9 +24,11 @@ FILE = "rates.json"
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one phase. per_s: units (`pairs`, `slides`) a second of one rank or worker; 0 with `seconds` for a phase that is not
-    counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.  overhead_s: of a training
-    phase, besides its steps: start, validation, checkpoints.
+    """Of one phase.
+
+    per_s: units (`pairs`, `slides`, `steps`) a second of one rank or worker; 0 with `seconds` for a phase that is not counted in
+    units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.  overhead_s: of a training phase,
+    besides its steps: start, validation, checkpoints.
     """
 
     phase: str
@@ -74,7 +76,9 @@ def choose(rates: Sequence[Rate], config: CampaignConfig, phase: Phase) -> Rate 
 
 
 def network_of(config: CampaignConfig, phase: Phase) -> str:
-    """Hash of what a training or labelling phase's speed hangs on; "" for others."""
+    """Hash of what the speed of a phase that trains or asks a network hangs on; "" for others."""
+    if phase.kind in ("generators", "style"):
+        return fingerprint([config.style.decides(), config.shards.store_px, config.train.precision])[:16]
     if phase.kind not in ("train", "label"):
         return ""
     step = config.steps[phase.step - (phase.kind == "label")]
@@ -99,6 +103,12 @@ def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
             0.0, took - lines[-1]["step"] * config.train.samples_per_step / speed
         )  # 0 for one that was continued
         return Rate(phase.name, phase.kind, "pairs", speed / ranks, ranks, gpus, network, overhead_s=round(beside, 1))
+    if phase.kind == "generators":
+        tallies = [tally for tally in read_tallies(run.phase(phase) / "progress") if tally.rate > 0]
+        if not tallies:
+            return None
+        speed, gpus = statistics.median(tally.rate for tally in tallies), job.gpus_per_node / job.tasks_per_node
+        return Rate(phase.name, phase.kind, "steps", speed, len(tallies), gpus, network)
     kind = kind_of(phase)
     if isinstance(kind, MapKind):
         return _map_rate(kind, phase, run, float(job.gpus_per_node), network)

@@ -18,6 +18,7 @@ from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
+from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import CheckConfig
 from mlseg_dist.events import read_events
 from shards.slide_table import OPTIONAL, REQUIRED, Slide, read_slide_table
@@ -46,6 +47,9 @@ def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHAR
     changes = {
         "name": name,
         "train": train,
+        "style": config.style.model_copy(
+            update={"steps": steps, "checkpoint_every": max(1, steps // 2), "pairs": None, "min_ssim": 0.0}
+        ),
         "steps": tuple(step.model_copy(update={"epochs": 1.0}) for step in config.steps),
         "checks": CheckConfig(),
         "evaluate": config.evaluate.model_copy(update={"pictures": min(1, config.evaluate.pictures)}),
@@ -61,7 +65,10 @@ def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHAR
 
 
 def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
-    """A part of each split; of the train split so many that every training class is there. Paths become absolute."""
+    """A part of each split; of the train split so many that every training class is there, and for gan_style two styles.
+
+    Paths become absolute.
+    """
     assert config.slides is not None
     slides = read_slide_table(config.slides)
     chosen = [
@@ -83,18 +90,25 @@ def _some(config: CampaignConfig, slides: Sequence[Slide], split: str, share: fl
     least = math.ceil(len(members) * share)
     if split != "train":
         return members[:least]
+    needed: set[object] = {0, 1, 2, *(_two_styles(config, members))}
     chosen: list[Slide] = []
-    seen: set[int] = set()
+    seen: set[object] = set()
     for slide in members:
-        found = _training_classes(config, slide)
+        found = {*_training_classes(config, slide), getattr(slide, config.style.by)} & needed
         if len(chosen) < least or found - seen:
             chosen.append(slide)
             seen |= found
-        if len(chosen) >= least and {0, 1, 2} <= seen:
+        if len(chosen) >= least and needed <= seen:
             return chosen
     raise UserError(
         "the train split lacks a training class", config.slides or "", "Annotate some, or check class maps."
     )
+
+
+def _two_styles(config: CampaignConfig, slides: Sequence[Slide]) -> list[str]:
+    if not any(reads_styled(step.augment) for step in config.steps):
+        return []
+    return list(dict.fromkeys(style for slide in slides if (style := getattr(slide, config.style.by))))[:2]
 
 
 def _training_classes(config: CampaignConfig, slide: Slide) -> set[int]:

@@ -1,4 +1,4 @@
-"""The mark of a round of labels whose sidecars were removed to make room; its manifest stays. Loads no torch."""
+"""The mark of a folder whose sidecar shards (labels, styled views) were removed to make room; the manifest stays. No torch."""
 
 import time
 from pathlib import Path
@@ -8,16 +8,15 @@ from mlseg_core.files import write_json
 _MARK = "cleaned.json"
 
 
-def is_cleaned(labels: Path) -> bool:
-    """labels: a round's folder."""
-    return (labels / _MARK).exists()
+def is_cleaned(folder: Path) -> bool:
+    return (folder / _MARK).exists()
 
 
-def mark_cleaned(labels: Path, files: int, size: int) -> None:
+def mark_cleaned(folder: Path, files: int, size: int) -> None:
     """Before anything is removed. size: bytes."""
-    write_json(labels / _MARK, {"files": files, "bytes": size, "time": time.time()})
+    write_json(folder / _MARK, {"files": files, "bytes": size, "time": time.time()})
 
 
-def forget_cleaned(labels: Path) -> None:
-    """The round has been made again."""
-    (labels / _MARK).unlink(missing_ok=True)
+def forget_cleaned(folder: Path) -> None:
+    """What was removed has been made again."""
+    (folder / _MARK).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A step's teacher as a function: views in, class probabilities out."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +33,11 @@ def level_ratio(run: Path) -> int:
     return read_manifest(shards_folder(run) / "manifest.json").ratio
 
 
-def device_for(local_rank: int = 0) -> torch.device:
-    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+def device_for() -> torch.device:
+    """This process's GPU, by its LOCAL_RANK on the node; the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def device_kind(device: torch.device) -> str:

@@ -21,6 +21,11 @@ def styled_folder(run: Path) -> Path:
     return run / "data" / "styled"
 
 
+def generators_folder(run: Path) -> Path:
+    """What makes those views: a generator of each pair of styles."""
+    return run / "data" / "generators"
+
+
 def phase_folder(run: Path, name: str) -> Path:
     """`phases/NN-name`. Raises UserError when there is none."""
     found = [path for path in sorted((run / "phases").glob(f"[0-9][0-9]-{name}")) if path.is_dir()]

@@ -1,4 +1,4 @@
-"""clean: makes room in a run folder. Rounds of labels that nothing will read again, and outputs that were set aside."""
+"""clean: makes room in a run folder. Labels and styled views that nothing will read again, and outputs that were set aside."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from launch.completion import Standing, survey
-from launch.graph import build_graph
+from launch.graph import KindName, build_graph
+from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_dist.cleaned import mark_cleaned
-from mlseg_dist.run_folder import labels_folder
 from shards.manifest import read_manifest
 from shards.tar import index_path
 
@@ -29,9 +29,14 @@ class Room:
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = commands.add_parser("clean", help="remove labels that no phase will read again, or what was set aside")
+    parser = commands.add_parser(
+        "clean", help="remove labels and styled views that no phase will read again, or what was set aside"
+    )
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--rounds", action="store_true", help="label shards of rounds whose training is done")
+    parser.add_argument(
+        "--styled", action="store_true", help="styled shards, once all training that reads them is done"
+    )
     parser.add_argument("--aside", action="store_true", help="outputs of phases that an edit made invalid (RUN/aside)")
     parser.add_argument("--dry-run", action="store_true", help="say what would go; remove nothing")
     parser.add_argument("--json", action="store_true")
@@ -40,10 +45,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def clean(arguments: argparse.Namespace) -> int:
     """Remove what was asked for and say how many bytes that is. Raises UserError."""
-    if not arguments.rounds and not arguments.aside:
-        raise UserError("nothing to clean was named", "command line", "Add --rounds, --aside or both.")
+    options: dict[KindName, bool] = {"label": arguments.rounds, "style": arguments.styled}
+    asked = [kind for kind, chosen in options.items() if chosen]
+    if not asked and not arguments.aside:
+        raise UserError("nothing to clean was named", "command line", "Add --rounds, --styled or --aside.")
     run = find_run(arguments.where)
-    found = rounds(run) if arguments.rounds else []
+    found = sidecars(run, asked) if asked else []
     if arguments.aside:
         found.append(aside(run))
     if not arguments.dry_run:
@@ -53,15 +60,16 @@ def clean(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def rounds(run: RunFolder) -> list[Room]:
-    """Every round that has been labelled, with its label shards and their indices; manifests, seeds and records stay."""
+def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Room]:
+    """The published folders of these kinds, with their shards and indices; manifests, seeds and records stay."""
     config = run.config()
     standings = survey(config, build_graph(config), run)
     found = []
     for standing in standings:
-        if standing.phase.kind != "label":
+        kind = kind_of(standing.phase)
+        if standing.phase.kind not in kinds or not isinstance(kind, MapKind):
             continue
-        folder = labels_folder(run.path, standing.phase.step)
+        folder = kind.folder(run, standing.phase)
         if not (folder / "manifest.json").exists():
             continue
         tars = [folder / shard.name for shard in read_manifest(folder / "manifest.json").shards]
@@ -70,11 +78,11 @@ def rounds(run: RunFolder) -> list[Room]:
     return found
 
 
-def _needed_by(label: Standing, standings: Sequence[Standing]) -> str:
-    """Why a round stays; empty: every phase that reads it is done."""
-    if label.state != "done":
-        return f"phase {label.phase.name} is {label.state}"
-    waiting = [s.phase.name for s in standings if label.phase.name in s.phase.inputs and s.state != "done"]
+def _needed_by(maker: Standing, standings: Sequence[Standing]) -> str:
+    """Why its shards stay; empty: every phase that reads them is done."""
+    if maker.state != "done":
+        return f"phase {maker.phase.name} is {maker.state}"
+    waiting = [s.phase.name for s in standings if maker.phase.name in s.phase.inputs and s.state != "done"]
     return f"{waiting[0]} is not done and reads it" if waiting else ""
 
 
@@ -88,7 +96,7 @@ def _room(name: str, files: Sequence[Path], why: str) -> Room:
 
 
 def remove(run: RunFolder, room: Room) -> None:
-    """A round is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
+    """A folder is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
     if room.why or not room.files:
         return
     if room.name == "aside":

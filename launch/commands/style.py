@@ -1,4 +1,4 @@
-"""style train | apply | show: generators of styles, and styled shards, beside a corpus; outside of a campaign's phases."""
+"""style train | apply | show: generators of styles, and styled shards, beside any corpus; in a campaign they are phases."""
 
 import argparse
 import json
@@ -61,21 +61,13 @@ def train_generators(arguments: argparse.Namespace) -> int:
     """style train"""
     config, shards, out, pairs = _opened(arguments)
     from launch.job import Signals
-    from mlseg_dist.style.train import train_pair
+    from mlseg_dist.style.generators import train_generators
+    from mlseg_dist.style.stylist import generator_record
 
-    signals, settings = Signals(), config.train
+    signals = Signals()
+    train_generators(config, shards, out, pairs, lambda: signals.stopped, None)
     for pair in pairs:
-        made = train_pair(
-            config.style,
-            shards,
-            out,
-            pair,
-            config.seed,
-            bf16=settings.precision == "bf16",
-            threads=settings.threads,
-            workers=settings.workers,
-            stop=lambda: signals.stopped,
-        )
+        made = generator_record(out, pair)
         print(json.dumps({name: made[name] for name in ("source", "target", "steps", "sha256")}), flush=True)
     return EXIT_DONE
 
@@ -87,16 +79,7 @@ def style_shards(arguments: argparse.Namespace) -> int:
     from mlseg_dist.style import work
     from mlseg_dist.style.publish import write_styled
 
-    settings, folder = config.train, out / "styled"
-    todo = work.units(
-        config.style,
-        shards,
-        out,
-        config.seed,
-        bf16=settings.precision == "bf16",
-        threads=settings.threads or 1,
-        workers=settings.workers,
-    )
+    folder, todo = out / "styled", work.units_of(config, shards, out)
     failed = map_in_processes(
         todo,
         work.style,

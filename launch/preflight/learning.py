@@ -8,12 +8,13 @@ from pathlib import Path
 from launch.completion import survey
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
+from launch.styling import check_styles
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.data.order import check_world
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 
 _THREADS = 8
@@ -66,9 +67,26 @@ def slides(site: Site) -> Iterator[Finding]:
             yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.mend)
 
 
+def styles(site: Site) -> Iterator[Finding]:
+    """gan_style: that the slides have the styles which its pairs name, or two at least."""
+    if any(phase.kind == "style" for phase in site.graph):
+        pairs = check_styles(site.config, site.graph, site.run)
+        by = site.config.style.by
+        if pairs:
+            yield Finding(
+                "styles",
+                "ok",
+                f"{len(pairs)} pairs of {by}s, a generator each: {pairs[0].source} → {pairs[0].target}, …",
+            )
+        else:
+            yield Finding("styles", "skipped", f"no table says yet which {by}s the slides are from")
+
+
 def corpus(site: Site) -> Iterator[Finding]:
     """Shards and rounds of labels that are there: manifest by its hash, files by size; --full: by hash."""
     folders = {"shards": (shards_folder(site.run.path), "shards")}
+    if any(phase.name == "style" for phase in site.graph):
+        folders["styled views"] = (styled_folder(site.run.path), "style")
     for number in range(1, len(site.config.steps)):
         folders[f"labels {number}"] = (labels_folder(site.run.path, number), f"label-{number}")
     standings = {phase.name: site.run.phase(phase) / "done.json" for phase in site.graph}

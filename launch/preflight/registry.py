@@ -12,6 +12,7 @@ Check = Callable[[Site], Iterable[Finding]]
 CHECKS: dict[str, Check] = {
     "config": learning.config,
     "slides": learning.slides,
+    "styles": learning.styles,
     "shards": learning.corpus,
     "write": files.write,
     "space": space.space,

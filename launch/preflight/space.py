@@ -34,7 +34,9 @@ def expected(site: Site) -> tuple[int, str]:
     parts: dict[str, int] = {}
     for phase in site.graph:
         if phase.name not in done:
-            part = {"label": "labels", "train": "checkpoints and logs"}.get(phase.kind, phase.kind)
+            part = {"label": "labels", "train": "checkpoints and logs", "style": "styled views"}.get(
+                phase.kind, phase.kind
+            )
             parts[part] = parts.get(part, 0) + site.amounts.bytes[phase.name]
     total = sum(parts.values())
     how = "" if site.amounts.counted else " at most"

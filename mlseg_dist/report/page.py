@@ -10,7 +10,9 @@ from mlseg_dist.report import figures, tables
 from mlseg_dist.report.css import CSS
 from mlseg_dist.report.headline import NAMES, headline
 from mlseg_dist.report.html import Html, details, figure, grid, join, picture, section, text
+from mlseg_dist.report.rounds import labels_accepted
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.styles import styled_views
 
 SHOWN_EXAMPLES = 4
 """Pictures a split that are seen at once; the others lie behind a fold."""
@@ -26,7 +28,8 @@ CURVES = (
 def render(sources: Sources, checks: dict[str, Any]) -> str:
     """The whole page."""
     sections = [_results(sources, checks), _curves(sources), _confusions(sources), _examples(sources), _groups(sources)]
-    sections += [_one_against_rest(sources), _bad_regions(sources), _rounds(sources), _provenance(sources)]
+    sections += [_one_against_rest(sources), _bad_regions(sources), labels_accepted(sources)]
+    sections += [styled_views(sources), _provenance(sources)]
     body = join([headline(sources, checks), *(part for part in sections if part is not None)])
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -142,17 +145,6 @@ def _bad_regions(sources: Sources) -> Html | None:
         return None
     lead = "Recall: the part of the annotated folds, bubbles, blur and artefacts that is called others."
     return section("Bad regions", lead, found)
-
-
-def _rounds(sources: Sources) -> Html | None:
-    if not sources.rounds:
-        return None
-    chart = figure(figures.acceptance(sources.rounds), "Accepted pixels per round and class")
-    lead = (
-        "Pixels of the train split on which each round's teacher was sure enough. A class whose share collapses from "
-        "round to round is a warning: self-training drifts."
-    )
-    return section("Labels accepted per round", lead, Html(chart.replace("<figure>", '<figure class="narrow">')))
 
 
 def _provenance(sources: Sources) -> Html:

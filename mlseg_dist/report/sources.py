@@ -7,14 +7,16 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
+from mlseg_dist.run_folder import generators_folder, labels_folder, phase_folder, shards_folder, styled_folder
 
 
 @dataclass(frozen=True)
 class Sources:
     """curves: step -> lines of metrics.jsonl. evaluation: evaluation.json or None; pictures lie in evaluation_folder.
 
-    rounds: per label round its number, teacher, threshold, accepted and rejected px. hashes: what -> hex digest.
+    rounds: per label round its number, teacher, threshold, accepted and rejected px in all, by stain and slide, its folder.
+    styled: facts of the styled views' manifest, and `generators`: their records with the path of a sheet.
+    hashes: what -> hex digest.
     """
 
     config: LearningConfig
@@ -22,6 +24,7 @@ class Sources:
     evaluation: dict[str, Any] | None
     evaluation_folder: Path
     rounds: list[dict[str, Any]]
+    styled: dict[str, Any] | None
     config_text: str
     hashes: dict[str, str]
 
@@ -46,6 +49,7 @@ def read_sources(config: LearningConfig, run: Path) -> Sources:
         evaluation=evaluation,
         evaluation_folder=folder,
         rounds=_rounds(config, run),
+        styled=_styled(run),
         config_text=campaign.read_text(encoding="utf-8") if campaign.exists() else "",
         hashes=_hashes(config, run),
     )
@@ -70,14 +74,26 @@ def _rounds(config: LearningConfig, run: Path) -> list[dict[str, Any]]:
         if path.exists():
             teacher = config.steps[number - 1]
             facts = {"teacher": teacher.name, "threshold": teacher.label.threshold, **read_json(path)["facts"]}
-            rounds.append({**facts, "round": number})
+            rounds.append({**facts, "round": number, "folder": path.parent})
     return rounds
+
+
+def _styled(run: Path) -> dict[str, Any] | None:
+    path, made = styled_folder(run) / "manifest.json", generators_folder(run)
+    if not path.exists():
+        return None
+    pairs = read_json(made / "generators.json")["pairs"]
+    return {
+        **read_json(path)["facts"],
+        "generators": [{**record, "sheet": made / name / "sheet.jpg"} for name, record in pairs.items()],
+    }
 
 
 def _hashes(config: LearningConfig, run: Path) -> dict[str, str]:
     found = {}
     files = {"shards": shards_folder(run) / "manifest.json"}
     files |= {f"labels {n}": labels_folder(run, n) / "manifest.json" for n in range(1, len(config.steps))}
+    files["styled views"] = styled_folder(run) / "manifest.json"
     for what, path in files.items():
         if path.exists():
             found[f"{what} manifest"] = sha256_file(path)

@@ -53,17 +53,21 @@ class StyleConfig(Strict):
     apply_batch: Count = 8
     """Pairs per forward when shards are styled; batches never span shards."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+    min_ssim: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Least SSIM of luminance before and after, mean over all that a pair styled; shards of a pair below it are left out."""
 
     def decides(self) -> dict[str, Any]:
         """What a generator's weights depend on, but for the number of steps."""
-        unmoved = {
-            "by",
-            "pairs",
-            "steps",
-            "checkpoint_every",
-            "log_every",
-            "targets_per_shard",
-            "apply_batch",
-            "jpeg_quality",
-        }
-        return self.model_dump(mode="json", exclude=unmoved)
+        return self.model_dump(mode="json", exclude={*_WHICH, *_APPLIED, "steps", "checkpoint_every", "log_every"})
+
+    def chooses(self) -> dict[str, Any]:
+        """Which generators there are, and how long they are trained."""
+        return self.model_dump(mode="json", include={*_WHICH, "steps"})
+
+    def applies(self) -> dict[str, Any]:
+        """What styled shards depend on besides their generators."""
+        return self.model_dump(mode="json", include={*_WHICH, *_APPLIED})
+
+
+_WHICH = {"by", "pairs"}
+_APPLIED = {"targets_per_shard", "apply_batch", "jpeg_quality", "min_ssim"}

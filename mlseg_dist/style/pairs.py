@@ -43,7 +43,11 @@ def styles(manifest: Manifest, by: str) -> dict[str, list[ShardEntry]]:
 
 def wanted(config: StyleConfig, manifest: Manifest) -> list[Pair]:
     """Raises UserError when the corpus has not what the config names, or but one style."""
-    there = list(styles(manifest, config.by))
+    return pairs_among(config, list(styles(manifest, config.by)))
+
+
+def pairs_among(config: StyleConfig, there: Sequence[str]) -> list[Pair]:
+    """there: the train split's styles.  Raises UserError as `wanted` does."""
     if config.pairs is None:
         if len(there) < 2:
             raise UserError(

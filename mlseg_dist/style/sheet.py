@@ -16,20 +16,21 @@ from mlseg_core.files import write_atomic
 from mlseg_core.randomness import generator
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair, styles
+from mlseg_dist.style.pairs import Pair, generator_folder, styles
 from mlseg_dist.style.stylist import Stylist
 from shards.manifest import Manifest, ShardEntry, read_manifest
 from shards.sample import decode_rgb
 from shards.tar import ShardReader
 
 TILE_PX, VARIANTS, ROWS = 176, 3, 4
+SHEET = "sheet.jpg"
 _GAP_PX, _CAPTION_PX, _HEADER_PX = 6, 18, 34
 
 
 def write_sheet(
     config: StyleConfig, shards: Path, out: Path, pair: Pair, seed: int, *, bf16: bool = False, rows: int = ROWS
 ) -> Path:
-    """Draw OUT/style-SOURCE--TARGET.jpg. Raises UserError when the pair has no generator."""
+    """Draw sheet.jpg in the pair's folder. Raises UserError when the pair has no generator."""
     manifest = read_manifest(shards / "manifest.json")
     of_style, stylist = styles(manifest, config.by), Stylist(out, pair, seed, bf16)
     own = _chosen(shards, manifest, of_style[pair.source], rows, seed)
@@ -42,7 +43,7 @@ def write_sheet(
             styled = [(one[view][0].cpu().numpy(), float(one[f"{view} ssim"][0])) for one in made]
             tiles = [(image, f"SSIM {kept:.3f}") for image, kept in styled]
             lines.append([(patch[view], f"{view} view"), *tiles, (example[view], "")])
-    path = out / f"style-{pair.name}.jpg"
+    path = generator_folder(out, pair) / SHEET
     title = f"{pair.source} styled as {pair.target}, after {stylist.record['steps']} steps"
     titles = [pair.source, *(f"styled, latent {number}" for number in range(VARIANTS)), pair.target]
     write_atomic(path, _sheet(lines, title, titles))

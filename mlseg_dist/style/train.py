@@ -5,7 +5,6 @@ generator.json (made_of, sha256), which is what a generator is known by.
 """
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.files import fingerprint, replace_synced, sha256_file, temporary_beside, write_json
 from mlseg_core.randomness import generator as random_generator
 from mlseg_core.randomness import integer_seed
-from mlseg_dist.events import Events
+from mlseg_dist.events import Events, Tell
 from mlseg_dist.inference import device_for, settle_cpu
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
@@ -26,6 +25,7 @@ from mlseg_dist.style.pairs import Pair, generator_folder, styles
 from mlseg_dist.style.patches import Crops, Pool, Steps, signed
 from mlseg_dist.training.average import Average
 from mlseg_dist.training.checkpoint import Saver, load, newest
+from mlseg_dist.training.lines import Lines
 from shards.manifest import read_manifest
 
 RECIPE = 1
@@ -149,8 +149,11 @@ def train_pair(
     threads: int = 1,
     workers: int = 1,
     stop: Callable[[], bool] = lambda: False,
+    advance: Callable[[int], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Train, or go on with, a pair's generator until `config.steps`; returns generator.json. threads: of torch on a CPU.
+    """Train, or go on with, a pair's generator until `config.steps`; returns generator.json.
+
+    threads: of torch on a CPU.  advance: told the steps done, after each.
 
     Raises Interrupted, after a checkpoint, when stop() says so; UserError for a folder of other settings.
     """
@@ -182,14 +185,15 @@ def train_pair(
     groups = styles(manifest, config.by)
     own, theirs = (Pool(shards, manifest, groups[name], config.crop_px) for name in (pair.source, pair.target))
     saver = Saver(folder / "checkpoints", 2, None, events.tell, first)
-    log = _Log(folder / "metrics.jsonl", first)
+    log = _Losses(folder / "metrics.jsonl", events.tell, first)
     stream = Steps(own, theirs, pair, seed, config.batch, workers).stream(first, config.steps)
     try:
         for number, (source, target) in enumerate(stream, first):
-            log.add(number, trainer.step(number, source, target))
+            log.add(trainer.step(number, source, target))
             at = number + 1
             if at % config.log_every == 0 or at == config.steps:
                 log.write(at)
+            advance(at)
             stopped = stop() and at < config.steps
             if at % config.checkpoint_every == 0 or at == config.steps or stopped:
                 saver.save(at, trainer.state(), {"step": at, "made_of": inputs})
@@ -200,6 +204,7 @@ def train_pair(
     finally:
         stream.close()
         saver.close()
+        log.close()
     return _publish(trainer, folder, inputs, config.steps)
 
 
@@ -231,24 +236,21 @@ def _publish(trainer: Trainer, folder: Path, inputs: str, steps: int) -> dict[st
     return made
 
 
-class _Log:
-    """metrics.jsonl: a line's losses are means over its steps. What a resumed start does again is cut off first."""
+class _Losses:
+    """Means over the steps between two lines of metrics.jsonl. What a resumed start does again is cut off first."""
 
-    def __init__(self, path: Path, first: int) -> None:
-        self._path, self._sums = path, dict[str, list[torch.Tensor]]()
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
-        path.write_text("".join(line + "\n" for line in kept))
+    def __init__(self, path: Path, tell: Tell, first: int) -> None:
+        self._lines, self._told = Lines(path, tell), dict[str, list[torch.Tensor]]()
+        self._lines.cut_back(first)
 
-    def add(self, number: int, told: dict[str, torch.Tensor]) -> None:
+    def add(self, told: dict[str, torch.Tensor]) -> None:
         for name, value in told.items():
-            self._sums.setdefault(name, []).append(value)
+            self._told.setdefault(name, []).append(value)
 
     def write(self, step: int) -> None:
-        means = {name: round(torch.stack(values).mean().item(), 6) for name, values in self._sums.items()}
-        self._sums = {}
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(handle, (json.dumps({"step": step, **means}) + "\n").encode())
-        finally:
-            os.close(handle)
+        means = {name: round(torch.stack(values).mean().item(), 6) for name, values in self._told.items()}
+        self._lines.write({"step": step, **means})
+        self._told = {}
+
+    def close(self) -> None:
+        self._lines.close()

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
+from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.inference import device_kind, settle_cpu
 from mlseg_dist.labelling.pipeline import Answers, Batch, through
@@ -66,6 +67,12 @@ def units(
             job = Job(config, seed, bf16, threads, workers, shards, out, pair, generator, shard.name, name)
             made.append(Unit(unit, key, job, cost=shard.samples))
     return sorted(made, key=lambda unit: unit.name)
+
+
+def units_of(config: LearningConfig, shards: Path, out: Path) -> list[Unit]:
+    """Those of a campaign. Raises UserError."""
+    train, bf16 = config.train, config.train.precision == "bf16"
+    return units(config.style, shards, out, config.seed, bf16=bf16, threads=train.threads or 1, workers=train.workers)
 
 
 def style(unit: Unit, scratch: Scratch) -> None:

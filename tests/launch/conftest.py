@@ -12,8 +12,23 @@ from launch.config import CampaignConfig, load_campaign
 CLASSES = Path(__file__).parents[2] / "configs" / "classes" / "breast.yaml"
 
 
-def tiny_campaign(folder: Path, **changes: Any) -> Path:
-    """Write FOLDER/tiny.yaml and return its path; two small slides to learn from, one to validate on."""
+STYLE = {
+    "steps": 6,
+    "batch": 2,
+    "crop_px": 64,
+    "channels": [8, 16, 24],
+    "blocks": 1,
+    "latent": 8,
+    "critic_channels": [8, 16, 24],
+    "checkpoint_every": 2,
+}
+
+
+def tiny_campaign(folder: Path, styled: bool = False, **changes: Any) -> Path:
+    """Write FOLDER/tiny.yaml and return its path; two small slides to learn from, one to validate on.
+
+    styled: the second step has gan_style, so that there are generators to train.
+    """
     step = {"epochs": 0.1, "lr": 0.001, "label": {"threshold": 0.5, "min_share_kept": 0.0}}
     encoder = {"name": "custom", "width": 0.25, "depth": 0.25}
     decoder = [16, 16, 8, 8, 8]
@@ -51,6 +66,9 @@ def tiny_campaign(folder: Path, **changes: Any) -> Path:
         "tracking": {"enabled": False},
         "cluster": {"executor": "local", "map": {"workers": 2}, "train": {"nodes": 2}},
     }
+    if styled:
+        raw["steps"][1]["augment"] = [{"op": "gan_style", "p": 0.5}, {"op": "flip"}]
+        raw["style"] = STYLE
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump({**raw, **changes}))
     return path

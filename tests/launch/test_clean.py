@@ -14,7 +14,7 @@ from launch.kinds import kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.files import write_json
-from mlseg_dist.run_folder import labels_folder
+from mlseg_dist.run_folder import labels_folder, styled_folder
 from shards.manifest import Manifest, ShardEntry, write_manifest_file
 
 BYTES = 3000 + 500
@@ -26,12 +26,14 @@ def three_steps(config: CampaignConfig) -> CampaignConfig:
 
 
 def finish(config: CampaignConfig, run: RunFolder, until: str) -> None:
-    """Publish every phase up to `until`; a round of labels has one shard with its index and seeds."""
+    """Publish every phase up to `until`; a round of labels, and styled views, have one shard with its index and seeds."""
     for phase in build_graph(config):
+        if (run.phase(phase) / "done.json").exists():
+            continue
         manifest = kind_of(phase).manifest(run, phase)
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        if phase.kind == "label":
-            write_round(labels_folder(run.path, phase.step))
+        if phase.kind in ("label", "style"):
+            write_round(manifest.parent)
         else:
             manifest.write_text(phase.name)
         done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
@@ -127,3 +129,23 @@ def test_bad_input_is_one_line(campaign, tmp_path, capsys):
         assert main(words) == 2
         said = capsys.readouterr()
         assert said.err.count("\n") == 1 and said.err.startswith("mlseg: error:") and not said.out
+
+
+def test_styled_views_go_once_all_that_draw_them_are_done(make_campaign, capsys):
+    config = load_campaign(make_campaign(styled=True))
+    run = RunFolder.of(config)
+    run.path.mkdir(parents=True)
+    dump_config(config, run.config_path)
+    finish(config, run, until="label-1")
+    styled = styled_folder(run.path) / "a.tar"
+    assert main(["clean", str(run.path), "--styled", "--rounds"]) == 0
+    assert "styled: 2 files, 0.0 MB, stays: master-1 is not done and reads it" in capsys.readouterr().out
+    assert styled.exists()
+    finish(config, run, until="master-1")
+    assert main(["clean", str(run.path), "--styled"]) == 0
+    assert not styled.exists() and tars(run) == ["labels-1/a.index.npy", "labels-1/a.tar"], "rounds were not asked for"
+    states = {s.phase.name: s.state for s in survey(config, build_graph(config), run)}
+    assert states["style"] == states["master-1"] == "done"
+    other = load_campaign(make_campaign(styled=True), ["steps.master-1.lr=0.5"])
+    again = {s.phase.name: s.state for s in survey(other, build_graph(other), run)}
+    assert (again["generators"], again["style"], again["master-1"]) == ("done", "stale", "stale")

@@ -34,13 +34,14 @@ def results(folder: Path) -> dict[str, object]:
         "metrics": json.loads((run / "report" / "metrics.json").read_text()),
         "teachers": [(teacher["sha256"], teacher["step"], teacher["miou"]) for teacher in teachers],
         "labels": {path.name: sha256_file(path) for path in run.glob("data/labels-*/*.tar")},
+        "styled": {path.name: sha256_file(path) for path in run.glob("data/styled/*.tar")},
         "shards": {path.name: sha256_file(path) for path in run.glob("data/shards/*.tar")},
     }
 
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_metrics(tmp_path: Path, make_campaign) -> None:
-    whole, killed = make_campaign("whole"), make_campaign("killed")
+    whole, killed = make_campaign("whole", styled=True), make_campaign("killed", styled=True)
     begun = time.monotonic()
     assert start(whole).wait(600) == 0
     took = time.monotonic() - begun
@@ -58,4 +59,5 @@ def test_killed_again_and_again_it_ends_with_the_same_metrics(tmp_path: Path, ma
     assert survived >= 2, f"killed at {moments} s of {took:.0f} s"
     assert start(killed).wait(600) == 0
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert all(results(tmp_path / "whole").values()), "each of them is there"
     print(f"killed {survived} times in a campaign of {took:.0f} s, same metrics, labels and weights")

@@ -34,7 +34,7 @@ def test_from_a_shards_folder_to_styled_shards_and_pictures(shards, tmp_path, ca
     assert "mlseg style train" in capsys.readouterr().err
     assert main(words("train", tmp_path, shards, "--pair", "Philips", "Morphle")) == 0
     assert main(words("train", tmp_path, shards)) == 0
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [(one["source"], one["target"]) for one in said] == [
         ("Philips", "Morphle"),
         ("Morphle", "Philips"),
@@ -48,7 +48,7 @@ def test_from_a_shards_folder_to_styled_shards_and_pictures(shards, tmp_path, ca
     assert main(words("show", tmp_path, shards, "--pair", "Philips", "Morphle")) == 0
     path = Path(capsys.readouterr().out.strip())
     with Image.open(path) as sheet:
-        assert path.parent == tmp_path and sheet.size[1] > 2 * ROWS * TILE_PX
+        assert path.parent == tmp_path / "generators" / "Philips--Morphle" and sheet.size[1] > 2 * ROWS * TILE_PX
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,7 @@ def join_world(train: TrainConfig) -> World:
     """Read RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and start torch.distributed, as the engine wants it."""
     if train.deterministic:
         _repeat_exactly()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = device_for(local_rank)
+    device = device_for()
     if device.type == "cpu":
         settle_cpu(train.threads)
     else:

@@ -5,19 +5,22 @@ import json
 import numpy as np
 import pytest
 
-from mlseg_core.errors import UserError
+from launch.config import load_campaign
+from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.style import work
-from mlseg_dist.style.pairs import Pair, generator_folder
+from mlseg_dist.style.generators import list_generators, train_generators
+from mlseg_dist.style.pairs import Pair, generator_folder, wanted
 from mlseg_dist.style.publish import write_styled
 from mlseg_dist.style.train import train_pair
 from shards.manifest import read_manifest
 from shards.sample import decode_rgb
 from shards.tar import ShardReader
+from tests.launch.conftest import tiny_campaign
 from tests.mlseg_dist.style.two_scanners import SMALL, two_scanners
 from tests.mlseg_dist.tiny_run import plain_config
 
@@ -127,3 +130,47 @@ def test_mistakes(made, tmp_path):
         work._loaded.clear()
     assert len(failed) == 2 and all("missing or damaged" in one.reason for one in failed)
     assert read_json(folder / "generator.json")["sha256"] == sha256_file(folder / "generator.pt")
+
+
+def test_a_pair_that_keeps_too_little_is_left_out_and_told(made, tmp_path):
+    shards, _ = made
+    wild = SMALL.model_copy(update={"ssim": 0.0, "agreement": 0.0, "lr": 0.05, "steps": 12, "average": 0.01})
+    train_pair(wild, shards, tmp_path, PAIRS[0], 3)
+    train_pair(SMALL, shards, tmp_path, PAIRS[1], 3)
+    folder, told = tmp_path / "styled", []
+    _, path = apply((shards, tmp_path), folder, SMALL.model_copy(update={"min_ssim": 0.0}))
+    kept = {name: found["mean"] for name, found in read_manifest(path).facts["ssim"].items()}
+    assert kept["Morphle -> Philips"] < 0.9 < kept["Philips -> Morphle"], "nothing kept the first to the structure"
+
+    strict = SMALL.model_copy(update={"min_ssim": 0.9})
+    write_styled(work.units(strict, shards, tmp_path, 3), folder, lambda *said, **facts: told.append(said))
+    manifest = read_manifest(path)
+    assert manifest.facts["left_out"] == ["Morphle -> Philips"] and set(manifest.facts["targets"].values()) == {
+        "Morphle"
+    }
+    assert [event for event, _ in told] == ["style-left-out"] and "Morphle -> Philips" in told[0][1]
+    assert len(manifest.shards) == 2 and len(manifest.facts["not_styled"]) == 2
+    alone = strict.model_copy(update={"pairs": (("Morphle", "Philips"),)})
+    with pytest.raises(UserError, match=r"no pair of styles keeps an SSIM of 0\.9; the best has"):
+        apply((shards, tmp_path), tmp_path / "alone", alone)
+
+
+def test_ranks_share_the_pairs_and_the_first_lists_them_all(tmp_path, monkeypatch):
+    shards = two_scanners(tmp_path)
+    config = load_campaign(tiny_campaign(tmp_path, style=SMALL.model_dump(mode="json", exclude_defaults=True)))
+    pairs, names = wanted(config.style, read_manifest(shards / "manifest.json")), []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(Interrupted, match="before generator"):
+        list_generators(config, shards, tmp_path, pairs, lambda: True)
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        train_generators(config, shards, tmp_path, pairs, lambda: False, tmp_path / f"{rank}.json")
+        made = sorted(path.parent.name for path in (tmp_path / "generators").glob("*/generator.json"))
+        names.append(made)
+        assert read_json(tmp_path / f"{rank}.json")["done"] == SMALL.steps
+    assert names == [["Morphle--Philips"], ["Morphle--Philips", "Philips--Morphle"]]
+    listed = read_json(list_generators(config, shards, tmp_path, pairs, lambda: False))
+    assert listed["pairs"]["Philips--Morphle"]["sha256"] == sha256_file(
+        tmp_path / "generators/Philips--Morphle/generator.pt"
+    )
+    assert all((tmp_path / "generators" / name / "sheet.jpg").exists() for name in listed["pairs"])
