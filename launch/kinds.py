@@ -274,7 +274,7 @@ class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
     job: ClassVar[JobName] = "train"
-    recipe_version: ClassVar[int] = 4
+    recipe_version: ClassVar[int] = 5
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {

@@ -158,7 +158,6 @@ def ours(ema: float | None = None, extra: "type[Extra] | None" = None, **changes
             for number in range(len(bench.batches)):
                 if beside:
                     beside.at("forward")
-                statistics.begin()
                 views, labels = bench.batches[number]
                 with torch.autocast(bench.world.device.type, torch.bfloat16, enabled=bench.bf16):
                     logits = engine.forward(normalise(views["high"]), normalise(views["low"]))

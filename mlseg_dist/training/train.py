@@ -41,7 +41,6 @@ def train(
             for batch in session.micro_batches(step):
                 session.pulse.at("forward", step)
                 with session.busy:
-                    statistics.begin()
                     torch.manual_seed(integer_seed(config.seed, row.name, "drop-connect", batch.number))
                     loss, parts, logits, targets = forward(engine, session.loss, batch, settings.precision, world)
                     statistics.keep()

@@ -91,6 +91,25 @@ def test_a_slide_that_will_be_quarantined_is_a_warning(tmp_path: Path, capsys) -
     assert "1 will be quarantined" in found["slides"]["seen"] and "s1.tif" in found["slides"]["seen"]
 
 
+def test_gan_style_wants_slides_of_two_scanners(tmp_path: Path, capsys) -> None:
+    config, styled = on_slides(tmp_path), ["steps.master-1.augment=[{op: gan_style}]", "style.crop_px=64"]
+    status, found = look(capsys, config, *styled)
+    assert status == 2 and "but one scanner" in found["styles"]["seen"] and "master-1" in found["styles"]["seen"]
+    table = tmp_path / "slides" / "slides.csv"
+    write_corpus(tmp_path / "slides", slides=9)
+    lines = table.read_text().splitlines()
+    column = lines[0].split(",").index("scanner")
+    for number in (4, 7):  # both of the train split
+        cells = lines[number].split(",")
+        lines[number] = ",".join([*cells[:column], f"other {number}", *cells[column + 1 :]])
+    table.write_text("\n".join(lines) + "\n")
+    status, found = look(capsys, config, *styled)
+    assert status == 0 and found["styles"]["seen"].startswith("6 pairs of scanners")
+    status, found = look(capsys, config, *styled, "style.pairs=[[other 4, nowhere]]")
+    assert status == 2 and "no scanner 'nowhere'" in found["styles"]["seen"]
+    assert "styles" not in look(capsys, config)[1], "nobody asks for them"
+
+
 def test_names_are_data(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = 'it\'s $(touch pwned) "q" `touch pwned`;touch pwned'
@@ -185,7 +204,8 @@ def test_online_without_a_server_stays_offline(config_path: Path, capsys, monkey
 
 
 def test_every_check_is_in_the_registry() -> None:
-    assert list(CHECKS) == ["config", "slides", "shards", "write", "space", "slurm", "python", "wandb", "node"]
+    names = ["config", "slides", "styles", "shards", "write", "space", "slurm", "python", "wandb", "node"]
+    assert list(CHECKS) == names
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,26 @@ def test_its_slides_are_few_and_hold_every_class(tmp_path: Path) -> None:
         rehearsal_of(config)
 
 
+def test_for_gan_style_they_are_of_two_scanners(tmp_path: Path) -> None:
+    path = on_slides(tmp_path)
+    write_corpus(tmp_path / "slides", slides=30)
+    table = tmp_path / "slides" / "slides.csv"
+    rows = list(csv.DictReader(table.open()))
+    rows[12]["scanner"] = "another"  # the fifth slide to learn from
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    plain = rehearsal_of(load_campaign(path)).slides
+    styled = rehearsal_of(load_campaign(path, ["steps.master-1.augment=[{op: gan_style}]", "style.crop_px=64"]))
+    assert styled.style.steps == 20 and styled.slides is not None and plain is not None
+    of_train = [row["scanner"] for row in csv.DictReader(styled.slides.open()) if row["split"] == "train"]
+    assert len(of_train) == 2 and of_train[1] == "another"
+
+
 @pytest.mark.slow
 def test_it_goes_through_every_phase_and_one_interruption(tmp_path: Path) -> None:
-    config = tiny_campaign(tmp_path)
+    config = tiny_campaign(tmp_path, styled=True)
 
     def mlseg(*words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "launch.cli", *map(str, words)]
@@ -64,7 +81,7 @@ def test_it_goes_through_every_phase_and_one_interruption(tmp_path: Path) -> Non
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "base was interrupted once and went on" in ended.stdout
     run = tmp_path / "runs" / "tiny-rehearsal"
-    events = [json.loads(line) for line in (run / "phases" / "02-base" / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run / "phases" / "04-base" / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("started") == 2
     rates = read(run / "rates.json")
     real = load_campaign(config)

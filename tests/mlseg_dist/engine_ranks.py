@@ -98,7 +98,6 @@ class Training:
             how = poison[1] if poison and poison[0] == number else None
             if how == "pixel":
                 views["high"][0, 0, 0, 0] = torch.inf
-            self.statistics.begin()
             loss, _ = self.loss_of(self.engine.forward(views["high"], views["low"]), targets)
             self.statistics.keep()
             if how == "loss":

@@ -142,7 +142,6 @@ def test_statistics_of_a_skipped_step_leave_every_bit_and_the_next_step_is_as_if
         statistics = RunningStatistics(model)
         for seed in seeds:
             before = bits(model)
-            statistics.begin()
             model(*views(99 if seed == "skipped" else seed))
             statistics.keep()
             statistics.advance(torch.tensor(seed != "skipped"))
@@ -156,7 +155,6 @@ def test_statistics_that_are_not_finite_are_not_kept_though_the_gradient_is():
     model = munet()
     statistics = RunningStatistics(model)
     before = bits(model)
-    statistics.begin()
     model(*(torch.full_like(view, 1e30) for view in views(0)))  # the variance overflows
     statistics.keep()
     assert not all(value.isfinite().all() for value in model.state_dict().values())
