@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import mlseg_dist.evaluation as evaluation
@@ -29,9 +30,23 @@ CHECKS = {"last_over_base": {"val": -2.0, "test": -2.0}, "last_over_majority": {
 def finished(tmp_path_factory) -> TinyRun:
     """A run with random teachers, evaluated and reported."""
     run = tiny_run(tmp_path_factory.mktemp("report"), checks=CHECKS)
+    write_styles(run.path / "data")
     evaluation.evaluate(run.config, run.path, run.path / "phases" / "09-evaluate")
     report.write(run.config, run.path, run.path / "phases" / "10-report")
     return run
+
+
+def write_styles(data: Path) -> None:
+    """Facts of two pairs, one of which kept too little, and a sheet of the other."""
+    ssim = {"A -> <B>": {"mean": 0.987, "least": 0.911}, "<B> -> A": {"mean": 0.412, "least": 0.105}}
+    write_json(data / "styled" / "manifest.json", {"facts": {"ssim": ssim, "left_out": ["<B> -> A"]}})
+    records = {
+        "A--B": {"source": "A", "target": "<B>", "steps": 20000},
+        "B--A": {"source": "<B>", "target": "A", "steps": 20000},
+    }
+    write_json(data / "generators" / "generators.json", {"pairs": records})
+    (data / "generators" / "A--B").mkdir()
+    Image.new("RGB", (8, 8)).save(data / "generators" / "A--B" / "sheet.jpg")
 
 
 def page(run: TinyRun) -> str:
@@ -127,9 +142,13 @@ def test_the_page_shows_every_part(finished):
         "One class against the rest",
         "Bad regions",
         "Labels accepted per round",
+        "Views in other styles",
         "Where this comes from",
     ]
     assert "1 of 3 checks failed" in text
+    assert "0.987" in text and "0.105" in text and text.count("left out: it keeps too little") == 1
+    assert text.count("patches, styled, and the target") == 1, "a pair without a sheet has none to show"
+    assert re.search(r'<td class="left">ER</td><td>0\.950</td>', text), "accepted of a stain's pixels"
     for step in read_json(finished.path / "report" / "metrics.json")["steps"]:
         for split in ("val", "test", "dev-unseen"):
             assert f"{step[split]['miou']:.3f}" in text

@@ -71,10 +71,10 @@ def tiny_run(folder: Path, **changes: object) -> TinyRun:
         torch.save(build_model(step.model, 4, 0.1, seed=number).state_dict(), phase / "teacher.pt")
         write_json(phase / "teacher.json", {"weights": "teacher.pt", "sha256": sha256_file(phase / "teacher.pt")})
         write_atomic(phase / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metric_lines()))
-    write_json(
-        run / "data" / "labels-1" / "manifest.json",
-        {"facts": {"accepted": {"background": 700, "tumour": 200, "others": 50}, "rejected": 50, "drawn": {}}},
-    )
+    counts = {"background": 700, "tumour": 200, "others": 50}
+    groups = {"by_stain": {"ER": {**counts, "rejected": 50}}, "by_slide": {"p1-ER": {**counts, "rejected": 50}}}
+    facts = {"accepted": counts, "rejected": 50, "drawn": {}, **groups}
+    write_json(run / "data" / "labels-1" / "manifest.json", {"facts": facts})
     return TinyRun(run, config)
 
 
