@@ -14,7 +14,10 @@ def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add both subcommands to the group `shards`."""
     verify = actions.add_parser("verify", help="prove every byte, image, label and count of a folder of shards")
     verify.add_argument(
-        "folder", type=Path, metavar="DIR", help="a corpus or a round of labels: the folder of its manifest.json"
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a corpus, a round of labels or styled views: the folder of its manifest.json",
     )
     verify.add_argument("--json", action="store_true", help="print the findings as JSON")
     cores = len(os.sched_getaffinity(0))
@@ -28,10 +31,14 @@ def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def verify_shards(arguments: argparse.Namespace) -> int:
     """shards verify"""
+    from mlseg_dist.cleaned import is_cleaned
     from shards.verify.corpus import verify_corpus
 
     if arguments.workers < 1:
         raise UserError("--workers must be at least 1", "command line", "Leave it out for all cores.")
+    if is_cleaned(arguments.folder):
+        mend = "It will be made again when a phase needs it."
+        raise UserError("its shards were cleaned away; only the manifest is left", arguments.folder, mend)
     with contextlib.redirect_stdout(sys.stderr):  # findings alone go to stdout
         report = verify_corpus(arguments.folder, arguments.workers)
     if arguments.json:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mlseg_core.errors import UserError
 from mlseg_dist.augment import augment, draw_parameters
 from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Draw, Order
-from mlseg_dist.data.styled import MEND
+from mlseg_dist.data.styled import no_views
 from mlseg_dist.data.views import Views, stored_views
 
 
@@ -68,7 +67,7 @@ class Batches:
         self.patch_px, self.threshold, self.threads = patch_px, threshold, max(1, threads)
         self.replace_bad = replace_bad
         if corpus.styled is None and reads_styled(policy):
-            raise UserError("the augmentation has gan_style, but no styled views are there", corpus.folder, MEND)
+            raise no_views(corpus.folder)
         self.excluded: frozenset[int] = frozenset()
         """Pairs that are not drawn. Set it between two micro-batches: what was prepared ahead is then made again."""
         self.mpp = {view: corpus.manifest.views[f"{view}_mpp"] for view in ("high", "low")}

@@ -25,7 +25,7 @@ class Styled:
     def __init__(self, folder: Path, corpus: Path) -> None:
         self.folder, path = folder, folder / "manifest.json"
         if not path.exists():
-            raise UserError("the augmentation has gan_style, but no styled views are there", path, MEND)
+            raise no_views(path)
         self.manifest = read_manifest(path)
         if self.manifest.kind != "styled" or self.manifest.members != MEMBERS:
             raise UserError(f"not a manifest of styled views (kind {self.manifest.kind})", path, MEND)
@@ -54,5 +54,11 @@ class Styled:
 
 
 MEND = (
-    "Make them: mlseg style train CONFIG, then mlseg style apply CONFIG; or take gan_style out of the step's augment."
+    "A campaign makes them (mlseg run); beside any corpus: mlseg style train CONFIG, then mlseg style apply CONFIG. "
+    "Or take gan_style out of the step's augment."
 )
+
+
+def no_views(where: Path) -> UserError:
+    """For a policy that draws styled views where there are none."""
+    return UserError("the augmentation has gan_style, but no styled views are there", where, MEND)

@@ -39,8 +39,9 @@ class Journal:
 
     def train(self, figures: dict[str, Any]) -> None:
         """figures: those of Window.close(); `mfu` and others may be there too."""
-        self._write({"kind": "train", **figures})
-        print(console_line(figures, self.total_steps, self._left_s(figures)), flush=True)
+        left = self._left_s(figures)
+        self._write({"kind": "train", **figures, **({} if left is None else {"eta_s": round(left, 1)})})
+        print(console_line(figures, self.total_steps, left), flush=True)
 
     def order(self, order: Order, micro_batches: int) -> None:
         """What the phase draws; once, as the first line. passes: how often each class is gone through in the phase."""

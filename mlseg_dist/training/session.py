@@ -234,7 +234,6 @@ class Session:
         self.pulse.at("log", step)
         if self._journal and self._progress:
             figures["epoch"] = round(step / self.total * self.row.epochs, 4)
-            figures["eta_s"] = figures["step_ms"] / 1000 * (self.total - step)
             figures["skipped"] = self.skips.total
             figures["gradient_norm"] = self.engine.gradient_norm
             self._journal.train(figures)

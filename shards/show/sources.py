@@ -72,7 +72,11 @@ def read_corpus(folder: Path) -> Corpus:
     """Raises UserError when the folder holds no corpus."""
     manifest = read_manifest(folder / "manifest.json")
     if manifest.kind != "corpus":
-        raise UserError("holds labels, not pairs", folder, "Give the folder of the corpus that they were made for.")
+        raise UserError(
+            "its shards hold labels or styled views, not pairs",
+            folder,
+            "Give the folder of the corpus that they are of.",
+        )
     overviews = {slide.slug: _overview(folder, slide.overview) for slide in manifest.slides}
     quarantine = _quarantine(folder / "quarantine.csv")
     for slide in manifest.slides:

@@ -21,7 +21,11 @@ from shards.verify.finding import Finding
 from shards.verify.shard import ShardFacts, verify_shard
 
 MANIFEST = "manifest.json"
-_MEMBERS = {"corpus": MEMBERS, "labels": ("high.png", "json", "low.png")}
+_MEMBERS = {
+    "corpus": MEMBERS,
+    "labels": ("high.png", "json", "low.png"),
+    "styled": ("high.jpg", "json", "low.jpg"),
+}
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Report:
 
 
 def verify_corpus(folder: Path, workers: int) -> Report:
-    """Prove the corpus (or the round of labels) in `folder` on `workers` processes; progress goes to stdout.
+    """Prove the corpus (or the round of labels, or the styled views) in `folder` on `workers` processes; progress goes to stdout.
 
     Raises UserError when the folder holds no manifest.
     """
@@ -69,18 +73,18 @@ def verify_corpus(folder: Path, workers: int) -> Report:
 
 def _verify_shards(folder: Path, manifest: Manifest, listed: list[ShardEntry], workers: int, report: Report) -> None:
     progress = Progress("verify", sum(entry.samples for entry in listed), "samples")
-    listed = sorted(listed, key=lambda entry: (entry.slide, entry.name))
-    slide = ""
-    holder: dict[
-        bytes, str
-    ] = {}  # key -> shard, of the slide at hand: a key that names another slide is damage already
+    targets = manifest.facts.get("targets", {})  # of styled views: each target has every key of its slides
+    listed = sorted(listed, key=lambda entry: (entry.slide, targets.get(entry.name, ""), entry.name))
+    at_hand = ("", "")
+    # key -> shard, of the slide and target at hand: a key that names another slide is damage already
+    holder: dict[bytes, str] = {}
     for entry, facts in zip(listed, _facts(folder, manifest, listed, workers), strict=True):
         report.damage += facts.damage
         report.shards += 1
         report.samples += len(facts.keys)
         report.bytes += facts.bytes
-        if entry.slide != slide:
-            slide, holder = entry.slide, {}
+        if at_hand != (entry.slide, targets.get(entry.name, "")):
+            at_hand, holder = (entry.slide, targets.get(entry.name, "")), {}
         for key in facts.keys.tolist():
             if holder.setdefault(key, entry.name) != entry.name:
                 report.damage.append(Finding(entry.name, key.decode(), f"the key is also in {holder[key]}"))
@@ -116,14 +120,15 @@ def _readable(manifest: Manifest) -> bool:
         and views["low_mpp"] >= 2 * views["high_mpp"]
         and manifest.members == _MEMBERS[manifest.kind]
         and 0 < len(set(manifest.classes)) == len(manifest.classes) < 256
-        and (manifest.kind == "corpus" or isinstance(manifest.facts.get("threshold"), int | float))
+        and (manifest.kind != "labels" or isinstance(manifest.facts.get("threshold"), int | float))
+        and (manifest.kind != "styled" or isinstance(manifest.facts.get("targets"), dict))
     )
 
 
 def _manifest_faults(manifest: Manifest) -> Iterator[str]:
     """What is wrong with the manifest alone."""
     if not _readable(manifest):
-        yield f"views, members, classes or threshold are not those of {manifest.kind} shards: nothing below it can be checked"
+        yield f"views, members, classes or facts are not those of {manifest.kind} shards: nothing below it can be checked"
     for name, count in Counter(entry.name for entry in manifest.shards).items():
         if PurePath(name).name != name:
             yield f"the shard name {name!r} leads out of the folder"
@@ -136,7 +141,7 @@ def _manifest_faults(manifest: Manifest) -> Iterator[str]:
     for entry in manifest.shards:
         if entry.split not in SPLITS:
             yield f"{entry.name} is of split {entry.split!r}, which does not exist"
-    yield from _slide_faults(manifest) if manifest.kind == "corpus" else _label_faults(manifest)
+    yield from {"corpus": _slide_faults, "labels": _label_faults, "styled": _styled_faults}[manifest.kind](manifest)
 
 
 def _slide_faults(manifest: Manifest) -> Iterator[str]:
@@ -167,3 +172,14 @@ def _label_faults(manifest: Manifest) -> Iterator[str]:
             true = sum(getattr(entry, part).get(name, 0) for entry in manifest.shards)
             if number != true:
                 yield f"{fact} says {number} of {name}, the shards add up to {true}"
+
+
+def _styled_faults(manifest: Manifest) -> Iterator[str]:
+    targets = manifest.facts.get("targets")
+    if not isinstance(targets, dict):  # told already
+        return
+    for name in sorted({entry.name for entry in manifest.shards} ^ set(targets)):
+        yield f"{name} is listed among the shards or among their targets, not in both"
+    for (of, target), count in Counter((entry.of, targets.get(entry.name)) for entry in manifest.shards).items():
+        if not of or count > 1:
+            yield f"{count} sidecars show {of or 'no shard'} as {target}"

@@ -10,11 +10,15 @@ _ROW = ("slug", "slide", "patient", "stain", "scanner", "source", "split", "scor
 _PLACE = re.compile(r"\+y(\d{7})\+x(\d{7})$")
 
 
-def info_faults(info: dict[str, Any], key: str, manifest: Manifest, row: SlideEntry | None) -> Iterator[str]:
-    """row: of the slide that the shard belongs to, None for a sidecar or when the manifest lacks it."""
+def info_faults(
+    info: dict[str, Any], key: str, manifest: Manifest, row: SlideEntry | None, shard: str
+) -> Iterator[str]:
+    """row: of the slide that the shard belongs to, None for a sidecar or when the manifest lacks it.  shard: its name."""
     if info.get("version") != 1:
         yield f"is of version {info.get('version')!r}, not 1"
     expected: dict[str, Any] = {"of": key}
+    if manifest.kind == "styled":
+        expected["target"] = manifest.facts["targets"].get(shard)
     if manifest.kind == "corpus":
         expected = {name: manifest.views[name] for name in ("high_mpp", "low_mpp")}
         expected |= {name: getattr(row, name) for name in _ROW} if row is not None else {}

@@ -116,8 +116,8 @@ class _Check:
         if index is not None and index["key"].tolist() != expected["key"].tolist():
             self.note("", "its keys are not those of the tar, in the tar's order", index_path(self.path))
         elif index is not None:
-            # A sidecar's seed also depends on the corpus, which is not here.
-            for column in ("slide", "seed") if self.manifest.kind == "corpus" else ("slide",):
+            # The seed of labels also depends on the corpus, which is not here.
+            for column in ("slide",) if self.manifest.kind == "labels" else ("slide", "seed"):
                 for position in np.nonzero(index[column] != expected[column])[0]:
                     key = expected["key"][position].decode()
                     self.note(key, f"{column} is not what the tar gives", index_path(self.path))
@@ -196,19 +196,25 @@ class _Check:
                     self.note(key, f"json says pixels {info.get('pixels')!r}, the label has {true!r}")
         if self.manifest.kind == "labels":
             return NO_SEED
+        if self.manifest.kind == "styled":
+            self._pair(key, images, None)
+            return NO_SEED
         known = info is not None and info.get("seed_class", "") in (None, *self.manifest.classes)
         name = info["seed_class"] if info is not None and known else None
         number = NO_SEED if name is None else self.manifest.classes.index(name)
         if number != NO_SEED:
             self.seeds[number] += 1
+        self._pair(key, images, (number, name or "unlabelled") if known else None)
+        return number
+
+    def _pair(self, key: str, images: dict[str, np.ndarray], seed: tuple[int, str] | None) -> None:
         views, labels = (
             {view: images[f"{view}.{end}"] for view in ("high", "low") if f"{view}.{end}" in images}
             for end in ("jpg", "png")
         )
         mpp = (self.manifest.views["high_mpp"], self.manifest.views["low_mpp"])
-        for member, what in sample.pair_faults(views, labels, mpp, (number, name or "unlabelled") if known else None):
+        for member, what in sample.pair_faults(views, labels, mpp, seed):
             self.note(key, f"{member} {what}")
-        return number
 
     def _images(self, key: str, data: dict[str, bytes]) -> Iterator[tuple[str, np.ndarray]]:
         """Members that decode to what they should be."""
@@ -246,7 +252,7 @@ class _Check:
         if not isinstance(info, dict):
             self.note(key, "json is no JSON object")
             return None
-        for what in info_faults(info, key, self.manifest, self.row):
+        for what in info_faults(info, key, self.manifest, self.row, self.entry.name):
             self.note(key, f"json {what}")
         return info
 

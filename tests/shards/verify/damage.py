@@ -1,0 +1,57 @@
+"""What tests of verify share: to look for damage, and to make damage that every hash agrees with."""
+
+import json
+import tarfile
+from pathlib import Path
+
+from mlseg_core.files import sha256_file
+from shards.sample import MEMBERS
+from shards.tar import NO_SEED, index_path, index_shard, save_index, wds2idx_text, write_shard
+from shards.verify.corpus import verify_corpus
+
+
+def found(folder: Path) -> list[str]:
+    return [str(finding) for finding in verify_corpus(folder, 1).damage]
+
+
+def entries(folder: Path) -> list[dict]:
+    return json.loads((folder / "manifest.json").read_text())["shards"]
+
+
+def edit_manifest(folder: Path, edit) -> None:
+    tree = json.loads((folder / "manifest.json").read_text())
+    edit(tree)
+    (folder / "manifest.json").write_text(json.dumps(tree))
+
+
+def read_samples(path: Path) -> list[tuple[str, dict[str, bytes]]]:
+    samples: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(path) as tar:
+        for entry in tar:
+            key, _, member = entry.name.partition(".")
+            samples.setdefault(key, {})[member] = tar.extractfile(entry).read()
+    return list(samples.items())
+
+
+def rewrite(folder: Path, name: str, samples: list, members: tuple[str, ...] = MEMBERS) -> None:
+    """Write other samples and make every hash, index and size of the manifest agree: damage from before hashing."""
+    path = folder / name
+    write_shard(path, samples)
+
+    def agree(tree):
+        entry = next(e for e in tree["shards"] if e["name"] == name)
+        try:
+            index = index_shard(path, members)
+        except Exception:
+            pass  # no index can be made of such a tar; the old one stays
+        else:
+            seeds = {key: json.loads(parts["json"])["seed_class"] for key, parts in samples}
+            for row in index:
+                seed = seeds[row["key"].decode()]
+                row["seed"] = NO_SEED if seed is None else tree["classes"].index(seed)
+            entry["index_sha256"] = save_index(index_path(path), index)
+            path.with_suffix(".idx").write_text(wds2idx_text(index, members))
+        entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
+
+    edit_manifest(folder, agree)
