@@ -20,6 +20,8 @@ def published(phase: Path, done: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
     rows: Rows = []
     if done.get("kind") == "label":
         rows, more = _round(found)
+    elif done.get("kind") == "style":
+        more = flatten({name: kept["mean"] for name, kept in found["facts"]["ssim"].items()}, "style/ssim/")
     elif done.get("kind") == "shards":
         more = flatten(found["totals"], "corpus/")
     elif done.get("kind") == "evaluate":
@@ -38,6 +40,8 @@ def _round(manifest: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
     pixels = sum(accepted.values()) + facts["rejected"]
     shares = {name: count / pixels if pixels else 0.0 for name, count in accepted.items()}
     figures = flatten({**shares, "all": sum(shares.values())}, "acceptance/")
+    for stain, counts in facts.get("by_stain", {}).items():
+        figures[f"acceptance/by_stain/{stain}"] = 1 - counts["rejected"] / max(1, sum(counts.values()))
     figures |= flatten({"drawn": facts.get("drawn", {}), "threshold": facts.get("threshold")}, "labels/")
     return [(round_number, {"round": round_number, **figures})], figures
 

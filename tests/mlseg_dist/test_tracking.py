@@ -253,6 +253,7 @@ def test_done_phases_are_sent_once_with_what_they_published(tmp_path):
     run = tmp_path / "run"
     phase = run / "phases" / "03-label-1"
     facts = {"round": 1, "threshold": 0.9, "accepted": {"background": 60, "tumour": 20, "others": 0}, "rejected": 20}
+    facts["by_stain"] = {"ER": {"background": 30, "tumour": 18, "others": 0, "rejected": 2}}
     write_json(run / "data" / "labels-1" / "manifest.json", {"facts": facts})
     done = {"kind": "label", "outputs": {"path": "data/labels-1/manifest.json"}, "seconds": 3.0, "host": "n1"}
     write_json(phase / "done.json", {**done, "ended": time.time()})
@@ -262,11 +263,25 @@ def test_done_phases_are_sent_once_with_what_they_published(tmp_path):
     found = wandb_files.records(phase)
     (line,) = wandb_files.history(found)
     shares = {name.partition("/")[2]: value for name, value in line.items() if name.startswith("acceptance/")}
-    assert line["round"] == 1 and shares == {"background": 0.6, "tumour": 0.2, "others": 0.0, "all": 0.8}
+    by_class = {"background": 0.6, "tumour": 0.2, "others": 0.0, "all": 0.8}
+    assert line["round"] == 1 and shares == {**by_class, "by_stain/ER": 0.96}
     assert [a["title"] for a in wandb_files.alerts(found)] == ["tiny/03-label-1: phase done"]
     again = Follower(config(), phase, "offline")
     assert not again.poll(), "nothing is new"
     again.close()
+
+
+def test_how_much_styles_keep_is_in_the_runs_table(tmp_path):
+    run = tmp_path / "run"
+    phase = run / "phases" / "03-style"
+    facts = {"ssim": {"A -> B": {"mean": 0.98, "least": 0.9}}}
+    write_json(run / "data" / "styled" / "manifest.json", {"facts": facts})
+    done = {"kind": "style", "outputs": {"path": "data/styled/manifest.json"}, "seconds": 3.0, "host": "n1"}
+    write_json(phase / "done.json", {**done, "ended": time.time()})
+    follower = Follower(config(), phase, "offline")
+    assert follower.poll()
+    follower.close()
+    assert wandb_files.summary(wandb_files.records(phase))["style/ssim/A -> B"] == 0.98
 
 
 def test_a_failed_job_alerts_once_an_attempt(phase):

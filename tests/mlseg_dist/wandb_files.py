@@ -39,3 +39,12 @@ def is_closed(found: list[dict[str, Any]]) -> bool:
 
 def without_media(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.startswith("examples")}
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of the run's table, as they were set last."""
+    figures: dict[str, Any] = {}
+    for record in found:
+        if record["type"] == "summary":
+            figures |= record["summary"]["update"]
+    return figures

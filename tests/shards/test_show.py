@@ -415,7 +415,7 @@ def test_the_command_writes_the_page_and_says_where(built, corpus, tmp_path, cap
         assert capsys.readouterr().out.strip() == str(out)
         assert out.read_text(encoding="utf-8") == render(corpus)
     edit_manifest(corpus, lambda tree: tree.update(kind="labels"))
-    with pytest.raises(UserError, match="labels, not pairs"):
+    with pytest.raises(UserError, match="hold labels or styled views, not pairs"):
         render(corpus)
     with pytest.raises(UserError, match="no such file"):
         render(tmp_path)
