@@ -11,6 +11,7 @@ from launch.liveness import planner_pid
 from launch.plans import read_plans
 from launch.run_folder import RunFolder, code_hash, find_run, package_folders
 from launch.slurm_queue import has_slurm, read_queue
+from launch.styling import check_styles
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 
@@ -31,16 +32,16 @@ class Campaign:
 
 def check_inputs(config: CampaignConfig) -> None:
     """Before the first start: all that a user can get wrong in slides, tables and annotations. Raises UserError."""
-    if RunFolder.of(config).exists():
-        return
-    if config.slides is not None:
+    run = RunFolder.of(config)
+    if config.slides is not None and not run.exists():
         from shards.build import check_slides
 
         check_slides(config.shards, config.slides)
-    if config.tiles is not None:
+    if config.tiles is not None and not run.exists():
         from shards import tiles
 
         tiles.units(config.tiles)
+    check_styles(config, build_graph(config), run)
 
 
 def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = False) -> Campaign:

@@ -90,6 +90,21 @@ def test_settings_that_cannot_work_are_refused_before_anything_runs(tmp_path, ca
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("phantom.train=1", "but one scanner"),
+        ("style.pairs=[[Philips, Motic]]", "no scanner 'Motic' in the train split (gan_style of master-1)"),
+        ("style.crop_px=112", "at most shards.store_px"),
+    ],
+)
+def test_styles_that_the_slides_do_not_have_are_refused_before_anything_runs(tmp_path, capsys, override, said):
+    config = tiny_campaign(tmp_path, styled=True)
+    assert main(["run", str(config), override]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("name", ["demo", "glas", "paper", "paper-64"])
 def test_the_configs_that_we_ship_are_valid(name):
     config = load_campaign(ROOT / "configs" / f"{name}.yaml")
