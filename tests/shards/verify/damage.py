@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from mlseg_core.files import sha256_file
@@ -55,3 +56,21 @@ def rewrite(folder: Path, name: str, samples: list, members: tuple[str, ...] = M
         tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
 
     edit_manifest(folder, agree)
+
+
+def rewrite_sidecar(
+    folder: Path, row: int, member: str, change: Callable[[bytes], bytes], members: tuple[str, ...]
+) -> str:
+    """Change a member of the first shard, every hash agrees afterwards. Returns how a finding on that sample begins."""
+    path = folder / entries(folder)[0]["name"]
+    samples = read_samples(path)
+    samples[row][1][member] = change(samples[row][1][member])
+    write_shard(path, samples)
+    digest = save_index(index_path(path), index_shard(path, members))
+
+    def agree(tree):
+        tree["shards"][0] |= {"bytes": path.stat().st_size, "sha256": sha256_file(path), "index_sha256": digest}
+        tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
+
+    edit_manifest(folder, agree)
+    return f"{path.name} {samples[row][0]}: "

@@ -1,7 +1,6 @@
 """mlseg shards verify on a round of labels."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from shards.sample import encode_json, encode_png
 from shards.tar import index_path, index_shard, save_index, write_shard
 from shards.verify import sample
 from shards.verify.corpus import verify_corpus
-from tests.shards.verify.damage import edit_manifest, entries, found, read_samples
+from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar
 
 LABEL_MEMBERS = ("high.png", "json", "low.png")
 
@@ -75,22 +74,6 @@ def test_a_sound_round_of_labels_is_sound(labels):
     assert sample.LEVELS == LEVELS
 
 
-def rewrite_labels(folder: Path, row: int, member: str, data: bytes) -> str:
-    entry = entries(folder)[0]
-    path = folder / entry["name"]
-    samples = read_samples(path)
-    samples[row][1][member] = data
-    write_shard(path, samples)
-    digest = save_index(index_path(path), index_shard(path, LABEL_MEMBERS))
-
-    def agree(tree):
-        tree["shards"][0] |= {"bytes": path.stat().st_size, "sha256": sha256_file(path), "index_sha256": digest}
-        tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
-
-    edit_manifest(folder, agree)
-    return f"{path.name} {samples[row][0]}: "
-
-
 @pytest.mark.parametrize(
     ("member", "data", "what"),
     [
@@ -101,7 +84,7 @@ def rewrite_labels(folder: Path, row: int, member: str, data: bytes) -> str:
     ],
 )
 def test_damaged_labels_are_found(labels, member, data, what):
-    start = rewrite_labels(labels, 3, member, data)
+    start = rewrite_sidecar(labels, 3, member, lambda old: data, LABEL_MEMBERS)
     (text,) = found(labels)
     assert text.startswith(start + what)
 

@@ -12,7 +12,7 @@ from mlseg_dist.data.styled import MEMBERS
 from shards.sample import decode_rgb, encode_jpeg, encode_json
 from shards.tar import index_path, index_shard, save_index, write_shard
 from shards.verify.corpus import verify_corpus
-from tests.shards.verify.damage import edit_manifest, entries, found, read_samples
+from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar
 
 TARGETS = {"Philips": 20, "Morphle": -20}
 
@@ -66,22 +66,6 @@ def test_sound_styled_views_are_sound(styled):
     assert report.samples == sum(entry["samples"] for entry in entries(styled)) > 40
 
 
-def rewrite_styled(folder, row, member, data) -> str:
-    """Every hash agrees afterwards."""
-    path = folder / entries(folder)[0]["name"]
-    samples = read_samples(path)
-    samples[row][1][member] = data(samples[row][1][member])
-    write_shard(path, samples)
-    digest = save_index(index_path(path), index_shard(path, MEMBERS))
-
-    def agree(tree):
-        tree["shards"][0] |= {"bytes": path.stat().st_size, "sha256": sha256_file(path), "index_sha256": digest}
-        tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
-
-    edit_manifest(folder, agree)
-    return f"{path.name} {samples[row][0]}: "
-
-
 @pytest.mark.parametrize(
     ("member", "data", "what"),
     [
@@ -92,7 +76,7 @@ def rewrite_styled(folder, row, member, data) -> str:
     ],
 )
 def test_damage_is_found(styled, member, data, what):
-    start = rewrite_styled(styled, 3, member, data)
+    start = rewrite_sidecar(styled, 3, member, data, MEMBERS)
     assert any(text.startswith(start + what) for text in found(styled)), found(styled)
 
 
