@@ -37,10 +37,10 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     config, step_index, run, shard_name, name = unit.payload
     threshold = config.steps[step_index].label.threshold
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
-    index = index_shard(files[name], MEMBERS)
+    index = index_shard(files[name], MEMBERS, derived.winners.get(name))
     table = class_table(corpus.classes, config.training_classes)
     with (
-        ShardReader(files[name], MEMBERS, index) as sidecar,
+        ShardReader(files[name], MEMBERS, index, derived.winners.get(name)) as sidecar,
         ShardReader(shards_folder(run) / shard_name, corpus.members) as pairs,
     ):
         if not np.array_equal(index["key"], pairs.index["key"]):
@@ -65,7 +65,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     drawn = np.bincount(np.where(human_seeds == IGNORED, index["seed"], human_seeds), minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": save_index(derived.file(index_path(Path(name)).name), index),
+        "index_sha256": save_index(derived.open(index_path(Path(name)).name), index),
         "of": shard_name,
         "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
