@@ -74,6 +74,10 @@ class Bucket(Store):
     def open(self, name: str) -> BinaryIO:
         return self._fs.open(self._path(name), "rb")
 
+    def read(self, name: str) -> bytes:
+        """One request, which a writer of the same name cannot come between."""
+        return self._fs.cat_file(self._path(name))
+
     def write(self, name: str, data: bytes | str, lasting: bool = True) -> None:
         self._fs.pipe_file(self._path(name), data.encode() if isinstance(data, str) else data)
 
@@ -90,6 +94,9 @@ class Bucket(Store):
         if file is not None:
             file.close()
         self._fs.put_file(str(temporary), self._path(name))
+
+    def settle(self) -> None:
+        """A put lasts."""
 
     def remove(self, name: str) -> None:
         try:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
 
@@ -28,7 +28,7 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
 def size_and_sha256_of(file: BinaryIO) -> tuple[int, str]:
     """Bytes and hex sha256 of an open file, read from its start."""
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO hides readinto
     return os.fstat(file.fileno()).st_size, digest
 
 
@@ -47,6 +47,7 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+T = TypeVar("T")
 SyncFolder = Callable[[Path], None]
 """fsync_folder, or one that keeps folders open."""
 
@@ -64,7 +65,7 @@ def write_atomic(path: Path, data: bytes | str, sync: SyncFolder | None = fsync_
     temporary = temporary_beside(path)
     content = data.encode() if isinstance(data, str) else memoryview(data)
     try:
-        with _create(temporary) as file:
+        with in_folder(temporary, lambda: open(temporary, "wb")) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -76,12 +77,13 @@ def write_atomic(path: Path, data: bytes | str, sync: SyncFolder | None = fsync_
         sync(path.parent)
 
 
-def _create(path: Path) -> BinaryIO:
+def in_folder(path: Path, make: Callable[[], T]) -> T:
+    """make(), which makes `path`; when its folder is not there, that first."""
     try:
-        return open(path, "wb")
+        return make()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "wb")
+        return make()
 
 
 def replace_synced(

@@ -29,8 +29,10 @@ from mlseg_core.store import DestinationError, Store, open_store
 
 _LOOKS, _LOOKS_OF_ALL = 1, 256
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
-_MISSES = 4
-"""Units found taken in a row after which all records are listed again: about what a listing costs."""
+_MISSES, _NAMES_A_CALL = 4, 600
+"""Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
+_BEHIND = 0.1
+"""A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
 Describe = Callable[[Unit, dict[str, Path], Scratch], dict[str, Any]]
@@ -81,8 +83,10 @@ class Plan:
         """One worker's part. life: processes that it has had before in this run; they have told what they died of."""
         store.check()
         own = _slice(len(self.units), worker, workers)
-        died_of = note_death(store, self, worker) if life == 0 else None
-        standing = Standing(store, self.units, [self.units[index].name for index in own])
+        before, part = read_tally(store, worker), f"{own.start}-{own.stop}"
+        died_of = note_death(store, self, worker, before) if life == 0 else None
+        goes_on = before is not None and not before.ended and (before.plan, before.proven) == (self.key, part)
+        standing = Standing(store, self.units, [self.units[index].name for index in own], goes_on)
         if life == 0:  # what failed in an earlier run gets another chance; what killed a process counts its deaths
             for unit in (self.units[index] for index in own):
                 known = read_failed(store, unit) if unit.name in standing.failed and unit.name != died_of else None
@@ -90,6 +94,7 @@ class Plan:
                     forget_failed(store, unit)
                     standing.failed.discard(unit.name)
         progress = self._progress(store, worker, prints)
+        progress.tally.proven = "" if standing.disproved else part
         looks = _Looks(store, standing, [self.units[index].name for index in own], worker, workers)
         try:
             return self._work_through(store, own, looks, stop, progress, tag or secrets.token_hex(6), worker / workers)
@@ -158,8 +163,8 @@ class Plan:
             name = self.units[index].name
             if name not in standing.done and name not in standing.failed and not looks.is_stolen(name):
                 yield index, True
+        standing.refresh(force=True)
         while True:
-            standing.refresh(force=True)
             left = [i for i in reversed(range(len(self.units))) if i not in given_up]
             left = [i for i in left if self.units[i].name not in standing.done]
             healthy = [i for i in left if self.units[i].name not in standing.failed]
@@ -169,8 +174,8 @@ class Plan:
 
     def _stolen(self, left: list[int], looks: "_Looks", given_up: set[int], place: float) -> Iterator[int]:
         """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper."""
-        misses = 0
-        while left and misses < _MISSES:
+        misses, most = 0, _MISSES + len(self.units) // _NAMES_A_CALL
+        while left and misses < most:
             index = left.pop(int(place * len(left)))
             if looks.is_taken(self.units[index].name):
                 misses += 1
@@ -179,6 +184,8 @@ class Plan:
             else:
                 misses = 0
                 yield index
+        if left:
+            looks.standing.refresh(force=True)
 
     def _is_given_up(self, looks: "_Looks", index: int) -> bool:
         unit = self.units[index]
@@ -197,7 +204,7 @@ class Plan:
             for name, path in scratch.paths.items():
                 file = scratch.written(name)
                 published[name] = store.publish_first(path, name, file)
-                derived.winners[name] = open(published[name], "rb") if file.closed else file
+                derived.winners[name] = published[name].open("rb") if file.closed else file
             facts = self.describe(unit, published, derived) if self.describe is not None else {}
             for name, path in list(derived.paths.items()):
                 store.replace(path, name, derived.written(name))
@@ -226,16 +233,16 @@ class _Looks:
     """When a worker looks what others have done: seldom, as a listing of all records is long, and asks of single units where
     that is cheaper.
 
-    In its own slice workers look in turns, so that what one knows of all is hardly older than a unit. One that finds a unit
-    of its slice taken asks before each from then on.
+    In its own slice a worker looks near the middle, each at another moment, so that what the furthest one knows is news. One
+    that is behind the others, or finds a unit of its slice done, is stolen from: it asks before each from then on.
     """
 
     def __init__(self, store: Store, standing: Standing, own: Collection[str], worker: int, workers: int) -> None:
         self.store, self.standing, self._own = store, standing, own
         self._every = max(1, len(own) // max(_LOOKS, _LOOKS_OF_ALL // workers))
-        self._units = worker % self._every
+        self._units = self._every // 4 + worker % (self._every // 2 + 1)
         self._mine = sum(name in standing.done for name in own)
-        self._thieves = False
+        self._thieves = self._is_late()
 
     def after_a_unit(self) -> None:
         """The worker has done one of its own."""
@@ -243,7 +250,12 @@ class _Looks:
         self._mine += 1
         if self._units % self._every == 0:
             self.standing.refresh()
-            self._thieves = self._thieves or sum(name in self.standing.done for name in self._own) > self._mine
+            stolen = sum(name in self.standing.done for name in self._own) - self._mine
+            self._thieves = self._thieves or stolen > 0 or self._is_late()
+
+    def _is_late(self) -> bool:
+        done = len(self.standing.done) / max(1, self.standing.total)
+        return done > self._mine / max(1, len(self._own)) + _BEHIND
 
     def is_stolen(self, name: str) -> bool:
         """Whether somebody has done a unit of the worker's slice; not asked while nobody steals there."""
@@ -269,9 +281,11 @@ def read_tally(store: Store, worker: int) -> Tally | None:
         return None
 
 
-def note_death(store: Store, plan: Plan, worker: int) -> str | None:
-    """The unit that this worker's last process died of, if it did; one death more is recorded unless it is done since."""
-    tally = read_tally(store, worker)
+def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> str | None:
+    """The unit that this worker's last process died of, if it did; one death more is recorded unless it is done since.
+
+    tally: what it said last.
+    """
     unit = next((unit for unit in plan.units if tally is not None and unit.name == tally.at), None)
     if tally is None or unit is None:
         return None

@@ -97,13 +97,13 @@ class Scratch:
     def open(self, name: str) -> BinaryIO:
         """The same file, open for writing and reading: to be left open, as it is published and hashed through this."""
         if name not in self._opened:
-            self._opened[name] = open(self.file(name), "w+b")
+            self._opened[name] = self.file(name).open("w+b")
         return self._opened[name]
 
     def written(self, name: str) -> BinaryIO:
         """It as the work left it, open for reading."""
         if name not in self._opened:
-            self._opened[name] = open(self.paths[name], "rb")
+            self._opened[name] = self.paths[name].open("rb")
         return self._opened[name]
 
     def advance(self, pieces: int = 1) -> None:
@@ -177,13 +177,16 @@ class Standing:
 
     own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
     and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
-    records, that is hundreds of reads a unit.) None: every record is read.
+    records, that is hundreds of reads a unit.) None: every record is read.  proven: they were read before in this run.
     done: name -> pieces; None where the record was not read.  disproved: own units whose records are of other inputs, or of files
     that are gone or cut short: `broken` has these.
     """
 
-    def __init__(self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None, proven: bool = False
+    ) -> None:
         self._store, self._units, self._reads_all = store, {unit.name: unit for unit in units}, own is None
+        self.total = len(self._units)
         self.done: dict[str, int | None] = {}
         self.failed: set[str] = set()
         self._told: set[str] = set()
@@ -192,7 +195,7 @@ class Standing:
         self._cost = sum(unit.cost for unit in units)
         self._cost_done = self._cost_read = 0.0
         self._looked, self._took = 0.0, 0.0
-        self.refresh(force=True, own=set(own or ()))
+        self.refresh(force=True, own=() if proven else set(own or ()))
 
     def add(self, record: Done) -> None:
         name, cost = record.unit, self._units[record.unit].cost

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import TEMPORARY, fsync_folder, link_first, publish_first, replace_synced, write_atomic
+from mlseg_core.files import TEMPORARY, fsync_folder, in_folder, link_first, publish_first, replace_synced, write_atomic
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OURS = (*_FULL, errno.EROFS)  # no reading of a slide ends with these
@@ -89,6 +89,7 @@ class Store(ABC):
     def replace(self, temporary: Path, name: str, file: BinaryIO | None = None) -> None:
         """Give a file of `scratch` its name, whatever is there. file: it, open; closed here, and to be settled."""
 
+    @abstractmethod
     def settle(self) -> None:
         """From now on the names that open files were given survive a power cut."""
 
@@ -216,7 +217,7 @@ class Folder(Store):
             raise ValueError(f"{name}: a note has at most {_PAGE} bytes")
         opened = self._open if self._open is not None else {}
         if path not in opened:
-            opened[path] = _open_to_note(path)
+            opened[path] = in_folder(path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
         os.pwrite(opened[path], page, 0)
         if self._open is None:
             os.close(opened[path])
@@ -252,27 +253,28 @@ class Folder(Store):
             path.unlink(missing_ok=True)
 
     def probe_first_wins(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        first, second, target = (self._probe_path() for _ in range(3))
+        first, target = self._probe_path(), self._probe_path()
         try:
-            with open(first, "wb") as one, open(second, "wb") as other:
-                _write_through(one)
-                won = self._first_wins(one, first, target), self._first_wins(other, second, target)
+            with in_folder(first, lambda: open(first, "wb")) as file:
+                _write_through(file)
+            self._link_twice(first, target)
         finally:
-            for path in (first, second, target):
+            for path in (target, first):
                 path.unlink(missing_ok=True)
-        if won != (True, False):
-            raise DestinationError("the file system lets two files take one name", self.where, "Write to another one.")
 
-    def _first_wins(self, file: BinaryIO, temporary: Path, target: Path) -> bool:
+    def _link_twice(self, first: Path, target: Path) -> None:
         try:
-            return link_first(file, temporary, target)
+            os.link(first, target)
+            os.link(first, target)
+        except FileExistsError:
+            return
         except OSError as error:
             raise DestinationError(
                 f"the file system cannot give a file a second name ({os.strerror(error.errno or 0).lower()})",
                 self.where,
                 "Write to a file system with hard links.",
             ) from error
+        raise DestinationError("the file system lets two files take one name", self.where, "Write to another one.")
 
     def _probe_path(self) -> Path:
         return self.path / f"{TEMPORARY}probe-{secrets.token_hex(6)}"
@@ -282,14 +284,6 @@ def _write_through(file: BinaryIO) -> None:
     file.write(bytes(_PROBE_BYTES))
     file.flush()
     os.fsync(file.fileno())
-
-
-def _open_to_note(path: Path) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
 
 
 def open_store(where: Path | str | Store, scratch: Path | None = None) -> Store:

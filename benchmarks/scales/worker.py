@@ -22,6 +22,7 @@ from benchmarks.orders.start import peak_mib
 from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_core.store import Folder
 from mlseg_dist.config import CLASSES
+from shards.seeds import pack_seeds
 from shards.tar import index_path, index_shard, index_type, save_index, write_shard
 
 MEMBERS = ("high.png", "json", "low.png")
@@ -72,6 +73,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
         "seeds": dict(zip(CLASSES, counts, strict=True)) | {"not drawn": 0},
         "taught": pixels,
         "device": "none",
+        "seed_of_each": pack_seeds(index["seed"]),
     }
 
 

@@ -15,6 +15,7 @@ from mlseg_dist.labelling.work import MEMBERS
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
 from shards.sample import decode_label
+from shards.seeds import pack_seeds
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index
 
 _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted
@@ -71,6 +72,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
         "taught": {c: int(taught[i]) for i, c in enumerate(CLASSES)},
         "device": device,
+        "seed_of_each": pack_seeds(index["seed"]),
     }
 
 
