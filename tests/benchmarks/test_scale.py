@@ -12,7 +12,7 @@ from benchmarks.scales import crowd, traced
 from benchmarks.scales.campaign import ROUND, STEP, make_campaign
 from benchmarks.scales.cost import PUBLISHED_GMAC, PUBLISHED_IMAGES_S, assumed_rates, estimates, gmac, on
 from benchmarks.scales.job import _PARTS
-from benchmarks.scales.page import Result, Size, Table, exponent, markdown
+from benchmarks.scales.page import Result, Size, Table, exponent, lies_in_memory, markdown
 from launch.cli import main as mlseg
 from launch.run_folder import RunFolder
 from mlseg_core.files import fingerprint
@@ -157,6 +157,13 @@ def test_growth_is_the_slope_and_a_missed_goal_is_said():
     assert "| merge < 60 s | 1 M in 1,000 | 1.0 s | met |" in page
     assert "| merge < 60 s | 10 M in 10,000 | 100.0 s | **missed** |" in page
     assert "**faster than linearly**" in page and "Not counted" in page
+    assert "tmpfs" not in page
+    table.in_memory = True
+    assert "label-2 is to do. The corpora lay in memory (tmpfs)" in markdown(table, [], "command", 60.0)
+
+
+def test_where_corpora_lie():
+    assert lies_in_memory(Path("/dev/shm")) and not lies_in_memory(Path("/proc"))
 
 
 def test_the_command(tmp_path):
