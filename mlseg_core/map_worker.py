@@ -4,6 +4,7 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 """
 
 import json
+import random
 import secrets
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -173,10 +174,15 @@ class Plan:
             yield from ((index, False) for index in self._stolen(healthy or left, looks, given_up, place))
 
     def _stolen(self, left: list[int], looks: "_Looks", given_up: set[int], place: float) -> Iterator[int]:
-        """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper."""
+        """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper.
+
+        The first at the worker's place, the others anywhere: of two that go the same way the second does all again.
+        """
         misses, most = 0, _MISSES + len(self.units) // _NAMES_A_CALL
+        anywhere = random.Random(f"{place} {len(left)}")
         while left and misses < most:
             index = left.pop(int(place * len(left)))
+            place = anywhere.random()
             if looks.is_taken(self.units[index].name):
                 misses += 1
             elif self._is_given_up(looks, index):
