@@ -183,7 +183,8 @@ class Plan:
         while left and misses < most:
             index = left.pop(int(place * len(left)))
             place = anywhere.random()
-            if looks.is_taken(self.units[index].name):
+            name = self.units[index].name
+            if looks.is_done(name) or (misses and looks.has_failed(name)):  # the listing is old
                 misses += 1
             elif self._is_given_up(looks, index):
                 given_up.add(index)
@@ -265,18 +266,21 @@ class _Looks:
 
     def is_stolen(self, name: str) -> bool:
         """Whether somebody has done a unit of the worker's slice; not asked while nobody steals there."""
-        return self._thieves and name not in self.standing.disproved and self.is_taken(name)
+        return self._thieves and self.is_done(name)
 
-    def is_taken(self, name: str) -> bool:
-        """Whether somebody has done it, or found that it fails, since the last listing."""
-        standing = self.standing
-        if name not in standing.disproved and self.store.exists(f"done/{name}.json"):
-            standing.believe(name)
-            return True
-        if name not in standing.failed and self.store.exists(f"failed/{name}.json"):
-            standing.believe(name, failed=True)
-            return True
-        return False
+    def is_done(self, name: str) -> bool:
+        """Whether somebody has done it since the last listing."""
+        if name in self.standing.disproved or not self.store.exists(f"done/{name}.json"):
+            return False
+        self.standing.believe(name)
+        return True
+
+    def has_failed(self, name: str) -> bool:
+        """Whether somebody has found that it fails since the last listing."""
+        if name in self.standing.failed or not self.store.exists(f"failed/{name}.json"):
+            return False
+        self.standing.believe(name, failed=True)
+        return True
 
 
 def read_tally(store: Store, worker: int) -> Tally | None:
