@@ -30,9 +30,9 @@ from mlseg_core.store import DestinationError, Store, open_store
 
 _LOOKS, _LOOKS_OF_ALL = 1, 256
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
-_MISSES, _NAMES_A_CALL = 4, 600
+_MISSES, _NAMES_A_CALL = 4, 1500
 """Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
-_BEHIND = 0.1
+_BEHIND = 0.3
 """A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
