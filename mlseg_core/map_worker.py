@@ -200,6 +200,12 @@ class Plan:
         return known is not None and known.is_final
 
     def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, standing: Standing) -> Done:
+        """Work, publish, describe, record; each file is opened once, by what writes it.
+
+        Four syncs, so that what a record says survives a power cut: each file's data before its name; the folder, for all
+        names at once, before the record; the record's data before its name. Its folder is not synced: a record that is lost
+        costs the unit once more, and nobody has relied on it but a merge, whose manifest is synced.
+        """
         scratch, derived = Scratch(store.scratch, tag, progress.advance_pieces), Scratch(store.scratch, tag)
         try:
             self.do(unit, scratch)
