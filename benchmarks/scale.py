@@ -18,7 +18,7 @@ from benchmarks.race import ROOT
 from benchmarks.scales import crowd, traced
 from benchmarks.scales.campaign import ROUND, STEP, make_campaign
 from benchmarks.scales.cost import VIEWS, Estimate, estimates
-from benchmarks.scales.page import Result, Size, Table, markdown
+from benchmarks.scales.page import Result, Size, Table, lies_in_memory, markdown
 from launch.run_folder import RunFolder
 from mlseg_dist import labelling
 from mlseg_dist.run_folder import labels_folder, shards_folder
@@ -52,6 +52,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="mlseg-scale-", dir=options.folder) as name:
             folder = Path(name)
             run = make_campaign(folder, size.pairs, size.shards)
+            table.in_memory = lies_in_memory(folder)
             whole = size.pairs <= _MOST_LABELLED
             if not whole:
                 table.left_out.append(

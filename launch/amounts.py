@@ -19,6 +19,7 @@ from launch.kinds import kind_of, slide_table
 from launch.run_folder import RunFolder
 from launch.styling import Styling, styling
 from mlseg_core.errors import UserError
+from mlseg_core.files import read_json
 from mlseg_dist.config import ModelConfig, StepConfig
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import read_manifest
@@ -174,25 +175,30 @@ def _bytes(config: CampaignConfig, phase: Phase, run: RunFolder, amounts: Amount
         return _slides_bytes(config, amounts)
     if phase.kind == "shards":
         if amounts.counted:
-            return read_manifest(shards_folder(run.path) / "manifest.json").totals["bytes"]
+            return _bytes_of(shards_folder(run.path) / "manifest.json")
         return round(amounts.all_pairs * PAIR_BYTES_PER_PX * 2 * config.shards.store_px**2)
     if phase.kind == "generators":
         return amounts.styling.pairs * GENERATOR_BYTES
     if phase.kind == "style":
         path = styled_folder(run.path) / "manifest.json"
         if path.exists():
-            return read_manifest(path).totals["bytes"]
+            return _bytes_of(path)
         return round(amounts.styling.samples * STYLED_BYTES_PER_PX * 2 * config.shards.store_px**2)
     if phase.kind == "label":
         path = labels_folder(run.path, phase.step) / "manifest.json"
         if path.exists():
-            return read_manifest(path).totals["bytes"]
+            return _bytes_of(path)
         side = config.shards.store_px / config.steps[phase.step - 1].label.stride
         return round(amounts.pairs.get("train", 0) * (LABEL_BYTES_PER_PAIR + LABEL_BYTES_PER_PX * 2 * side**2))
     if phase.kind == "train":
         return _training_bytes(config, config.steps[phase.step], amounts)
     pictures = config.evaluate.pictures * len(config.evaluate.splits) * len(config.steps)
     return 1_000_000 + round(pictures * PICTURE_BYTES_PER_PX * config.train.patch_px**2)
+
+
+def _bytes_of(path: Path) -> int:
+    """What a published manifest says; its shards, 100,000 perhaps, are not looked at one by one."""
+    return int(read_json(path)["totals"]["bytes"])
 
 
 def _slides_bytes(config: CampaignConfig, amounts: Amounts) -> int:

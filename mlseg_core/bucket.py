@@ -8,7 +8,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -56,13 +56,14 @@ class Bucket(Store):
             self._own.cleanup()
         self._own = None
 
-    def sizes(self, folder: str = "") -> dict[str, int]:
+    def sizes(self, folder: str = "", wanted: Container[str] | None = None) -> dict[str, int]:
         try:
             entries = self._fs.ls(self._path(folder), detail=True)
         except FileNotFoundError:
             return {}
         files = [entry for entry in entries if entry["type"] == "file"]
-        return {PurePosixPath(entry["name"]).name: int(entry["size"]) for entry in files}
+        found = {PurePosixPath(entry["name"]).name: int(entry["size"]) for entry in files}
+        return found if wanted is None else {name: size for name, size in found.items() if name in wanted}
 
     def size(self, name: str) -> int | None:
         try:
@@ -73,16 +74,29 @@ class Bucket(Store):
     def open(self, name: str) -> BinaryIO:
         return self._fs.open(self._path(name), "rb")
 
-    def write(self, name: str, data: bytes | str) -> None:
+    def read(self, name: str) -> bytes:
+        """One request, which a writer of the same name cannot come between."""
+        return self._fs.cat_file(self._path(name))
+
+    def write(self, name: str, data: bytes | str, lasting: bool = True) -> None:
         self._fs.pipe_file(self._path(name), data.encode() if isinstance(data, str) else data)
 
-    def publish_first(self, temporary: Path, name: str) -> Path:
+    def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
+        if file is not None:
+            file.flush()
         if not self._create(temporary, self._path(name)):
+            if file is not None:
+                file.close()
             self._fs.get_file(self._path(name), str(temporary))
         return temporary
 
-    def replace(self, temporary: Path, name: str) -> None:
+    def replace(self, temporary: Path, name: str, file: BinaryIO | None = None) -> None:
+        if file is not None:
+            file.close()
         self._fs.put_file(str(temporary), self._path(name))
+
+    def settle(self) -> None:
+        """A put lasts."""
 
     def remove(self, name: str) -> None:
         try:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
 
@@ -22,8 +22,14 @@ def sha256_file(path: Path) -> str:
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """Bytes and hex sha256 of one file, opened once."""
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return os.fstat(file.fileno()).st_size, digest
+        return size_and_sha256_of(file)
+
+
+def size_and_sha256_of(file: BinaryIO) -> tuple[int, str]:
+    """Bytes and hex sha256 of an open file, read from its start."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO hides readinto
+    return os.fstat(file.fileno()).st_size, digest
 
 
 def fingerprint(value: Any) -> str:
@@ -41,6 +47,7 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+T = TypeVar("T")
 SyncFolder = Callable[[Path], None]
 """fsync_folder, or one that keeps folders open."""
 
@@ -50,42 +57,42 @@ def temporary_beside(target: Path) -> Path:
     return target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
 
 
-def write_atomic(path: Path, data: bytes | str, synced: bool = True, sync: SyncFolder = fsync_folder) -> None:
-    """Readers see the old file or the new one, never a part. Replaces what is there.
+def write_atomic(path: Path, data: bytes | str, sync: SyncFolder | None = fsync_folder) -> None:
+    """Readers see the old file or the new one, never a part, after a power cut too. Replaces what is there.
 
-    synced: whole after a power cut too.
+    sync: None where a power cut may bring the old file back.
     """
     temporary = temporary_beside(path)
     content = data.encode() if isinstance(data, str) else memoryview(data)
     try:
-        with _create(temporary) as file:
+        with in_folder(temporary, lambda: open(temporary, "wb")) as file:
             file.write(content)
-            if synced:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if synced:
+    if sync is not None:
         sync(path.parent)
 
 
-def _create(path: Path) -> BinaryIO:
+def in_folder(path: Path, make: Callable[[], T]) -> T:
+    """make(), which makes `path`; when its folder is not there, that first."""
     try:
-        return open(path, "wb")
+        return make()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "wb")
+        return make()
 
 
-def replace_synced(temporary: Path, target: Path, sync: SyncFolder = fsync_folder) -> None:
-    """Sync `temporary` and give it its final name in the same folder, whatever is there."""
-    handle = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def replace_synced(
+    temporary: Path, target: Path, sync: SyncFolder = fsync_folder, file: BinaryIO | None = None
+) -> None:
+    """Sync `temporary` and give it its final name in the same folder, whatever is there. file: it, if it is open."""
+    with open(temporary, "rb") if file is None else file as opened:
+        opened.flush()
+        os.fsync(opened.fileno())
     os.replace(temporary, target)
     sync(target.parent)
 
@@ -124,16 +131,19 @@ def publish_first(temporary: Path, target: Path, sync: SyncFolder = fsync_folder
     Both must lie in one folder (hard links across folders are not portable). Returns True for the winner.
     The file is synced before it gets its name, so a published file is whole.
     """
-    handle = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        try:
-            os.link(temporary, target)
-            won = True
-        except FileExistsError:
-            won = os.fstat(handle).st_nlink == 2  # NFS may say EEXIST for a link that it did make
-    finally:
-        os.close(handle)
+    with open(temporary, "rb") as file:
+        won = link_first(file, temporary, target)
     temporary.unlink(missing_ok=True)
     sync(target.parent)
     return won
+
+
+def link_first(file: BinaryIO, temporary: Path, target: Path) -> bool:
+    """publish_first of a file that is open, but for what comes after: `temporary` stays, and the folder is not synced."""
+    file.flush()
+    os.fsync(file.fileno())
+    try:
+        os.link(temporary, target)
+        return True
+    except FileExistsError:
+        return os.fstat(file.fileno()).st_nlink == 2  # NFS may say EEXIST for a link that it did make

@@ -160,7 +160,7 @@ class _Crew:
 
     def _died(self, number: int, life: int) -> None:
         self._remove_temporaries(f"-{number}-{life}")
-        if note_death(self._store, self._plan, number) is None:
+        if note_death(self._store, self._plan, number, read_tally(self._store, number)) is None:
             self._idle_deaths += 1
             if self._idle_deaths == _IDLE_DEATHS:
                 raise RuntimeError("worker processes die before they begin a unit (out of memory?)")

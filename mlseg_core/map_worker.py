@@ -4,16 +4,16 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 """
 
 import json
+import random
 import secrets
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import Interrupted
-from mlseg_core.files import fingerprint, size_and_sha256
+from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.records import (
     Done,
@@ -28,16 +28,19 @@ from mlseg_core.records import (
 )
 from mlseg_core.store import DestinationError, Store, open_store
 
-_LOOKS, _LOOKS_OF_ALL = 2, 512
+_LOOKS, _LOOKS_OF_ALL = 1, 256
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
-_LISTING_S = 0.5
+_MISSES, _NAMES_A_CALL = 4, 1500
+"""Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
+_BEHIND = 0.3
+"""A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
 Describe = Callable[[Unit, dict[str, Path], Scratch], dict[str, Any]]
 """describe(unit, files, derived) -> facts (counts) read from the published files.
 
 files: output name -> local path of the winner's file.  derived: a Scratch for files that follow from them (an index);
-they get their names after the call, replacing what is there, and are not part of the record.
+they get their names after the call, replacing what is there, and are not part of the record. Its `winners` are `files`, open.
 """
 
 
@@ -81,8 +84,10 @@ class Plan:
         """One worker's part. life: processes that it has had before in this run; they have told what they died of."""
         store.check()
         own = _slice(len(self.units), worker, workers)
-        died_of = note_death(store, self, worker) if life == 0 else None
-        standing = Standing(store, self.units, [self.units[index].name for index in own])
+        before, part = read_tally(store, worker), f"{own.start}-{own.stop}"
+        died_of = note_death(store, self, worker, before) if life == 0 else None
+        goes_on = before is not None and not before.ended and (before.plan, before.proven) == (self.key, part)
+        standing = Standing(store, self.units, [self.units[index].name for index in own], goes_on)
         if life == 0:  # what failed in an earlier run gets another chance; what killed a process counts its deaths
             for unit in (self.units[index] for index in own):
                 known = read_failed(store, unit) if unit.name in standing.failed and unit.name != died_of else None
@@ -90,7 +95,8 @@ class Plan:
                     forget_failed(store, unit)
                     standing.failed.discard(unit.name)
         progress = self._progress(store, worker, prints)
-        looks = _Looks(standing, len(own), worker, workers)
+        progress.tally.proven = "" if standing.disproved else part
+        looks = _Looks(store, standing, [self.units[index].name for index in own], worker, workers)
         try:
             return self._work_through(store, own, looks, stop, progress, tag or secrets.token_hex(6), worker / workers)
         except (DestinationError, Interrupted):
@@ -124,7 +130,7 @@ class Plan:
         failures, standing = [], looks.standing
         given_up: set[int] = set()
         progress.place(**standing.figures())
-        for index, is_own in self._order(store, own, looks, given_up, place):
+        for index, is_own in self._order(own, looks, given_up, place):
             unit = self.units[index]
             if stop():
                 raise Interrupted(f"{self.label}: stopped before unit {unit.name}")
@@ -140,12 +146,13 @@ class Plan:
                     failures.append(Failed.of(unit, error, traceback.format_exc()))
                     write_record(store, failures[-1])
                     standing.failed.add(unit.name)
-            looks.after_a_unit(is_own)
+            if is_own:
+                looks.after_a_unit()
             progress.place(**standing.figures(), pieces_at_hand=0, at="")
         return failures
 
     def _order(
-        self, store: Store, own: Sequence[int], looks: "_Looks", given_up: set[int], place: float
+        self, own: Sequence[int], looks: "_Looks", given_up: set[int], place: float
     ) -> Iterator[tuple[int, bool]]:
         """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
 
@@ -154,33 +161,51 @@ class Plan:
         """
         standing = looks.standing
         for index in own:
-            if self.units[index].name not in standing.done and self.units[index].name not in standing.failed:
+            name = self.units[index].name
+            if name not in standing.done and name not in standing.failed and not looks.is_stolen(name):
                 yield index, True
         standing.refresh(force=True)
         while True:
             left = [i for i in reversed(range(len(self.units))) if i not in given_up]
             left = [i for i in left if self.units[i].name not in standing.done]
             healthy = [i for i in left if self.units[i].name not in standing.failed]
-            if not healthy:
-                healthy = [i for i in left if not self._is_given_up(store, i, given_up)]
-            if not healthy:
+            if not left:
                 return
-            index = healthy[int(place * len(healthy))]
-            if store.exists(f"done/{self.units[index].name}.json") and self.units[index].name not in standing.disproved:
-                standing.refresh(force=True)
-                if self.units[index].name not in standing.done:
-                    time.sleep(_LISTING_S)  # a listing that the file system keeps from before
-                continue
-            yield index, False
-            standing.refresh()
+            yield from ((index, False) for index in self._stolen(healthy or left, looks, given_up, place))
 
-    def _is_given_up(self, store: Store, index: int, given_up: set[int]) -> bool:
-        known = read_failed(store, self.units[index])
-        if known is not None and known.is_final:
-            given_up.add(index)
-        return index in given_up
+    def _stolen(self, left: list[int], looks: "_Looks", given_up: set[int], place: float) -> Iterator[int]:
+        """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper.
+
+        The first at the worker's place, the others anywhere: of two that go the same way the second does all again.
+        """
+        misses, most = 0, _MISSES + len(self.units) // _NAMES_A_CALL
+        anywhere = random.Random(f"{place} {len(left)}")
+        while left and misses < most:
+            index = left.pop(int(place * len(left)))
+            place = anywhere.random()
+            name = self.units[index].name
+            if looks.is_done(name) or (misses and looks.has_failed(name)):  # the listing is old
+                misses += 1
+            elif self._is_given_up(looks, index):
+                given_up.add(index)
+            else:
+                misses = 0
+                yield index
+        if left:
+            looks.standing.refresh(force=True)
+
+    def _is_given_up(self, looks: "_Looks", index: int) -> bool:
+        unit = self.units[index]
+        known = read_failed(looks.store, unit) if unit.name in looks.standing.failed else None
+        return known is not None and known.is_final
 
     def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, standing: Standing) -> Done:
+        """Work, publish, describe, record; each file is opened once, by what writes it.
+
+        Four syncs, so that what a record says survives a power cut: each file's data before its name; the folder, for all
+        names at once, before the record; the record's data before its name. Its folder is not synced: a record that is lost
+        costs the unit once more, and nobody has relied on it but a merge, whose manifest is synced.
+        """
         scratch, derived = Scratch(store.scratch, tag, progress.advance_pieces), Scratch(store.scratch, tag)
         try:
             self.do(unit, scratch)
@@ -189,16 +214,19 @@ class Plan:
                 if store.size(name) not in (None, fact["bytes"]):
                     store.remove(name)  # cut short since it was published
             published = {}
-            for name, path in list(scratch.paths.items()):
-                published[name] = store.publish_first(path, name)
-                scratch.published(name, store.moves)
+            for name, path in scratch.paths.items():
+                file = scratch.written(name)
+                published[name] = store.publish_first(path, name, file)
+                derived.winners[name] = published[name].open("rb") if file.closed else file
             facts = self.describe(unit, published, derived) if self.describe is not None else {}
             for name, path in list(derived.paths.items()):
-                store.replace(path, name)
+                store.replace(path, name, derived.written(name))
                 derived.published(name, store.moves)
             files = {
-                name: dict(zip(("bytes", "sha256"), size_and_sha256(p), strict=True)) for name, p in published.items()
+                name: dict(zip(("bytes", "sha256"), size_and_sha256_of(file), strict=True))
+                for name, file in derived.winners.items()
             }
+            store.settle()
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
             if unit.name in standing.failed:
@@ -215,20 +243,50 @@ class Plan:
 
 
 class _Looks:
-    """When a worker looks what others have done: seldom in its own slice, as each look lists all records.
+    """When a worker looks what others have done: seldom, as a listing of all records is long, and asks of single units where
+    that is cheaper.
 
-    Workers look in turns, so that what one knows of all is hardly older than a unit.
+    In its own slice a worker looks near the middle, each at another moment, so that what the furthest one knows is news. One
+    that is behind the others, or finds a unit of its slice done, is stolen from: it asks before each from then on.
     """
 
-    def __init__(self, standing: Standing, own: int, worker: int, workers: int) -> None:
-        self.standing = standing
-        self._every = max(1, own // max(_LOOKS, _LOOKS_OF_ALL // workers))
-        self._units = worker % self._every
+    def __init__(self, store: Store, standing: Standing, own: Collection[str], worker: int, workers: int) -> None:
+        self.store, self.standing, self._own = store, standing, own
+        self._every = max(1, len(own) // max(_LOOKS, _LOOKS_OF_ALL // workers))
+        self._units = self._every // 4 + worker % (self._every // 2 + 1)
+        self._mine = sum(name in standing.done for name in own)
+        self._thieves = self._is_late()
 
-    def after_a_unit(self, is_own: bool) -> None:
+    def after_a_unit(self) -> None:
+        """The worker has done one of its own."""
         self._units += 1
-        if is_own and self._units % self._every == 0:
+        self._mine += 1
+        if self._units % self._every == 0:
             self.standing.refresh()
+            stolen = sum(name in self.standing.done for name in self._own) - self._mine
+            self._thieves = self._thieves or stolen > 0 or self._is_late()
+
+    def _is_late(self) -> bool:
+        done = len(self.standing.done) / max(1, self.standing.total)
+        return done > self._mine / max(1, len(self._own)) + _BEHIND
+
+    def is_stolen(self, name: str) -> bool:
+        """Whether somebody has done a unit of the worker's slice; not asked while nobody steals there."""
+        return self._thieves and self.is_done(name)
+
+    def is_done(self, name: str) -> bool:
+        """Whether somebody has done it since the last listing."""
+        if name in self.standing.disproved or not self.store.exists(f"done/{name}.json"):
+            return False
+        self.standing.believe(name)
+        return True
+
+    def has_failed(self, name: str) -> bool:
+        """Whether somebody has found that it fails since the last listing."""
+        if name in self.standing.failed or not self.store.exists(f"failed/{name}.json"):
+            return False
+        self.standing.believe(name, failed=True)
+        return True
 
 
 def read_tally(store: Store, worker: int) -> Tally | None:
@@ -239,9 +297,11 @@ def read_tally(store: Store, worker: int) -> Tally | None:
         return None
 
 
-def note_death(store: Store, plan: Plan, worker: int) -> str | None:
-    """The unit that this worker's last process died of, if it did; one death more is recorded unless it is done since."""
-    tally = read_tally(store, worker)
+def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> str | None:
+    """The unit that this worker's last process died of, if it did; one death more is recorded unless it is done since.
+
+    tally: what it said last.
+    """
     unit = next((unit for unit in plan.units if tally is not None and unit.name == tally.at), None)
     if tally is None or unit is None:
         return None
@@ -250,7 +310,7 @@ def note_death(store: Store, plan: Plan, worker: int) -> str | None:
         deaths = 1 + (before.deaths if before is not None else 0)
         reason = f"the process died while working on it, {deaths} times (no memory, or a library crashed)"
         write_record(store, Failed(unit.name, reason, "", unit.inputs, deaths=deaths))
-    store.write(_tally_name(worker), json.dumps(asdict(replace(tally, at=""))))
+    store.note(_tally_name(worker), json.dumps(asdict(replace(tally, at=""))))
     return unit.name
 
 

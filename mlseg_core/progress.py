@@ -27,7 +27,8 @@ class Tally:
     """Where the work stands: `done` of `total` units, this worker's rate in units/s; `note` is free text (loss, slide).
 
     A map adds: cost of the units (what the ETA goes by), pieces (pairs) in finished units and in the unit at hand, units
-    that failed, `at`: the unit at hand, `plan`: hash of all units, `ended`: the worker has left in good order.
+    that failed, `at`: the unit at hand, `plan`: hash of all units, `ended`: the worker has left in good order, `proven`: the
+    worker's slice, once its records have been read and found good.
     """
 
     unit: str
@@ -47,6 +48,7 @@ class Tally:
     at: str = ""
     plan: str = ""
     ended: bool = False
+    proven: str = ""
 
     @property
     def eta_s(self) -> float | None:

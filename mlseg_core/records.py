@@ -6,10 +6,11 @@ In: units and files. Out: a unit's proof that it is done, the reason why it fail
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
@@ -74,12 +75,15 @@ class Scratch:
     """Hands out temporary paths beside their targets, and hears of progress within a unit.
 
     folder: local.  tag: names the process that writes.  report: told the number of pieces done.
+    winners: name -> a published file, open; where a file is read from here nothing is opened again.
     """
 
     folder: Path
     tag: str = ""
     report: Callable[[int], None] = lambda pieces: None
     paths: dict[str, Path] = field(default_factory=dict)
+    winners: dict[str, BinaryIO] = field(default_factory=dict)
+    _opened: dict[str, BinaryIO] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
         """The temporary path that will be published as `name` ("a.tar", "overview/a.jpg"). Raises ValueError."""
@@ -89,6 +93,18 @@ class Scratch:
                 target.parent.mkdir(parents=True, exist_ok=True)
             self.paths[name] = target.with_name(f"{TEMPORARY}{self.tag}-{secrets.token_hex(6)}-{target.name}")
         return self.paths[name]
+
+    def open(self, name: str) -> BinaryIO:
+        """The same file, open for writing and reading: to be left open, as it is published and hashed through this."""
+        if name not in self._opened:
+            self._opened[name] = self.file(name).open("w+b")
+        return self._opened[name]
+
+    def written(self, name: str) -> BinaryIO:
+        """It as the work left it, open for reading."""
+        if name not in self._opened:
+            self._opened[name] = self.paths[name].open("rb")
+        return self._opened[name]
 
     def advance(self, pieces: int = 1) -> None:
         """pieces (pairs) more of this unit are done."""
@@ -100,7 +116,10 @@ class Scratch:
             del self.paths[name]
 
     def remove(self) -> None:
-        """Remove the temporaries that got no name."""
+        """Close what is open and remove the temporaries."""
+        for file in (*self._opened.values(), *self.winners.values()):
+            with suppress(OSError):  # of a full disk, where a write has failed before
+                file.close()
         for temporary in self.paths.values():
             temporary.unlink(missing_ok=True)
 
@@ -122,7 +141,8 @@ def write_record(store: Store, record: Done | Failed) -> None:
     folder = "done" if isinstance(record, Done) else "failed"
     text = json.dumps(vars(record), indent=1, ensure_ascii=False) + "\n"
     # A file name that is no UTF-8 comes as lone surrogates: it must not keep the reason from being written.
-    store.write(f"{folder}/{record.unit}.json", text.encode(errors="backslashreplace"))
+    # A record that a power cut takes costs the unit once more; what it names is settled before it is written.
+    store.write(f"{folder}/{record.unit}.json", text.encode(errors="backslashreplace"), lasting=False)
 
 
 def forget_failed(store: Store, unit: Unit) -> None:
@@ -139,16 +159,16 @@ def _read(store: Store, name: str, kind: type[Record], unit: Unit) -> Record | N
 
 def missing_files(store: Store, records: Iterable[Done]) -> set[str]:
     """Units of which a published file is gone or has another size than its record says. One listing a folder."""
-    sizes: dict[str, dict[str, int]] = {}
-    missing = set()
+    wanted: dict[str, list[tuple[str, str, int]]] = {}
     for record in records:
         for name, fact in record.files.items():
             path = PurePosixPath(name)
             folder = "" if path.parent == PurePosixPath() else str(path.parent)
-            if folder not in sizes:
-                sizes[folder] = store.sizes(folder)
-            if sizes[folder].get(path.name) != fact["bytes"]:
-                missing.add(record.unit)
+            wanted.setdefault(folder, []).append((record.unit, path.name, fact["bytes"]))
+    missing = set()
+    for folder, files in wanted.items():
+        sizes = store.sizes(folder, {name for _, name, _ in files})
+        missing |= {unit for unit, name, size in files if sizes.get(name) != size}
     return missing
 
 
@@ -157,23 +177,25 @@ class Standing:
 
     own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
     and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
-    records, that is hundreds of reads a unit.) None: every record is read.
+    records, that is hundreds of reads a unit.) None: every record is read.  proven: they were read before in this run.
     done: name -> pieces; None where the record was not read.  disproved: own units whose records are of other inputs, or of files
     that are gone or cut short: `broken` has these.
     """
 
-    def __init__(self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None, proven: bool = False
+    ) -> None:
         self._store, self._units, self._reads_all = store, {unit.name: unit for unit in units}, own is None
+        self.total = len(self._units)
         self.done: dict[str, int | None] = {}
         self.failed: set[str] = set()
+        self._told: set[str] = set()
         self.broken: dict[str, Done] = {}
         self.disproved: set[str] = set()
         self._cost = sum(unit.cost for unit in units)
         self._cost_done = self._cost_read = 0.0
         self._looked, self._took = 0.0, 0.0
-        if own is not None:
-            self._check(set(own))
-        self.refresh(force=True)
+        self.refresh(force=True, own=() if proven else set(own or ()))
 
     def add(self, record: Done) -> None:
         name, cost = record.unit, self._units[record.unit].cost
@@ -184,12 +206,24 @@ class Standing:
         self.done[name] = record.pieces
         self.failed.discard(name)
 
-    def refresh(self, force: bool = False) -> None:
-        """Look what others have done; seldom, when looking takes long."""
+    def believe(self, name: str, failed: bool = False) -> None:
+        """There is a record of that name, whatever a listing that the file system keeps from before says."""
+        if failed:
+            self._told.add(name)
+            self.failed.add(name)
+        elif name not in self.done:
+            self.done[name] = None
+            self._cost_done += self._units[name].cost
+            self.failed.discard(name)
+
+    def refresh(self, force: bool = False, own: Collection[str] = ()) -> None:
+        """Look what others have done; seldom, when looking takes long. own: to be checked."""
         begun = time.monotonic()
         if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
             return
-        new = [name for name in self._names("done") if name not in self.done and name not in self.disproved]
+        listed = self._names("done")
+        self._check([name for name in listed if name in own])
+        new = [name for name in listed if name not in self.done and name not in self.disproved]
         if self._reads_all:
             records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
             missing = missing_files(self._store, records)
@@ -199,7 +233,7 @@ class Standing:
         else:
             self.done |= dict.fromkeys(new)
             self._cost_done += sum(self._units[name].cost for name in new)
-        self.failed = set(self._names("failed")) - self.done.keys()
+        self.failed = self._told.union(self._names("failed")) - self.done.keys()
         self._looked = time.monotonic()
         self._took = self._looked - begun
 
@@ -214,8 +248,8 @@ class Standing:
             "cost_total": self._cost - sum(self._units[name].cost for name in self.failed),
         }
 
-    def _check(self, own: set[str]) -> None:
-        for name in own.intersection(self._names("done")):
+    def _check(self, own: Iterable[str]) -> None:
+        for name in own:
             record = read_done(self._store, self._units[name])
             whole = record is not None and all(self._store.size(f) == fact["bytes"] for f, fact in record.files.items())
             if record is not None and whole:

@@ -8,18 +8,19 @@ import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import TEMPORARY, fsync_folder, publish_first, replace_synced, write_atomic
+from mlseg_core.files import TEMPORARY, fsync_folder, in_folder, link_first, publish_first, replace_synced, write_atomic
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OURS = (*_FULL, errno.EROFS)  # no reading of a slide ends with these
 _PROBE_BYTES = 1 << 16
+_PAGE = 4096
 
 
 class DestinationError(UserError):
@@ -50,8 +51,11 @@ class Store(ABC):
         """Remove what the store keeps on this machine. The published files stay."""
 
     @abstractmethod
-    def sizes(self, folder: str = "") -> dict[str, int]:
-        """Name within `folder` -> bytes of the files that lie directly in it, without temporaries; {} when there is none."""
+    def sizes(self, folder: str = "", wanted: Container[str] | None = None) -> dict[str, int]:
+        """Name within `folder` -> bytes of the files that lie directly in it, without temporaries; {} when there is none.
+
+        wanted: only these, as each may cost a question.
+        """
 
     def names(self, folder: str) -> list[str]:
         """What `sizes` lists, without asking for each file's size."""
@@ -66,20 +70,28 @@ class Store(ABC):
         """For reading, seekable. Raises FileNotFoundError."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes | str) -> None:
-        """Readers see the old file or the new one. Replaces what is there."""
+    def write(self, name: str, data: bytes | str, lasting: bool = True) -> None:
+        """Readers see the old file or the new one. Replaces what is there. lasting: the new one survives a power cut."""
 
     def note(self, name: str, data: str) -> None:
-        """As `write`, for what is soon written anew and may be lost in a power cut."""
+        """A small text that is soon written anew: a reader may see a part of it, a power cut may take it."""
         self.write(name, data)
 
     @abstractmethod
-    def publish_first(self, temporary: Path, name: str) -> Path:
-        """Give a file of `scratch` its name unless somebody did before. Returns a local path with the winner's bytes."""
+    def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
+        """Give a file of `scratch` its name unless somebody did before. Returns a local path with the winner's bytes.
+
+        file: `temporary`, open. Then its old name stays, it is closed if it did not win, and the name is sure to survive
+        a power cut after `settle` only.
+        """
 
     @abstractmethod
-    def replace(self, temporary: Path, name: str) -> None:
-        """Give a file of `scratch` its name, whatever is there."""
+    def replace(self, temporary: Path, name: str, file: BinaryIO | None = None) -> None:
+        """Give a file of `scratch` its name, whatever is there. file: it, open; closed here, and to be settled."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """From now on the names that open files were given survive a power cut."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -95,7 +107,7 @@ class Store(ABC):
 
     @abstractmethod
     def probe_first_wins(self) -> None:
-        """Publish one name twice. Raises DestinationError unless the first wins."""
+        """Write files as `probe` does and publish them by one name. Raises DestinationError unless the first wins."""
 
     def exists(self, name: str) -> bool:
         return self.size(name) is not None
@@ -109,7 +121,6 @@ class Store(ABC):
         """Before any work: can it be written, and does the first to publish a name win? Raises DestinationError."""
         try:
             self.probe_first_wins()
-            self.probe()
         except DestinationError:
             raise
         except Exception as error:
@@ -137,14 +148,19 @@ class Store(ABC):
 
 
 class Folder(Store):
-    """A folder on a file system with hard links, shared or local. Temporaries lie beside their targets."""
+    """A folder on a file system with hard links, shared or local. Temporaries lie beside their targets.
+
+    A parallel file system answers every open, rename or stat of a path from one server for all workers, so what a worker
+    writes often (notes) or syncs often (folders) stays open in a `with` block.
+    """
 
     moves = True
 
     def __init__(self, path: Path) -> None:
         self.path = self.scratch = path
         self.where = str(path)
-        self._open: dict[Path, int] | None = None  # folders, by path, in a `with` block
+        self._open: dict[Path, int] | None = None  # folders and notes, by path, in a `with` block
+        self._unsettled: set[Path] = set()
 
     def __enter__(self) -> "Store":
         self._open = {}
@@ -155,6 +171,10 @@ class Folder(Store):
             os.close(handle)
         self._open = None
 
+    def settle(self) -> None:
+        while self._unsettled:
+            self._sync(self._unsettled.pop())
+
     def _sync(self, folder: Path) -> None:
         if self._open is None:
             fsync_folder(folder)
@@ -163,11 +183,11 @@ class Folder(Store):
             self._open[folder] = os.open(folder, os.O_RDONLY)
         os.fsync(self._open[folder])
 
-    def sizes(self, folder: str = "") -> dict[str, int]:
+    def sizes(self, folder: str = "", wanted: Container[str] | None = None) -> dict[str, int]:
         try:
             with os.scandir(self.path / folder) as entries:
                 files = [entry for entry in entries if not entry.name.startswith(TEMPORARY) and entry.is_file()]
-                return {entry.name: entry.stat().st_size for entry in files}
+                return {entry.name: entry.stat().st_size for entry in files if wanted is None or entry.name in wanted}
         except FileNotFoundError:
             return {}
 
@@ -187,18 +207,34 @@ class Folder(Store):
     def open(self, name: str) -> BinaryIO:
         return open(self.path / name, "rb")
 
-    def write(self, name: str, data: bytes | str) -> None:
-        write_atomic(self.path / name, data, sync=self._sync)
+    def write(self, name: str, data: bytes | str, lasting: bool = True) -> None:
+        write_atomic(self.path / name, data, self._sync if lasting else None)
 
     def note(self, name: str, data: str) -> None:
-        write_atomic(self.path / name, data, synced=False)
+        """One write of one page, whatever the file was: no rename, and no sync. Raises ValueError for a longer text."""
+        path, page = self.path / name, data.encode().ljust(_PAGE)
+        if len(page) > _PAGE:
+            raise ValueError(f"{name}: a note has at most {_PAGE} bytes")
+        opened = self._open if self._open is not None else {}
+        if path not in opened:
+            opened[path] = in_folder(path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
+        os.pwrite(opened[path], page, 0)
+        if self._open is None:
+            os.close(opened[path])
 
-    def publish_first(self, temporary: Path, name: str) -> Path:
-        publish_first(temporary, self.path / name, self._sync)
-        return self.path / name
+    def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
+        target = self.path / name
+        if file is None:
+            publish_first(temporary, target, self._sync)
+            return target
+        if not link_first(file, temporary, target):
+            file.close()
+        self._unsettled.add(target.parent)
+        return target
 
-    def replace(self, temporary: Path, name: str) -> None:
-        replace_synced(temporary, self.path / name, self._sync)
+    def replace(self, temporary: Path, name: str, file: BinaryIO | None = None) -> None:
+        target = self.path / name
+        replace_synced(temporary, target, self._sync if file is None else self._unsettled.add, file)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -209,36 +245,45 @@ class Folder(Store):
                 left_over.unlink(missing_ok=True)
 
     def probe(self) -> None:
-        self._probe_file().unlink()
+        path = self._probe_path()
+        try:
+            with open(path, "wb") as file:
+                _write_through(file)
+        finally:
+            path.unlink(missing_ok=True)
 
     def probe_first_wins(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        first, second, target = self._probe_file(), self._probe_file(), self._probe_file()
-        target.unlink()
+        first, target = self._probe_path(), self._probe_path()
         try:
-            won = publish_first(first, target), publish_first(second, target)
+            with in_folder(first, lambda: open(first, "wb")) as file:
+                _write_through(file)
+            self._link_twice(first, target)
+        finally:
+            for path in (target, first):
+                path.unlink(missing_ok=True)
+
+    def _link_twice(self, first: Path, target: Path) -> None:
+        try:
+            os.link(first, target)
+            os.link(first, target)
+        except FileExistsError:
+            return
         except OSError as error:
             raise DestinationError(
                 f"the file system cannot give a file a second name ({os.strerror(error.errno or 0).lower()})",
                 self.where,
                 "Write to a file system with hard links.",
             ) from error
-        finally:
-            for path in (first, second, target):
-                path.unlink(missing_ok=True)
-        if won != (True, False):
-            raise DestinationError("the file system lets two files take one name", self.where, "Write to another one.")
+        raise DestinationError("the file system lets two files take one name", self.where, "Write to another one.")
 
-    def _probe_file(self) -> Path:
-        path = self.path / f"{TEMPORARY}probe-{secrets.token_hex(6)}"
-        try:
-            with open(path, "wb") as file:
-                file.write(bytes(_PROBE_BYTES))
-                os.fsync(file.fileno())
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-        return path
+    def _probe_path(self) -> Path:
+        return self.path / f"{TEMPORARY}probe-{secrets.token_hex(6)}"
+
+
+def _write_through(file: BinaryIO) -> None:
+    file.write(bytes(_PROBE_BYTES))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def open_store(where: Path | str | Store, scratch: Path | None = None) -> Store:

@@ -5,9 +5,11 @@ uint8 (pairs,), in the order of the manifest's shards. The manifest names it and
 manifest keeps its own file until both are pruned.
 """
 
+import base64
 import hashlib
 import io
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,12 +23,34 @@ from shards.tar import index_path
 _READERS = 8
 
 
-def publish_seeds(store: Store | Path, shards: Iterable[ShardEntry]) -> dict[str, str]:
-    """Write the file from the shards' indices. Returns facts.seeds. Raises RuntimeError for an index of another sha256."""
-    store = open_store(store)
+def publish_seeds(
+    store: Store | Path, shards: Iterable[ShardEntry], packed: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Write the file from the shards' indices. Returns facts.seeds. Raises RuntimeError for an index of another sha256.
+
+    packed: shard name -> its seeds as pack_seeds gave them; of its index is only asked whether it is there.
+    """
+    store, known = open_store(store), packed or {}
+    names = set(store.names("")) if known else set()
+
+    def seeds(shard: ShardEntry) -> np.ndarray:
+        if shard.name not in known:
+            return _of_index(store, shard)
+        found = np.frombuffer(zlib.decompress(base64.b64decode(known[shard.name])), np.uint8)
+        if len(found) != shard.samples or index_path(Path(shard.name)).name not in names:
+            raise RuntimeError(
+                f"{shard.name} in {store.where}: its index is gone, or its record has not a seed for each pair"
+            )
+        return found
+
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = list(pool.map(lambda shard: _of_index(store, shard), shards))
+        parts = list(pool.map(seeds, shards))
     return write_seeds(store, np.concatenate([np.empty(0, np.uint8), *parts]))
+
+
+def pack_seeds(seeds: np.ndarray) -> str:
+    """uint8 (samples,) as a short text for a record, so that a merge need not open every index."""
+    return base64.b64encode(zlib.compress(seeds.astype(np.uint8).tobytes(), 9)).decode()
 
 
 def write_seeds(store: Store | Path, seeds: np.ndarray) -> dict[str, str]:

@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,9 +49,12 @@ def _header(name: bytes, size: int) -> bytes:
     return bytes(header)
 
 
-def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
-    """Write (KEY, member -> bytes) samples. Fixed time, owner and order: the same samples give the same sha256."""
-    with open(path, "wb") as file:
+def write_shard(target: Path | BinaryIO, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
+    """Write (KEY, member -> bytes) samples. Fixed time, owner and order: the same samples give the same sha256.
+
+    target: an open file is left open.
+    """
+    with open(target, "wb") if isinstance(target, Path) else nullcontext(target) as file:
         for key, members in samples:
             for name in sorted(members):
                 data = members[name]
@@ -71,11 +75,15 @@ class BadShard(Exception):
     """A shard is not what its index says: damaged, truncated or replaced. Names the shard, and the sample if known."""
 
 
-def index_shard(path: Path, members: tuple[str, ...]) -> np.ndarray:
-    """Scan a tar and index it; `seed` stays NO_SEED. Raises BadShard unless every sample has exactly `members`, keys ascending."""
+def index_shard(path: Path, members: tuple[str, ...], opened: BinaryIO | None = None) -> np.ndarray:
+    """Scan a tar and index it; `seed` stays NO_SEED. Raises BadShard unless every sample has exactly `members`, keys ascending.
+
+    opened: the tar, where it is open already.
+    """
     rows: dict[str, dict[str, tuple[int, int, int]]] = {}
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") if opened is None else nullcontext(opened) as file:
+            file.seek(0)
             for full_name, offset, data in _members(path, file):
                 key, dot, member = full_name.partition(".")
                 if not dot or "/" in full_name or member in rows.get(key, {}):
@@ -118,11 +126,14 @@ def index_path(shard: Path) -> Path:
     return shard.with_suffix(".index.npy")
 
 
-def save_index(path: Path, index: np.ndarray) -> str:
-    """Write an index file, atomically. Returns its sha256."""
+def save_index(target: Path | BinaryIO, index: np.ndarray) -> str:
+    """Write an index file: at a path atomically, else into an open file. Returns its sha256."""
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
-    write_atomic(path, buffer.getvalue())
+    if isinstance(target, Path):
+        write_atomic(target, buffer.getvalue())
+    else:
+        target.write(buffer.getbuffer())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
@@ -139,12 +150,14 @@ def wds2idx_text(index: np.ndarray, members: tuple[str, ...]) -> str:
 class ShardReader:
     """Random access to one shard; every read is checked against its crc32c. Raises BadShard.
 
-    index: of a shard whose index is not published yet; else it is read from beside the shard.
+    index: of a shard whose index is not published yet; else it is read from beside the shard.  opened: the tar, where it is
+    open already; it stays open.
     """
 
     path: Path
     members: tuple[str, ...]
     index: np.ndarray = None  # type: ignore[assignment]
+    opened: BinaryIO | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -152,7 +165,7 @@ class ShardReader:
                 self.index = np.load(index_path(self.path), allow_pickle=False)
             if self.index.dtype != index_type(len(self.members)):
                 raise BadShard(f"{index_path(self.path)}: not an index of {len(self.members)} members")
-            self._file = os.open(self.path, os.O_RDONLY)
+            self._file = os.open(self.path, os.O_RDONLY) if self.opened is None else self.opened.fileno()
         except (OSError, ValueError) as error:
             raise BadShard(f"{self.path}: {error}") from None
 
@@ -163,7 +176,8 @@ class ShardReader:
         self.close()
 
     def close(self) -> None:
-        os.close(self._file)
+        if self.opened is None:
+            os.close(self._file)
 
     def __len__(self) -> int:
         return len(self.index)

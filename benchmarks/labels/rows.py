@@ -108,7 +108,7 @@ class Bench:
                     samples.append(
                         (shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": info})
                     )
-        write_shard(scratch.file(unit.payload[4]), samples)
+        write_shard(scratch.open(unit.payload[4]), samples)
 
 
 def _codes(probabilities: np.ndarray, stride: int) -> np.ndarray:

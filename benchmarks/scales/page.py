@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.scales.cost import Estimate
@@ -20,6 +21,7 @@ PARTS = {
     "believe": "training's check of the round",
 }
 _TB, _MB = 1e12, 1e6
+_IN_MEMORY = " The corpora lay in memory (tmpfs), where fsync costs nothing: times are without a disk."
 LINEAR = 1.1
 """Largest exponent that counts as linear."""
 
@@ -46,10 +48,11 @@ class Result:
 
 @dataclass
 class Table:
-    """size -> part -> result; left_out: size -> why."""
+    """size -> part -> result; left_out: size -> why.  in_memory: where the corpora lay."""
 
     rows: dict[Size, dict[str, Result]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    in_memory: bool = False
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -69,7 +72,7 @@ def markdown(table: Table, estimates: Sequence[Estimate], command: str, wall_s: 
         f"`{command}` on {_machine()}, shared with other work; {wall_s / 60:.1f} minutes.",
         "",
         "Campaigns of `configs/paper.yaml` as manifests, records and plans only: shards, base, label-1 and master-1 are done,",
-        "label-2 is to do.",
+        f"label-2 is to do.{_IN_MEMORY * table.in_memory}",
         "",
         *(f"Left out: {why}" for why in table.left_out),
         "",
@@ -241,6 +244,13 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def lies_in_memory(folder: Path) -> bool:
+    """True on tmpfs."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    kinds = {Path(point): kind for _, point, kind, *_ in mounts}  # of two on one point the later is seen
+    return next(kinds[place] for place in (folder.resolve() / "x").parents if place in kinds) == "tmpfs"
 
 
 def _machine() -> str:

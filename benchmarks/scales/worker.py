@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from benchmarks.orders.start import peak_mib
 from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_core.store import Folder
 from mlseg_dist.config import CLASSES
+from shards.seeds import pack_seeds
 from shards.tar import index_path, index_shard, index_type, save_index, write_shard
 
 MEMBERS = ("high.png", "json", "low.png")
@@ -35,11 +36,11 @@ class Mortal(Folder):
         super().__init__(path)
         self._rate, self._chance = rate, chance
 
-    def publish_first(self, temporary: Path, name: str) -> Path:
+    def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
         drawn = self._chance.random()
         if drawn < self._rate / 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        published = super().publish_first(temporary, name)
+        published = super().publish_first(temporary, name, file)
         if self._rate / 2 <= drawn < self._rate:
             os.kill(os.getpid(), signal.SIGKILL)
         return published
@@ -49,13 +50,13 @@ def label(unit: Unit, scratch: Scratch) -> None:
     """As labelling.label, without pixels: the bytes follow from the unit."""
     _, name, _ = unit.payload
     sample = {member: f"{unit.inputs} {member}".encode() for member in MEMBERS}
-    write_shard(scratch.file(name), [(f"{unit.name}+y0000000+x0000000", sample)])
+    write_shard(scratch.open(name), [(f"{unit.name}+y0000000+x0000000", sample)])
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
     """As labelling.describe: reads the winner's tar, writes its index, says what the merge adds up."""
     shard, name, samples = unit.payload
-    found = index_shard(files[name], MEMBERS)
+    found = index_shard(files[name], MEMBERS, derived.winners.get(name))
     index = np.zeros(samples, index_type(len(MEMBERS)))
     index[:] = found[0]
     slug = unit.name.encode()
@@ -66,12 +67,13 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     pixels = {c: n * PX for c, n in zip(CLASSES, counts, strict=True)}
     return {
         "samples": samples,
-        "index_sha256": save_index(derived.file(index_path(Path(name)).name), index),
+        "index_sha256": save_index(derived.open(index_path(Path(name)).name), index),
         "of": shard,
         "pixels": pixels | {"rejected": 0},
         "seeds": dict(zip(CLASSES, counts, strict=True)) | {"not drawn": 0},
         "taught": pixels,
         "device": "none",
+        "seed_of_each": pack_seeds(index["seed"]),
     }
 
 

@@ -15,6 +15,7 @@ from mlseg_dist.labelling.work import MEMBERS
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
 from shards.sample import decode_label
+from shards.seeds import pack_seeds
 from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index
 
 _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted
@@ -37,10 +38,10 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     config, step_index, run, shard_name, name = unit.payload
     threshold = config.steps[step_index].label.threshold
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
-    index = index_shard(files[name], MEMBERS)
+    index = index_shard(files[name], MEMBERS, derived.winners.get(name))
     table = class_table(corpus.classes, config.training_classes)
     with (
-        ShardReader(files[name], MEMBERS, index) as sidecar,
+        ShardReader(files[name], MEMBERS, index, derived.winners.get(name)) as sidecar,
         ShardReader(shards_folder(run) / shard_name, corpus.members) as pairs,
     ):
         if not np.array_equal(index["key"], pairs.index["key"]):
@@ -65,12 +66,13 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     drawn = np.bincount(np.where(human_seeds == IGNORED, index["seed"], human_seeds), minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": save_index(derived.file(index_path(Path(name)).name), index),
+        "index_sha256": save_index(derived.open(index_path(Path(name)).name), index),
         "of": shard_name,
         "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
         "taught": {c: int(taught[i]) for i, c in enumerate(CLASSES)},
         "device": device,
+        "seed_of_each": pack_seeds(index["seed"]),
     }
 
 

@@ -67,7 +67,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "shares": {"accepted": now.accepted, "taught": now.taught, "drawn": now.drawn, "human": human.taught},
             "devices": dict(sorted(Counter(record.facts["device"] for record in done).items())),
             "sheet": name,
-            "seeds": publish_seeds(folder, entries),
+            "seeds": publish_seeds(folder, entries, _packed_seeds(done)),
         },
     )
     write_manifest_file(folder, manifest)
@@ -83,7 +83,7 @@ def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
     entries: list[ShardEntry] = []
     for record in done:
         (name, file), facts = next(iter(record.files.items())), record.facts
-        facts = {key: value for key, value in facts.items() if key not in ("device", "taught")}
+        facts = {key: value for key, value in facts.items() if key not in ("device", "taught", "seed_of_each")}
         source = train.get(facts["of"])
         if source is None:
             raise RuntimeError(f"{name} labels {facts['of']}, which is no shard of the train split")
@@ -98,6 +98,11 @@ def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
     if missing:
         raise RuntimeError(f"{len(missing)} shards are not labelled, such as {missing[0]}")
     return entries
+
+
+def _packed_seeds(done: Sequence[Done]) -> dict[str, str]:
+    """Shard name -> its seeds, of records that hold them."""
+    return {next(iter(record.files)): text for record in done if (text := record.facts.get("seed_of_each")) is not None}
 
 
 def _summed(entries: Sequence[ShardEntry], part: str) -> dict[str, int]:

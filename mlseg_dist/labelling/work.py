@@ -61,7 +61,7 @@ def label(unit: Unit, scratch: Scratch) -> None:
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
     with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
         samples = sidecars(config, step_index, shard, teacher, corpus, scratch)
-        write_shard(scratch.file(name), samples)
+        write_shard(scratch.open(name), samples)
 
 
 _loaded: dict[tuple[str, str], Predictor] = {}

@@ -81,7 +81,7 @@ def style(unit: Unit, scratch: Scratch) -> None:
     stylist = _stylist(job)
     manifest = read_manifest(job.shards / "manifest.json")
     with ShardReader(job.shards / job.shard, manifest.members) as shard:
-        write_shard(scratch.file(job.name), sidecars(job, shard, stylist, round(manifest.views["store_px"]), scratch))
+        write_shard(scratch.open(job.name), sidecars(job, shard, stylist, round(manifest.views["store_px"]), scratch))
 
 
 _loaded: dict[str, Stylist] = {}
@@ -128,16 +128,17 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     """Index the published sidecar; least and mean SSIM. Raises RuntimeError unless its keys are those of its shard, in order."""
     job: Job = unit.payload
     members = read_manifest(job.shards / "manifest.json").members
-    index = index_shard(files[job.name], MEMBERS)
+    opened = derived.winners.get(job.name)
+    index = index_shard(files[job.name], MEMBERS, opened)
     with ShardReader(job.shards / job.shard, members) as shard:
         if not np.array_equal(index["key"], shard.index["key"]):
             raise RuntimeError(f"{files[job.name]} does not hold the keys of {job.shard}, each once, in order")
-    with ShardReader(files[job.name], MEMBERS, index) as made:
+    with ShardReader(files[job.name], MEMBERS, index, opened) as made:
         said = [json.loads(made.read_member(row, MEMBERS.index("json"))) for row in range(len(index))]
     kept = [one["ssim"][view] for one in said for view in VIEWS]
     return {
         "samples": len(index),
-        "index_sha256": save_index(derived.file(index_path(Path(job.name)).name), index),
+        "index_sha256": save_index(derived.open(index_path(Path(job.name)).name), index),
         "of": job.shard,
         "source": job.pair.source,
         "target": job.pair.target,

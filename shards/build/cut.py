@@ -48,7 +48,7 @@ def cut(unit: Unit, scratch: Scratch) -> None:
         cutter = Cutter(config, slide, reader, annotation)
         if audit.quarantined(config.audit) is None:
             for number, part in enumerate(_parts(sampling.seeds, _stripe_px(config, reader), config.samples_per_shard)):
-                write_shard(scratch.file(f"{name}-{number:03d}.tar"), cutter.samples(part, scratch))
+                write_shard(scratch.open(f"{name}-{number:03d}.tar"), cutter.samples(part, scratch))
         cutter.check(len(sampling.seeds))
         write_overview(scratch, name, config, slide, reader, annotation, audit, sampling, cutter.unreadable)
     _check_unchanged(slide, parts)

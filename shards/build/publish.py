@@ -37,10 +37,11 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
 
 
 def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scratch) -> dict[str, Any]:
-    index = index_shard(path, MEMBERS)
+    opened = derived.winners.get(name)
+    index = index_shard(path, MEMBERS, opened)
     ids = {fine: number for number, fine in enumerate(config.fine_classes)}
     pixels = np.zeros(len(ids), np.int64)
-    with ShardReader(path, MEMBERS, index) as shard:
+    with ShardReader(path, MEMBERS, index, opened) as shard:
         for position in range(len(index)):
             info = json.loads(shard.read_member(position, MEMBERS.index("json")))
             index[position]["seed"] = NO_SEED if info["seed_class"] is None else ids[info["seed_class"]]
@@ -50,7 +51,7 @@ def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scrat
     seeds = np.bincount(index["seed"], minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": save_index(derived.file(str(index_path(Path(name)))), index),
+        "index_sha256": save_index(derived.open(str(index_path(Path(name)))), index),
         "seeds": {fine: int(seeds[i]) for fine, i in ids.items() if seeds[i]},
         "pixels": {fine: int(pixels[i]) for fine, i in ids.items() if pixels[i]},
     }

@@ -10,7 +10,7 @@ import pytest
 from mlseg_core.map import map_in_processes
 from shards import build
 from shards.manifest import read_manifest
-from shards.seeds import publish_seeds, read_seeds, seeds_name
+from shards.seeds import pack_seeds, publish_seeds, read_seeds, seeds_name
 from shards.tar import index_path
 from shards.verify.corpus import verify_corpus
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
@@ -74,6 +74,21 @@ def test_an_index_that_was_changed_behind_the_manifests_back_is_not_believed(mad
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(RuntimeError, match=path.name):
         publish_seeds(folder, manifest.shards)
+
+
+def test_seeds_that_records_hold_are_those_of_the_indices_which_must_be_there(made):
+    folder = made / "shards"
+    manifest = read_manifest(folder / "manifest.json")
+    packed = {shard.name: pack_seeds(np.load(index_path(folder / shard.name))["seed"]) for shard in manifest.shards}
+    some = dict(list(packed.items())[1:])
+    found = [publish_seeds(folder, manifest.shards, known) for known in (None, packed, some)]
+    assert found == [manifest.facts["seeds"]] * 3
+    short = packed | {manifest.shards[0].name: pack_seeds(np.zeros(3))}
+    with pytest.raises(RuntimeError, match=manifest.shards[0].name):
+        publish_seeds(folder, manifest.shards, short)
+    index_path(folder / manifest.shards[1].name).unlink()
+    with pytest.raises(RuntimeError, match=f"{manifest.shards[1].name}.*index is gone"):
+        publish_seeds(folder, manifest.shards, packed)
 
 
 def damage_of(folder):

@@ -74,10 +74,10 @@ from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 publish = Folder.publish_first
-def publish_first(self, temporary, name):
+def publish_first(self, temporary, name, *file):
     folder = pathlib.Path({str(folder)!r})
     {before_publish or "pass"}
-    return publish(self, temporary, name)
+    return publish(self, temporary, name, *file)
 Folder.publish_first = publish_first
 config = LearningConfig.model_validate_json({config.model_dump_json()!r})
 units = labelling.units(config, 0, pathlib.Path({str(run.path)!r}))
