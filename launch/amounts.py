@@ -22,7 +22,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_dist.config import ModelConfig, StepConfig
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
-from shards.manifest import read_manifest
+from shards.manifest import Manifest, read_manifest
 from shards.slide_table import Slide, read_slide_table
 
 PAIR_BYTES_PER_PX = 0.75
@@ -68,8 +68,10 @@ class Amounts:
 
 def measure(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> Amounts:
     """Raises UserError when a slide table or a manifest cannot be read."""
-    amounts = _pairs(config, run)
-    amounts = replace(amounts, styling=styling(config, graph, run, amounts.pairs.get("train", 0)))
+    path = shards_folder(run.path) / "manifest.json"
+    corpus = read_manifest(path) if path.exists() else None
+    amounts = _counted(config, corpus) if corpus is not None else _expected(config, run)
+    amounts = replace(amounts, styling=styling(config, graph, run, corpus, amounts.pairs.get("train", 0)))
     return replace(amounts, bytes={phase.name: _bytes(config, phase, run, amounts) for phase in graph})
 
 
@@ -91,18 +93,18 @@ def parameters(model: ModelConfig, ratio: int) -> int:
     return sum(tensor.numel() for tensor in network.state_dict().values())
 
 
-def _pairs(config: CampaignConfig, run: RunFolder) -> Amounts:
-    path = shards_folder(run.path) / "manifest.json"
-    if path.exists():
-        manifest = read_manifest(path)
-        pairs: Counter[str] = Counter()
-        base = 0
-        for shard in manifest.shards:
-            pairs[shard.split] += shard.samples
-            if shard.split == "train":
-                learnt = {name: count for name, count in shard.seeds.items() if name in config.training_classes}
-                base += sum(count for name, count in learnt.items() if config.training_classes[name] != 255)
-        return Amounts(len(manifest.slides), dict(pairs), base, True)
+def _counted(config: CampaignConfig, corpus: Manifest) -> Amounts:
+    pairs: Counter[str] = Counter()
+    base = 0
+    for shard in corpus.shards:
+        pairs[shard.split] += shard.samples
+        if shard.split == "train":
+            learnt = {name: count for name, count in shard.seeds.items() if name in config.training_classes}
+            base += sum(count for name, count in learnt.items() if config.training_classes[name] != 255)
+    return Amounts(len(corpus.slides), dict(pairs), base, True)
+
+
+def _expected(config: CampaignConfig, run: RunFolder) -> Amounts:
     table = slide_table(config, run)
     if config.slides is not None or table.exists():
         return _pairs_of_table(config, table)

@@ -9,9 +9,8 @@ from launch.graph import Phase
 from launch.kinds import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.style.pairs import Pair, pairs_among, styles
-from shards.manifest import read_manifest
+from shards.manifest import Manifest
 from shards.slide_table import read_slide_table
 
 
@@ -23,13 +22,14 @@ class Styling:
     samples: int = 0
 
 
-def styling(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, train_pairs: int) -> Styling:
-    """train_pairs: pairs of patches in the train split.  Raises UserError for styles that the slides do not have."""
+def styling(
+    config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, corpus: Manifest | None, train_pairs: int
+) -> Styling:
+    """corpus: its manifest, once there is one.  train_pairs: pairs of patches in the train split.  Raises UserError for styles that the slides do not have."""
     if not any(phase.kind == "style" for phase in graph):
         return Styling()
-    path = shards_folder(run.path) / "manifest.json"
-    if path.exists():
-        of_style = styles(read_manifest(path), config.style.by)
+    if corpus is not None:
+        of_style = styles(corpus, config.style.by)
         samples = {name: sum(shard.samples for shard in shards) for name, shards in of_style.items()}
     else:
         slides = Counter(styles_of_slides(config, run))
