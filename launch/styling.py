@@ -25,7 +25,10 @@ class Styling:
 def styling(
     config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, corpus: Manifest | None, train_pairs: int
 ) -> Styling:
-    """corpus: its manifest, once there is one.  train_pairs: pairs of patches in the train split.  Raises UserError for styles that the slides do not have."""
+    """corpus: its manifest, once there is one.  train_pairs: pairs of patches in the train split.
+
+    Raises UserError for styles that the slides do not have.
+    """
     if not any(phase.kind == "style" for phase in graph):
         return Styling()
     if corpus is not None:
