@@ -32,7 +32,7 @@ def write_config(folder: Path) -> Path:
     train = {"nodes": 2, "setup": [f"[ ! -e '{folder}/broken' ] || exit 7"]}
     path = tiny_campaign(
         folder,
-        cluster={"executor": "slurm", "map": {"workers": 2}, "train": train, "retries": 3},
+        cluster={"executor": "slurm", "map": {"workers": 2}, "train": train, "retries": 2},
         phantom={"size_um": 2000, "mpp": 2, "train": 4, "val": 1, "test": 1, "dev_unseen": 0, "final_unseen": 0},
         shards={"high_mpp": 2, "low_mpp": 8, "store_px": 96, "max_per_class": 6, "samples_per_shard": 12},
         evaluate={"splits": ["test"], "pictures": 0},
@@ -58,13 +58,13 @@ class Campaign:
         self.config = write_config(folder)
         self.run = folder / "runs" / NAME
         if prepared is not None:
-            parts = ["code", "data/slides", "data/shards", *(f"phases/{name}" for name in FIRST_PHASES)]
+            parts = ["data/slides", "data/shards", *(f"phases/{name}" for name in FIRST_PHASES)]
             for part in parts:
                 shutil.copytree(prepared.run / part, self.run / part)
 
-    def start(self) -> None:
+    def start(self, *overrides: str) -> None:
         """Raises AssertionError."""
-        answer = mlseg(self.slurm, "run", self.config)
+        answer = mlseg(self.slurm, "run", self.config, *overrides)
         assert answer.returncode == 0, answer.stderr + answer.stdout
 
     def phase(self, name: str) -> Path:
@@ -171,6 +171,19 @@ def is_alive(pid: int, run: Path) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z" and os.fsencode(run) in environment
+
+
+def job_processes(job: str) -> list[int]:
+    """Pids of a SLURM job's own processes, without srun and shell."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = f"SLURM_JOB_ID={job}".encode() in (path / "environ").read_bytes().split(b"\0")
+            if mine and b"submitit.core._submit" in (path / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
 
 
 def open_files(pid: int) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster.campaign import STEPS, TRAINED, Campaign, by_hand, is_alive, open_files
+from tests.cluster.campaign import STEPS, TRAINED, Campaign, by_hand, is_alive, job_processes, open_files
 from tests.cluster.commands import mlseg, said_by, sbatch, status
 from tests.cluster.slurm_host import CONTROLLER, NODES
 
@@ -121,29 +121,39 @@ def kill_controller(campaign: Campaign, phase: str, chance: random.Random) -> st
     """slurmctld dies by -9 and is started again; jobs end and signals are sent while it is away."""
     when = reach(campaign, phase, chance)
     away = chance.random() * 15
+    campaign.slurm.kill(CONTROLLER)
     _controller_away(campaign, away)
     return f"{when}: no slurmctld for {away:.0f} s"
 
 
 def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Random) -> str:
-    """A rank or worker is killed, and slurmctld dies while the job that plans again runs."""
+    """All ranks or workers are killed, and slurmctld dies while the job that plans again has just begun."""
     begun(campaign, phase)
-    _kill_one(campaign, phase, chance)
+    for pid in campaign.processes(phase).values():
+        _send(pid, signal.SIGKILL)
     replan = campaign.plans[-1]["replan"]
-    campaign.until(lambda: campaign.slurm.jobs().get(replan) not in (None, "PENDING") or campaign.is_done(phase))
-    wait, away = chance.random() * 2.5, 5 + chance.random() * 20
-    time.sleep(wait)
-    state = campaign.slurm.jobs().get(replan)
+    campaign.until(lambda: job_processes(replan) or campaign.is_done(phase), every_s=0.05)
+    planning = job_processes(replan)
+    for pid in planning:
+        _send(pid, signal.SIGSTOP)
+    stood, away = chance.random() * 8, 5 + chance.random() * 20
+    time.sleep(stood)  # slurmctld writes down what it knows every few seconds
+    campaign.slurm.kill(CONTROLLER)
+    for pid in planning:
+        _send(pid, signal.SIGCONT)
     _controller_away(campaign, away)
-    return f"{phase}: slurmctld away for {away:.0f} s, {wait:.1f} s into planning again ({state})"
+    return (
+        f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into planning again ({len(planning)} processes)"
+    )
 
 
 def _controller_away(campaign: Campaign, away_s: float) -> None:
     slurm = campaign.slurm
-    slurm.kill(CONTROLLER)
     time.sleep(away_s)
     slurm.start(CONTROLLER)
     slurm.wait_for(lambda: slurm.jobs(), 60)
+    # its memory is some seconds old: nodes say at once which jobs they have, else they do so within minutes
+    slurm.run("scontrol", "reconfigure")
 
 
 def kill_process(campaign: Campaign, phase: str, chance: random.Random) -> str:
@@ -249,7 +259,7 @@ def second_worker(campaign: Campaign, phase: str, chance: random.Random) -> str:
         }
         campaign.until(ends[after])
         worker.send_signal(signal.SIGCONT)
-        code = worker.wait(120)
+        code = worker.wait(300)
     finally:
         worker.kill()
         worker.wait()
@@ -341,3 +351,5 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "damaged shard": (damaged_shard, LABELLING),
 }
 """Name -> (campaign, phase, chance) -> what was done, and the phases in which it can happen."""
+FOR_GOOD = {"failing job", "damaged shard"}
+"""Their phase fails until a person mends it."""

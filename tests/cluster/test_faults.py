@@ -11,7 +11,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 IN_CI = (
     (("base", "stop a rank"), ("label-1", "kill before record"), ("master-1", "preempt")),
     (("base", "node lost"), ("label-1", "two workers on a shard"), ("master-1", "kill slurmctld at replan")),
-    (("label-1", "damaged shard"), ("master-1", "TERM")),
 )
 
 
