@@ -19,6 +19,7 @@ from tests.launch.conftest import tiny_campaign
 
 STEPS = 60
 PATIENCE_S = 300.0
+_TEND_S = 20.0
 NAME = "tiny"
 FIRST_PHASES = ("00-slides", "01-shards")
 TRAINED = ("base", "master-1")
@@ -60,7 +61,7 @@ class Campaign:
         if prepared is not None:
             parts = ["data/slides", "data/shards", *(f"phases/{name}" for name in FIRST_PHASES)]
             for part in parts:
-                shutil.copytree(prepared.run / part, self.run / part)
+                shutil.copytree(prepared.run / part, self.run / part, symlinks=True)
 
     def start(self, *overrides: str) -> None:
         """Raises AssertionError."""
@@ -124,9 +125,13 @@ class Campaign:
     def until(self, what: Callable[[], object], patience_s: float = PATIENCE_S, every_s: float = 0.02) -> None:
         """Raises TimeoutError with the campaign's status."""
         deadline = time.monotonic() + patience_s
+        tend_at = time.monotonic() + _TEND_S
         while not what():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"nothing came of it in {patience_s:.0f} s:\n{self.said()}")
+            if time.monotonic() > tend_at:
+                self.slurm.tend()
+                tend_at = time.monotonic() + _TEND_S
             time.sleep(every_s)
 
     def is_quiet(self) -> bool:

@@ -128,6 +128,18 @@ class SlurmHost:
         self._daemons[name].kill()
         self._daemons[name].wait(15)
 
+    def tend(self) -> None:
+        """What an administrator does when slurmctld woke up with a memory of some seconds ago and started jobs twice: SLURM then
+        holds these and drains their nodes."""
+        for line in self.run("squeue", "-h", "-t", "PENDING", "-o", "%A %r").splitlines():
+            job, reason = line.split(maxsplit=1)
+            if reason == "launch failed requeued held":
+                self.run("scontrol", "release", job)
+        for line in self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%N %E").splitlines():
+            node, reason = line.split(maxsplit=1)
+            if reason.startswith("Duplicate jobid"):
+                self.run("scontrol", "update", f"nodename={node}", "state=resume")
+
     def is_idle(self) -> bool:
         return self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%t").split().count("idle") == len(NODES)
 
