@@ -142,9 +142,8 @@ def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Ran
     for pid in planning:
         _send(pid, signal.SIGCONT)
     _controller_away(campaign, away)
-    return (
-        f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into planning again ({len(planning)} processes)"
-    )
+    what = "planning again" if planning else "the phase's end, as others did the work"
+    return f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into {what}"
 
 
 def _controller_away(campaign: Campaign, away_s: float) -> None:
