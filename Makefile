@@ -3,11 +3,13 @@
 # make check     ruff and mypy
 # make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/gpu/*.md; exit status 2 without one
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
+# make cluster-chaos  N campaigns on a SLURM on this host, with faults at random moments; each has to end with the same labels and
+#                weights as an undisturbed one (N=50)
 # make install   .venv with the package and its test extras; does nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check gpu chaos
+.PHONY: install demo test check gpu chaos cluster-chaos
 
 install: .venv/installed
 
@@ -32,3 +34,6 @@ gpu: install
 
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.chaos $(or $(N),20) $(if $(SEED),--seed $(SEED))
+
+cluster-chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.chaos $(or $(N),50) $(if $(SEED),--seed $(SEED))

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+CONTROLLER = "slurmctld"
 NODES = ("n1", "n2", "n3")
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun")
 
@@ -74,7 +75,7 @@ class SlurmHost:
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "SlurmHost":
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
@@ -89,11 +90,9 @@ class SlurmHost:
             _CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=self.folder, nodes=nodes)
         )
         try:
-            self._start("slurmctld", "-D", "-f", str(self.conf))
-            for name in NODES:
-                (self.folder / f"spool-{name}").mkdir(exist_ok=True)
-                self._start("slurmd", "-D", "-N", name, "-f", str(self.conf))
-            self.wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%t").split().count("idle") >= len(NODES), 60)
+            for name in (CONTROLLER, *NODES):
+                self.start(name)
+            self.wait_for(self.is_idle, 60)
         except BaseException:
             self.stop()
             raise
@@ -104,21 +103,54 @@ class SlurmHost:
 
     def stop(self) -> None:
         """End the jobs, then the daemons."""
-        if self._processes and self._processes[0].poll() is None:
+        if CONTROLLER in self._daemons and self._daemons[CONTROLLER].poll() is None:
             subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, timeout=30, check=False)
             time.sleep(1)
-        for process in reversed(self._processes):
+        for process in reversed(self._daemons.values()):
             process.send_signal(signal.SIGTERM)
-        for process in self._processes:
+        for process in self._daemons.values():
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._processes = []
+        self._daemons = {}
+
+    def start(self, name: str) -> None:
+        """slurmctld, or the slurmd of a node; also after kill."""
+        if name == CONTROLLER:
+            self._spawn(name, "slurmctld", "-D", "-f", str(self.conf))
+        else:
+            (self.folder / f"spool-{name}").mkdir(exist_ok=True)
+            self._spawn(name, "slurmd", "-D", "-N", name, "-f", str(self.conf))
+
+    def kill(self, name: str) -> None:
+        """-9; the jobs go on."""
+        self._daemons[name].kill()
+        self._daemons[name].wait(15)
+
+    def tend(self) -> None:
+        """What an administrator does when slurmctld woke up with a memory of some seconds ago and started jobs twice: SLURM then
+        holds these and drains their nodes."""
+        for line in self.run("squeue", "-h", "-t", "PENDING", "-o", "%A %r").splitlines():
+            job, reason = line.split(maxsplit=1)
+            if reason == "launch failed requeued held":
+                self.run("scontrol", "release", job)
+        for line in self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%N %E").splitlines():
+            node, reason = line.split(maxsplit=1)
+            if reason.startswith("Duplicate jobid"):
+                self.run("scontrol", "update", f"nodename={node}", "state=resume")
+
+    def is_idle(self) -> bool:
+        return self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%t").split().count("idle") == len(NODES)
 
     def run(self, *command: str) -> str:
         """Output of a command that talks to this SLURM; "" when it fails."""
-        answer = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        try:
+            answer = subprocess.run(
+                command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return ""
         return answer.stdout if answer.returncode == 0 else ""
 
     def jobs(self) -> dict[str, str]:
@@ -136,14 +168,12 @@ class SlurmHost:
                 raise TimeoutError(f"not within {timeout_s} s; queue: {self.jobs()}\n{tail}")
             time.sleep(every_s)
 
-    def _start(self, program: str, *arguments: str) -> None:
+    def _spawn(self, name: str, program: str, *arguments: str) -> None:
         path = _find(program)
         assert path is not None
-        with open(self.folder / f"{program}-{len(self._processes)}.out", "wb") as output:
-            self._processes.append(
-                subprocess.Popen(
-                    [path, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-                )
+        with open(self.folder / f"{name}.out", "ab") as output:
+            self._daemons[name] = subprocess.Popen(
+                [path, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
 

@@ -1,52 +1,17 @@
 """Whole campaigns on a real SLURM: three slurmd on this host, training on two of them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.commands import is_quiet, main_id, mlseg, said_by, sbatch, status
+
 pytestmark = pytest.mark.cluster
-PROJECT = Path(__file__).parents[2]
-
-
-def sbatch(slurm, *words: object) -> str:
-    """Submit slurm/master.sh; returns its job id."""
-    environment = {**slurm.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = ["sbatch", "--parsable", "-o", str(slurm.folder / "master-%j.log"), "slurm/master.sh", *map(str, words)]
-    answer = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
-    return answer.stdout.strip()
-
-
-def mlseg(slurm, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "launch.cli", *map(str, words)]
-    return subprocess.run(command, cwd=PROJECT, env=slurm.environment, capture_output=True, text=True, check=False)
-
-
-def status(slurm, config: Path) -> dict:
-    answer = mlseg(slurm, "status", config, "--json")
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)
 
 
 def states(slurm, config: Path) -> dict[str, str]:
     return {phase["name"]: phase["state"] for phase in status(slurm, config)["phases"]}
-
-
-def is_quiet(slurm, since: str) -> bool:
-    """True when every job from `since` on has ended."""
-    live = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"}
-    return not any(state in live for job, state in slurm.jobs().items() if main_id(job) >= int(since))
-
-
-def main_id(job: str) -> int:
-    return int(job.split("_")[0])
-
-
-def said_by(slurm, master: str) -> str:
-    return (slurm.folder / f"master-{master}.log").read_text()
 
 
 def test_sbatch_master_runs_every_phase(slurm, make_campaign) -> None:
