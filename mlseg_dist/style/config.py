@@ -48,8 +48,8 @@ class StyleConfig(Strict):
     """Decay of the average of the generator's weights: the average is what styles."""
     checkpoint_every: Count = 1000
     log_every: Count = 50
-    targets_per_shard: Count | None = None
-    """Most targets that a shard is styled as, by its name; None: all of its pairs. Each takes as much room as the corpus."""
+    targets_per_shard: Count | None = 1
+    """Most targets that a shard is styled as, chosen by its name; None: all of its pairs. Each takes as much room as the corpus."""
     apply_batch: Count = 8
     """Pairs per forward when shards are styled; batches never span shards."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
