@@ -83,8 +83,10 @@ def test_the_six_steps_of_table_8():
     assert found["base"] == basic
     assert found["master-1"] >= basic | noise | {"colour_jitter"}
     assert found["master-2"] >= basic | noise | {"heavy_colour"}
-    assert found["master-3"] == found["master-4"] == found["master-2"] | {"targeted_hsv"}
-    assert found["master-5"] >= basic | noise | {"xy_jitter"} and not found["master-5"] & {
+    assert found["master-3"] == found["master-2"] | {"targeted_hsv"}
+    assert found["master-4"] == found["master-3"] | {"gan_style"}
+    assert [op.p for step in config.steps for op in step.augment if op.op == "gan_style"] == [0.3, 0.3]
+    assert found["master-5"] >= basic | noise | {"xy_jitter", "gan_style"} and not found["master-5"] & {
         "heavy_colour",
         "targeted_hsv",
     }

@@ -35,6 +35,7 @@ def campaign(folder, run):
     raw["train"]["patch_px"], raw["shards"]["store_px"] = 32, 64
     raw["steps"][0]["augment"] = [{"op": "rotate"}, {"op": "heavy_colour", "p": 0.5}]
     raw["steps"][1]["augment"] = [{"op": "rotate"}, {"op": "flip"}, {"op": "gan_style"}]
+    raw["style"] = {"crop_px": 64}
     path.write_text(yaml.safe_dump(raw))
     return path
 
