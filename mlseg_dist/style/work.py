@@ -23,7 +23,7 @@ from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
 from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
 from mlseg_dist.style.stylist import Stylist, generator_record
-from shards.manifest import read_manifest
+from shards.manifest import kept_manifest
 from shards.sample import encode_jpeg, encode_json
 from shards.tar import ShardReader, index_path, index_shard, save_index, write_shard
 
@@ -52,7 +52,7 @@ def units(
     config: StyleConfig, shards: Path, out: Path, seed: int, *, bf16: bool = False, threads: int = 1, workers: int = 1
 ) -> list[Unit]:
     """One unit for each (shard of the train split, target). Raises UserError."""
-    manifest = read_manifest(shards / "manifest.json")
+    manifest = kept_manifest(shards / "manifest.json")
     of_style, made = styles(manifest, config.by), []
     how = {"recipe": RECIPE, "seed": seed, "bf16": bf16, **config.model_dump(include={"apply_batch", "jpeg_quality"})}
     pairs = wanted(config, manifest)
@@ -79,7 +79,7 @@ def style(unit: Unit, scratch: Scratch) -> None:
     """Style one shard. Raises BadShard for a damaged sample."""
     job: Job = unit.payload
     stylist = _stylist(job)
-    manifest = read_manifest(job.shards / "manifest.json")
+    manifest = kept_manifest(job.shards / "manifest.json")
     with ShardReader(job.shards / job.shard, manifest.members) as shard:
         write_shard(scratch.open(job.name), sidecars(job, shard, stylist, round(manifest.views["store_px"]), scratch))
 
@@ -127,7 +127,7 @@ def sidecars(
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
     """Index the published sidecar; least and mean SSIM. Raises RuntimeError unless its keys are those of its shard, in order."""
     job: Job = unit.payload
-    members = read_manifest(job.shards / "manifest.json").members
+    members = kept_manifest(job.shards / "manifest.json").members
     opened = derived.winners.get(job.name)
     index = index_shard(files[job.name], MEMBERS, opened)
     with ShardReader(job.shards / job.shard, members) as shard:
