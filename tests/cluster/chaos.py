@@ -9,11 +9,11 @@ import shutil
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.attempt import attempt
 from tests.cluster.campaign import Campaign
 from tests.cluster.faults import ANY, FAULTS, FOR_GOOD
 from tests.cluster.slurm_host import SlurmHost
@@ -99,15 +99,11 @@ def main() -> int:
         print(f"{'':4} {'faults':70} seconds", flush=True)
         for schedule in chosen(arguments.number, arguments.seed, arguments.only):
             begun, number = time.monotonic(), number + 1
-            try:
-                said = chaos.run(schedule)
-                mark = "ok"
-            except Exception as error:
+            whole, said = attempt(lambda s=schedule: chaos.run(s), folder / f"run-{schedule.number:04d}")
+            if not whole:
                 failed += 1
-                mark, said = "FAIL", f"{type(error).__name__}; kept: {folder / f'run-{schedule.number:04d}'}"
-                traceback.print_exc(file=sys.stderr)
                 slurm.run("scancel", "--me")
-            print(f"{schedule.number:4} {schedule!s:70} {time.monotonic() - begun:7.1f}  {mark:4} {said}", flush=True)
+            print(f"{schedule.number:4} {schedule!s:70} {time.monotonic() - begun:7.1f}  {said}", flush=True)
     print(f"{number - failed} of {number} ended with the labels and weights of an undisturbed campaign", flush=True)
     if not failed:
         shutil.rmtree(folder)

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlseg_dist.training import checkpoint
+from tests.attempt import attempt
 from tests.faults.campaign import STEPS, prepare
 from tests.faults.faults import FAULTS, NEEDS_MOUNT, TRACKED
 from tests.faults.job import Job
@@ -132,16 +132,11 @@ def main() -> int:
         if arguments.only and schedule.fault != arguments.only:
             continue
         begun = time.monotonic()
-        try:
-            said = chaos.run(schedule)
-            mark = "ok"
-        except Exception as error:
-            failed += 1
-            mark, said = "FAIL", f"{type(error).__name__}; kept: {folder / f'run-{schedule.number:04d}'}"
-            traceback.print_exc(file=sys.stderr)
+        whole, said = attempt(lambda s=schedule: chaos.run(s), folder / f"run-{schedule.number:04d}")
+        failed += not whole
         engine = schedule.engine if not schedule.zero else f"{schedule.engine} ZeRO-{schedule.zero}"
         place = f"{schedule.number:4} {schedule.fault:38} {engine:16} {schedule.world:3} {schedule.step:5}"
-        print(f"{place} {time.monotonic() - begun:8.1f}  {mark:4} {said}", flush=True)
+        print(f"{place} {time.monotonic() - begun:8.1f}  {said}", flush=True)
     done = arguments.number - failed
     print(f"{done} of {arguments.number} ended with the weights of an undisturbed run", flush=True)
     if not failed:

@@ -34,6 +34,22 @@ def read_samples(path: Path) -> list[tuple[str, dict[str, bytes]]]:
     return list(samples.items())
 
 
+def sidecar_entry(folder: Path, name: str, of: dict, members: tuple[str, ...]) -> dict:
+    """Index a sidecar shard of the train split; what a manifest says of it. of: the entry of its shard in the corpus."""
+    path = folder / name
+    index = index_shard(path, members)
+    return {
+        "name": name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+        "index_sha256": save_index(index_path(path), index),
+        "samples": len(index),
+        "slide": of["slide"],
+        "split": "train",
+        "of": of["name"],
+    }
+
+
 def rewrite(folder: Path, name: str, samples: list, members: tuple[str, ...] = MEMBERS) -> None:
     """Write other samples and make every hash, index and size of the manifest agree: damage from before hashing."""
     path = folder / name

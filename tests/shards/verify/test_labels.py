@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from mlseg_core.files import sha256_file
 from mlseg_dist.data.labels import LEVELS, decode, encode
 from shards.sample import encode_json, encode_png
-from shards.tar import index_path, index_shard, save_index, write_shard
+from shards.tar import write_shard
 from shards.verify import sample
 from shards.verify.corpus import verify_corpus
-from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar
+from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar, sidecar_entry
 
 LABEL_MEMBERS = ("high.png", "json", "low.png")
 
@@ -38,15 +37,8 @@ def labels(corpus, tmp_path):
             for i, c in ((0, "background"), (1, "tumour"), (2, "others"), (255, "rejected"))
         }
         listed.append(
-            {
-                "name": name,
-                "bytes": (folder / name).stat().st_size,
-                "sha256": sha256_file(folder / name),
-                "index_sha256": save_index(index_path(folder / name), index_shard(folder / name, LABEL_MEMBERS)),
-                "samples": len(samples),
-                "slide": entry["slide"],
-                "split": "train",
-                "of": entry["name"],
+            sidecar_entry(folder, name, entry, LABEL_MEMBERS)
+            | {
                 "seeds": {"tumour": 1, "not drawn": len(samples) - 1},
                 "pixels": counts,
             }

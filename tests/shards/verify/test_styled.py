@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from launch.cli import main
-from mlseg_core.files import sha256_file
 from mlseg_dist.cleaned import mark_cleaned
 from mlseg_dist.data.styled import MEMBERS
 from shards.sample import decode_rgb, encode_jpeg, encode_json
-from shards.tar import index_path, index_shard, save_index, write_shard
+from shards.tar import write_shard
 from shards.verify.corpus import verify_corpus
-from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar
+from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite_sidecar, sidecar_entry
 
 TARGETS = {"Philips": 20, "Morphle": -20}
 
@@ -31,18 +30,7 @@ def styled(corpus, tmp_path):
                 images = {m: encode_jpeg(tinted(decode_rgb(members[m]), cast), 95) for m in ("high.jpg", "low.jpg")}
                 samples.append((key, {**images, "json": encode_json({"version": 1, "of": key, "target": target})}))
             write_shard(folder / name, samples)
-            listed.append(
-                {
-                    "name": name,
-                    "bytes": (folder / name).stat().st_size,
-                    "sha256": sha256_file(folder / name),
-                    "index_sha256": save_index(index_path(folder / name), index_shard(folder / name, MEMBERS)),
-                    "samples": len(samples),
-                    "slide": entry["slide"],
-                    "split": "train",
-                    "of": entry["name"],
-                }
-            )
+            listed.append(sidecar_entry(folder, name, entry, MEMBERS))
             targets[name] = target
     tree = json.loads((corpus / "manifest.json").read_text())
     tree = {key: tree[key] for key in ("version", "fingerprint", "views", "classes")} | {
