@@ -8,9 +8,9 @@ from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
 from launch.liveness import planner_pid
-from launch.plans import read_plans
+from launch.plans import queued_jobs, read_plans
 from launch.run_folder import RunFolder, code_hash, find_run, package_folders
-from launch.slurm_queue import has_slurm, read_queue
+from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
@@ -90,8 +90,8 @@ def _check_code(run: RunFolder, accept: bool) -> list[str]:
 def _refuse_while_running(config: CampaignConfig, run: RunFolder) -> None:
     if planner_pid(run.path) is not None:
         raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
-    ids = {job for plan in read_plans(run) for job in plan.ids()}
-    if ids and uses_slurm(config) and any(job.can_run for job in read_queue(ids)):
+    plans = read_plans(run)
+    if plans and uses_slurm(config) and any(job.can_run for job in queued_jobs(plans, config.name)):
         raise UserError("jobs of the campaign are in the queue", run.path, f"First: mlseg cancel {run.path}")
 
 

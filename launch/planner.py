@@ -10,9 +10,9 @@ from typing import Literal
 from launch.completion import Standing
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
-from launch.plans import Plan, Reason, latest_jobs, publish_plan, read_plans, retries_in_a_row
+from launch.plans import Plan, Reason, latest_jobs, publish_plan, queued_jobs, read_plans, retries_in_a_row
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob, cancel, read_queue
+from launch.slurm_queue import QueuedJob, cancel
 from launch.slurm_submit import Submitter
 from launch.statuses import FAILURES
 
@@ -70,7 +70,7 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
     """Submit what is missing. Raises UserError when SLURM refuses."""
     plans = read_plans(run)
     number = plans[-1].number + 1 if plans else 1
-    queue = read_queue({job for plan in plans for job in plan.ids()})
+    queue = queued_jobs(plans, run.config().name)
     statuses = {standing.phase.name: run.state(standing.phase).get("status", "") for standing in standings}
     missing = missing_phases(standings, plans, queue, statuses)
     if not missing:
@@ -122,7 +122,7 @@ def cancel_on_slurm(run: RunFolder) -> list[str]:
     number = plans[-1].number + 1 if plans else 1
     while not publish_plan(run, Plan(number, "cancel")):
         number += 1
-    queue = read_queue({job for plan in plans for job in plan.ids()}, settle=False)
+    queue = queued_jobs(plans, run.config().name, settle=False)
     ids = sorted({job.main for job in queue if job.can_run})
     cancel(ids)
     return ids

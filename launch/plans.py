@@ -4,11 +4,14 @@ A plan is published first-wins, so that of two planners that start at once only 
 and a job that stands in no plan ends by itself.
 """
 
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from launch.run_folder import RunFolder
+from launch.slurm_queue import QueuedJob, read_queue
 from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
 
 Reason = Literal["new", "failed", "interrupted", "lost"]
@@ -30,8 +33,10 @@ class Plan:
     replan: str = ""
     made: float = field(default_factory=time.time)
 
-    def ids(self) -> list[str]:
-        return [job for parts in self.jobs.values() for job in parts.values()] + ([self.replan] if self.replan else [])
+    def titles(self) -> dict[str, str]:
+        """Job id -> what it does: PHASE-PART, or `replan`."""
+        found = {job: f"{phase}-{part}" for phase, parts in self.jobs.items() for part, job in parts.items()}
+        return found | ({self.replan: "replan"} if self.replan else {})
 
 
 def read_plans(run: RunFolder) -> list[Plan]:
@@ -45,6 +50,26 @@ def publish_plan(run: RunFolder, plan: Plan) -> bool:
     temporary = temporary_beside(target)
     write_json(temporary, asdict(plan))
     return publish_first(temporary, target)
+
+
+def job_prefix(campaign: str) -> str:
+    """How the names of a campaign's jobs begin; then [NN-]TITLE."""
+    return f"mlseg-{campaign}-"
+
+
+def queued_jobs(plans: Sequence[Plan], campaign: str, settle: bool = True) -> list[QueuedJob]:
+    """The plans' jobs in the queue, by id and name: a slurmctld that has lost its state gives old ids to other jobs.
+
+    settle: wait for jobs that are just ending or being requeued.
+    """
+    titles = {job: title for plan in plans for job, title in plan.titles().items()}
+    if not titles:
+        return []
+    return [
+        job
+        for job in read_queue(set(titles), settle)
+        if re.fullmatch(rf"{re.escape(job_prefix(campaign))}(\d+-)?{re.escape(titles[job.main])}", job.name)
+    ]
 
 
 def latest_jobs(plans: list[Plan], phase: str) -> dict[str, str]:
@@ -66,7 +91,7 @@ def wait_until_planned(run: RunFolder, job_id: str) -> None:
     """Return once the job stands in a plan; its planner may still be submitting. Raises RuntimeError when it never does."""
     main = job_id.split("_")[0]
     deadline = time.monotonic() + _WAIT_S
-    while not any(main in plan.ids() for plan in read_plans(run)):
+    while not any(main in plan.titles() for plan in read_plans(run)):
         if time.monotonic() > deadline:
             raise RuntimeError(f"job {job_id} stands in no plan of {run.plans}: its planner died or came second")
         time.sleep(0.5)

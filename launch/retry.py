@@ -5,9 +5,9 @@ from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.liveness import planner_pid
 from launch.planner import Outcome, is_on_its_way, plan_on_slurm
-from launch.plans import latest_jobs, read_plans
+from launch.plans import latest_jobs, queued_jobs, read_plans
 from launch.run_folder import RunFolder
-from launch.slurm_queue import cancel, read_queue
+from launch.slurm_queue import cancel
 from launch.status import campaign_status
 from mlseg_core.errors import UserError
 
@@ -57,7 +57,7 @@ def retry_on_slurm(config: CampaignConfig, run: RunFolder, name: str) -> Outcome
     graph = build_graph(config)
     after = dependents(graph, name)
     plans = read_plans(run)
-    queue = read_queue({job for plan in plans for job in plan.ids()})
+    queue = queued_jobs(plans, config.name)
     waiting = [phase.name for phase in graph if phase.name in after and is_on_its_way(phase, plans, queue)]
     # they wait for jobs of the failed attempt, which will never end well
     cancel([job for other in waiting for job in latest_jobs(plans, other).values()])

@@ -21,6 +21,7 @@ class QueuedJob:
 
     main: str
     id: str
+    name: str
     state: str
     reason: str
     nodes: str
@@ -52,7 +53,7 @@ def has_slurm() -> bool:
 
 
 def read_queue(ids: set[str], settle: bool = True) -> list[QueuedJob]:
-    """Our jobs in the queue whose main id is in `ids`. settle: wait for jobs that are just ending or being requeued."""
+    """The user's jobs in the queue whose main id is in `ids`. settle: wait for jobs that are just ending or being requeued."""
     deadline = time.monotonic() + 90
     while True:
         jobs = [job for job in _squeue() if job.main in ids]
@@ -62,12 +63,12 @@ def read_queue(ids: set[str], settle: bool = True) -> list[QueuedJob]:
 
 
 def _squeue() -> list[QueuedJob]:
-    form = _SEPARATOR.join(["%F", "%i", "%T", "%r", "%N", "%S"])
+    form = _SEPARATOR.join(["%F", "%i", "%j", "%T", "%r", "%N", "%S"])
     answer = _run(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", form])
     jobs = []
     for line in answer.splitlines():
-        main, job, state, reason, nodes, start = line.split(_SEPARATOR)
-        jobs.append(QueuedJob(main.strip(), job.strip(), state, reason, nodes, "" if start == "N/A" else start))
+        main, job, name, state, reason, nodes, start = line.split(_SEPARATOR)
+        jobs.append(QueuedJob(main.strip(), job.strip(), name, state, reason, nodes, "" if start == "N/A" else start))
     return jobs
 
 

@@ -15,6 +15,7 @@ from launch.config import CampaignConfig, JobConfig
 from launch.graph import Phase
 from launch.job import run_job
 from launch.kinds import MapKind, kind_of
+from launch.plans import job_prefix
 from launch.run_folder import RunFolder
 from launch.variables import environment, job_environment
 from mlseg_core.errors import UserError
@@ -90,7 +91,7 @@ def job_executor(
     if code is not None:
         variables["PYTHONPATH"] = str(code)
     executor.update_parameters(
-        job_name=f"mlseg-{config.name}-{name}",
+        job_name=job_prefix(config.name) + name,
         time=job.timeout_min,
         nodes=job.nodes,
         ntasks_per_node=job.tasks_per_node,

@@ -12,9 +12,9 @@ from launch.pending import in_words
 from launch.phase_metrics import last_alert, last_metrics
 from launch.phase_progress import phase_tally
 from launch.planner import missing_reason
-from launch.plans import latest_jobs, read_plans
+from launch.plans import latest_jobs, queued_jobs, read_plans
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob, read_queue
+from launch.slurm_queue import QueuedJob
 from launch.statuses import FAILURES
 from mlseg_core.files import read_json
 
@@ -57,8 +57,7 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     graph = build_graph(config)
     plans = read_plans(run)
     slurm = bool(plans) and uses_slurm(config)
-    ids = {job for plan in plans for job in plan.ids()}
-    queue = read_queue(ids, settle=False) if slurm else []
+    queue = queued_jobs(plans, config.name, settle=False) if slurm else []
     alive = planner_pid(run.path) is not None
     phases = []
     standings = survey(config, graph, run)

@@ -86,6 +86,30 @@ def test_cancel_ends_all_jobs_and_nothing_brings_them_back(slurm, make_campaign)
     assert [json.loads(path.read_text())["by"] for path in plans] == ["person", "cancel"]
 
 
+def test_a_strangers_job_with_an_id_of_ours_is_left_alone(slurm, make_campaign) -> None:
+    """A slurmctld that has lost its state counts from 1 again: another of the user's jobs has the id that a plan names."""
+    config = make_campaign()
+    assert mlseg(slurm, "run", config).returncode == 0
+    assert mlseg(slurm, "cancel", config).returncode == 0
+    stranger = slurm.run("sbatch", "--parsable", "-J", "stranger", "-o", "/dev/null", "--wrap", "sleep 600").strip()
+    try:
+        slurm.wait_for(lambda: slurm.jobs().get(stranger) == "RUNNING", 120)
+        path = Path(status(slurm, config)["run"]) / "plans" / "0001.json"
+        plan = json.loads(path.read_text())
+        old = plan["jobs"]["base"]["work"]
+        plan["jobs"]["base"]["work"] = stranger
+        path.write_text(json.dumps(plan))
+
+        assert states(slurm, config)["base"] not in ("running", "queued")
+        assert mlseg(slurm, "cancel", config).returncode == 0
+        assert mlseg(slurm, "run", config).returncode == 0
+        assert plan_of(slurm, config)["jobs"]["base"]["work"] not in (old, stranger)
+        assert mlseg(slurm, "cancel", config).returncode == 0
+        assert slurm.jobs()[stranger] == "RUNNING"
+    finally:
+        slurm.run("scancel", stranger)
+
+
 def test_a_preempted_training_saves_requeues_itself_and_goes_on(slurm, make_campaign) -> None:
     config = make_campaign()
     assert mlseg(slurm, "run", config, "steps.base.epochs=60").returncode == 0

@@ -22,7 +22,7 @@ PLAN = Plan(
 
 
 def job(number: int, state: str = "PENDING", reason: str = "Dependency") -> QueuedJob:
-    return QueuedJob(str(number), str(number), state, reason, "")
+    return QueuedJob(str(number), str(number), "mlseg-tiny-job", state, reason, "")
 
 
 def standings(config: CampaignConfig, done: int) -> list[Standing]:
