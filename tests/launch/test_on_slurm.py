@@ -103,15 +103,18 @@ def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> Non
 
 
 def test_retry_renews_the_budget_and_takes_the_dependents_along(slurm, tmp_path: Path) -> None:  # noqa: F811
-    blocked = tmp_path / "blocked"
+    blocked, held = tmp_path / "blocked", tmp_path / "held"
     blocked.touch()
+    held.touch()
     setup = [f"test ! -e '{blocked}' || exit 7"]
-    config = campaign(tmp_path, train={"nodes": 2, "setup": setup}, retries=0)
+    first = {"workers": 2, "setup": [f"while test -e '{held}'; do sleep 0.2; done"]}
+    config = campaign(tmp_path, train={"nodes": 2, "setup": setup}, map=first, retries=0)
     assert mlseg(slurm, "run", config).returncode == 0
     waiting = mlseg(slurm, "retry", config, "base")
     assert waiting.returncode == 2 and "phase base is queued" in waiting.stderr, waiting.stderr
     queued = {phase["name"]: phase for phase in status(slurm, config)["phases"]}["base"]
     assert queued["why"] == "waits for the phases before it", queued
+    held.unlink()
     slurm.wait_for(lambda: status(slurm, config)["alert"], 240, 2)
     assert "phase base failed 1 times" in status(slurm, config)["alert"]
 
