@@ -1,5 +1,5 @@
 # make demo      the whole campaign on phantom slides, on this machine
-# make test      the tests
+# make test      the tests, on two processes (J=1: one after the other)
 # make check     ruff and mypy
 # make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/gpu/*.md; exit status 2 without one
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
@@ -22,7 +22,7 @@ demo: install
 	bash slurm/master.sh configs/demo.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup
 
 check: install
 	$(BIN)/ruff check .

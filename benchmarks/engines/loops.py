@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -93,6 +94,17 @@ def bare(bench: Bench) -> Step:
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         adam.step()
         adam.zero_grad()
+
+    return step
+
+
+def bare_in_step(bench: Bench) -> Step:
+    """The bare loop, but no rank begins a step before all have ended the last one: what waiting alone costs."""
+    alone = bare(bench)
+
+    def step() -> None:
+        alone()
+        dist.barrier()
 
     return step
 
@@ -265,6 +277,7 @@ class Saving(Extra):
 
 ROWS: dict[str, Callable[[Bench], Step]] = {
     "bare torch loop": bare,
+    "bare torch loop, a barrier a step": bare_in_step,
     "torch DDP": plain_ddp,
     "DeepSpeed, stage 0": plain_deepspeed(0),
     "DeepSpeed, ZeRO 1": plain_deepspeed(1),

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ STEPS = 60
 PATIENCE_S = 300.0
 _TEND_S = 20.0
 NAME = "tiny"
-FIRST_PHASES = ("00-slides", "01-shards")
+PHASES = ("slides", "shards", "base", "label-1", "master-1", "evaluate", "report")
+MAPPED = {"slides": "slides", "shards": "shards", "label-1": "labels-1"}
+"""Phases that are maps, and the folder of RUN/data that they fill."""
 TRAINED = ("base", "master-1")
-FOLDERS = {"shards": "01-shards", "base": "02-base", "label-1": "03-label-1", "master-1": "04-master-1"}
 
 
 def write_config(folder: Path) -> Path:
@@ -52,16 +53,19 @@ def write_config(folder: Path) -> Path:
 
 
 class Campaign:
-    """One campaign in a folder of its own. prepared: a finished one, whose slides and shards it takes over."""
+    """One campaign in a folder of its own. prepared: a finished one, whose maps before the first of `phases` it takes over."""
 
-    def __init__(self, slurm: SlurmHost, folder: Path, prepared: "Campaign | None" = None) -> None:
+    def __init__(
+        self, slurm: SlurmHost, folder: Path, prepared: "Campaign | None" = None, phases: Sequence[str] = ("base",)
+    ) -> None:
         self.slurm, self.folder = slurm, folder
         self.config = write_config(folder)
         self.run = folder / "runs" / NAME
         if prepared is not None:
-            parts = ["data/slides", "data/shards", *(f"phases/{name}" for name in FIRST_PHASES)]
-            for part in parts:
-                shutil.copytree(prepared.run / part, self.run / part, symlinks=True)
+            first = min(map(PHASES.index, (*phases, "base")))
+            for name in PHASES[:first]:
+                shutil.copytree(prepared.data(name), self.data(name), symlinks=True)
+                shutil.copytree(prepared.phase(name), self.phase(name), symlinks=True)
 
     def start(self, *overrides: str) -> None:
         """Raises AssertionError."""
@@ -69,7 +73,11 @@ class Campaign:
         assert answer.returncode == 0, answer.stderr + answer.stdout
 
     def phase(self, name: str) -> Path:
-        return self.run / "phases" / FOLDERS[name]
+        return self.run / "phases" / f"{PHASES.index(name):02d}-{name}"
+
+    def data(self, name: str) -> Path:
+        """Where a map publishes."""
+        return self.run / "data" / MAPPED[name]
 
     def is_done(self, name: str) -> bool:
         return (self.phase(name) / "done.json").exists()
@@ -101,11 +109,11 @@ class Campaign:
 
     @property
     def labels(self) -> Path:
-        return self.run / "data" / "labels-1"
+        return self.data("label-1")
 
-    def labelled(self) -> int:
-        """Units of round 1 that have a done record."""
-        return len(list((self.labels / "done").glob("[!.]*.json")))
+    def recorded(self, name: str) -> int:
+        """Units of a map that have a done record."""
+        return len(list((self.data(name) / "done").glob("[!.]*.json")))
 
     def processes(self, name: str, part: str = "work") -> dict[int, int]:
         """Index -> pid of the phase's living processes, as they said themselves."""
@@ -146,14 +154,19 @@ class Campaign:
         assert shown["done"], self.said()
 
     def ends(self) -> dict[str, Any]:
-        """Hashes of each round's labels by file, and of each step's final weights."""
+        """Hashes of the shards and each round's labels by file, and of each step's final weights; what these were found to do."""
         found: dict[str, Any] = {}
-        for path in sorted((self.run / "data").glob("labels-*/manifest.json")):
+        for path in (
+            self.data("shards") / "manifest.json",
+            *sorted((self.run / "data").glob("labels-*/manifest.json")),
+        ):
             shards = json.loads(path.read_text())["shards"]
             found[path.parent.name] = {shard["name"]: shard["sha256"] for shard in shards}
         for name in TRAINED:
             teacher = json.loads((self.phase(name) / "teacher.json").read_text())
             found[name] = (teacher["weights"], teacher["sha256"])
+        found["evaluate"] = json.loads((self.phase("evaluate") / "evaluation.json").read_text())
+        found["report"] = json.loads((self.run / "report" / "metrics.json").read_text())
         return found
 
     def counts(self) -> dict[str, tuple[int, int, int]]:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +30,18 @@ class Schedule:
         return ", ".join(f"{fault} in {phase}" for phase, fault in self.faults)
 
 
-def schedules(number: int, seed: int) -> Iterator[Schedule]:
-    """Every fault in turn, in an order of its own each round; each campaign meets one to three."""
+def schedules(number: int, seed: int, phases: Sequence[str] = ANY) -> Iterator[Schedule]:
+    """Every fault in turn, in an order of its own each round; each campaign meets one to three, in these phases."""
     chance = random.Random(seed)
+    where = {name: [phase for phase in can if phase in phases] for name, (_, can) in FAULTS.items()}
     names: list[str] = []
     for k in range(number):
         chosen: dict[str, str] = {}
         for _ in range(chance.choice([1, 2, 2, 3])):
             if not names:
-                names = sorted(FAULTS)
+                names = sorted(name for name, can in where.items() if can)
                 chance.shuffle(names)
-            free = [phase for phase in FAULTS[names[-1]][1] if phase not in chosen]
+            free = [phase for phase in where[names[-1]] if phase not in chosen]
             if free:
                 chosen[chance.choice(free)] = names.pop()
         yield Schedule(k, tuple((phase, chosen[phase]) for phase in ANY if phase in chosen))
@@ -60,7 +61,7 @@ class Chaos:
     def run(self, schedule: Schedule) -> str:
         """What was done. Raises AssertionError, TimeoutError."""
         folder = self.folder / f"run-{schedule.number:04d}"
-        campaign = Campaign(self.slurm, folder, self.reference)
+        campaign = Campaign(self.slurm, folder, self.reference, [phase for phase, _ in schedule.faults])
         self.slurm.wait_for(self.slurm.is_idle, 120)
         in_vain = any(fault in FOR_GOOD for _, fault in schedule.faults)
         campaign.start(*(["cluster.retries=1"] if in_vain else []))  # each retry in vain costs 20 s
@@ -89,6 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="FAULT", choices=sorted(FAULTS), help="these, one in each campaign"
     )
+    parser.add_argument("--phases", nargs="+", metavar="PHASE", choices=ANY, default=ANY, help="faults in these alone")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mlseg-cluster-"))
     failed = number = 0
@@ -97,7 +99,7 @@ def main() -> int:
         chaos = Chaos(slurm, folder, arguments.seed)
         print(f"undisturbed: {time.monotonic() - begun:.0f} s, {chaos.reference.counts()}", flush=True)
         print(f"{'':4} {'faults':70} seconds", flush=True)
-        for schedule in chosen(arguments.number, arguments.seed, arguments.only):
+        for schedule in chosen(arguments.number, arguments.seed, arguments.only, arguments.phases):
             begun, number = time.monotonic(), number + 1
             whole, said = attempt(lambda s=schedule: chaos.run(s), folder / f"run-{schedule.number:04d}")
             if not whole:
@@ -110,14 +112,14 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def chosen(number: int, seed: int, only: list[str] | None) -> Iterator[Schedule]:
+def chosen(number: int, seed: int, only: Sequence[str] | None, phases: Sequence[str]) -> Iterator[Schedule]:
     if only is None:
-        yield from schedules(number, seed)
+        yield from schedules(number, seed, phases)
         return
     chance = random.Random(seed)
     for k in range(number):
         fault = only[k % len(only)]
-        yield Schedule(k, ((chance.choice(FAULTS[fault][1]), fault),))
+        yield Schedule(k, ((chance.choice([phase for phase in FAULTS[fault][1] if phase in phases]), fault),))
 
 
 if __name__ == "__main__":

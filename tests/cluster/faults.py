@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster.campaign import STEPS, TRAINED, Campaign, by_hand, is_alive, job_processes, open_files
+from tests.cluster.campaign import MAPPED, STEPS, TRAINED, Campaign, by_hand, is_alive, job_processes, open_files
 from tests.cluster.commands import mlseg, said_by, sbatch, status
 from tests.cluster.slurm_host import CONTROLLER, NODES
 
@@ -28,9 +28,14 @@ def reach(campaign: Campaign, phase: str, chance: random.Random) -> str:
         step = chance.randrange(1, STEPS * 2 // 3)
         campaign.until(lambda: campaign.step(phase) >= step or campaign.is_done(phase), every_s=0.005)
         return f"{phase} at step {campaign.step(phase)}"
+    if phase not in MAPPED:
+        after = chance.random() * 3
+        campaign.until(lambda: campaign.processes(phase) or campaign.is_done(phase))
+        time.sleep(after)
+        return f"{phase} after {after:.1f} s of its work"
     units = chance.randrange(0, 4)
-    campaign.until(lambda: (campaign.processes(phase) and campaign.labelled() >= units) or campaign.is_done(phase))
-    return f"{phase} after {campaign.labelled()} shards"
+    campaign.until(lambda: (campaign.processes(phase) and campaign.recorded(phase) >= units) or campaign.is_done(phase))
+    return f"{phase} after {campaign.recorded(phase)} units"
 
 
 def begun(campaign: Campaign, phase: str) -> None:
@@ -38,7 +43,7 @@ def begun(campaign: Campaign, phase: str) -> None:
     if phase in TRAINED:
         campaign.until(lambda: campaign.step(phase) >= 1, every_s=0.005)
     else:
-        campaign.until(lambda: campaign.processes(phase))
+        campaign.until(lambda: campaign.processes(phase) or campaign.is_done(phase))
 
 
 def preempt(campaign: Campaign, phase: str, chance: random.Random) -> str:
@@ -103,7 +108,7 @@ def signal_job(number: str) -> Fault:
     def fault(campaign: Campaign, phase: str, chance: random.Random) -> str:
         when = reach(campaign, phase, chance)
         target = campaign.job(phase)
-        if phase not in TRAINED and chance.random() < 0.5:
+        if phase in MAPPED and chance.random() < 0.5:
             target += f"_{chance.randrange(2)}"
         campaign.slurm.run("scancel", f"--signal={number}", target)
         return f"{when}: {number} to job {target}"
@@ -187,7 +192,7 @@ def kill_before_publish(campaign: Campaign, phase: str, chance: random.Random) -
     def kill_writer() -> bool:
         if campaign.is_done(phase):
             raise AssertionError("no worker was seen writing")
-        if campaign.labelled() < least:
+        if campaign.recorded(phase) < least:
             return False
         for pid in campaign.processes(phase).values():
             written = [Path(name).name for name in open_files(pid) if Path(name).name.startswith(".tmp-")]
@@ -222,7 +227,7 @@ def kill_before_record(campaign: Campaign, phase: str, chance: random.Random) ->
     def kill_all() -> bool:
         if campaign.is_done(phase):
             raise AssertionError("no tar was seen without its record")
-        if campaign.labelled() < least or not unrecorded():
+        if campaign.recorded(phase) < least or not unrecorded():
             return False
         for pid in processes:
             _send(pid, signal.SIGKILL)
@@ -329,7 +334,7 @@ def _fails_for_good(campaign: Campaign, phase: str, mend: Callable[[], object]) 
     return f"{phase} failed for good: {shown['alert']}; {phases[phase]['why']}; retried"
 
 
-ANY = ("base", "label-1", "master-1")
+ANY = ("shards", "base", "label-1", "master-1", "evaluate", "report")
 LABELLING = ("label-1",)
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "preempt": (preempt, ANY),
