@@ -127,8 +127,8 @@ def kill_controller(campaign: Campaign, phase: str, chance: random.Random) -> st
     when = reach(campaign, phase, chance)
     away = chance.random() * 15
     campaign.slurm.kill(CONTROLLER)
-    _controller_away(campaign, away)
-    return f"{when}: no slurmctld for {away:.0f} s"
+    after = _controller_away(campaign, away)
+    return f"{when}: no slurmctld for {away:.0f} s{after}"
 
 
 def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Random) -> str:
@@ -146,18 +146,24 @@ def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Ran
     campaign.slurm.kill(CONTROLLER)
     for pid in planning:
         _send(pid, signal.SIGCONT)
-    _controller_away(campaign, away)
+    after = _controller_away(campaign, away)
     what = "planning again" if planning else "the phase's end, as others did the work"
-    return f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into {what}"
+    return f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into {what}{after}"
 
 
-def _controller_away(campaign: Campaign, away_s: float) -> None:
+def _controller_away(campaign: Campaign, away_s: float) -> str:
+    """Killed within seconds of the submission it has forgotten the whole campaign: then a person goes on with it."""
     slurm = campaign.slurm
     time.sleep(away_s)
     slurm.start(CONTROLLER)
     slurm.wait_for(lambda: slurm.jobs(), 60)
     # its memory is some seconds old: nodes say at once which jobs they have, else they do so within minutes
     slurm.run("scontrol", "reconfigure")
+    if campaign.plans[-1]["replan"] in slurm.jobs():
+        return ""
+    answer = mlseg(slurm, "resume", campaign.run)
+    assert answer.returncode == 0, answer.stderr + answer.stdout
+    return "; it had forgotten the campaign, which a person resumed"
 
 
 def kill_process(campaign: Campaign, phase: str, chance: random.Random) -> str:
