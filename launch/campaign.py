@@ -1,6 +1,7 @@
 """Starting or continuing a campaign: make or check its run folder, then plan on SLURM or run here."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from launch.plans import queued_jobs, read_plans
 from launch.run_folder import RunFolder, code_hash, find_run, package_folders
 from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
-from mlseg_core.config import dump_config
+from mlseg_core.config import differences, dump_config
 from mlseg_core.errors import UserError
+
+_MOST_CHANGES = 3
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     if stale and not accept:
         names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
         raise UserError(f"these phases are no longer valid: {names}", run.path, "Add --accept to do them again.")
-    changed = not _has_config(run, config)
+    changed = _changes(run, config)
     if stale or changed or accept_code:
-        _refuse_while_running(config, run)
+        _refuse_while_running(config, run, changed)
     if stale:
         set_aside(stale, run)
         standings = survey(config, graph, run)
@@ -69,11 +72,12 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     return Campaign(run, config, standings, _check_code(run, accept_code))
 
 
-def _has_config(run: RunFolder, config: CampaignConfig) -> bool:
+def _changes(run: RunFolder, config: CampaignConfig) -> list[str]:
+    """What is not as in the run's config, in words."""
     try:
-        return run.config() == config
+        return differences(run.config(), config)
     except UserError:
-        return False  # written by other code, which knew other keys
+        return ["its campaign.yaml was written by other code, which knew other keys"]
 
 
 def _check_code(run: RunFolder, accept: bool) -> list[str]:
@@ -87,12 +91,15 @@ def _check_code(run: RunFolder, accept: bool) -> list[str]:
     return [f"the code differs from {run.code}, which this run goes on with; --accept-code takes the new code"]
 
 
-def _refuse_while_running(config: CampaignConfig, run: RunFolder) -> None:
+def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Sequence[str]) -> None:
+    what = f", and its config would change: {'; '.join(changes[:_MOST_CHANGES])}" if changes else ""
+    what += f"; {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+    mend = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
     if planner_pid(run.path) is not None:
-        raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+        raise UserError(f"the campaign is running on this machine{what}", run.path, mend)
     plans = read_plans(run)
     if plans and uses_slurm(config) and any(job.can_run for job in queued_jobs(plans, config.name)):
-        raise UserError("jobs of the campaign are in the queue", run.path, f"First: mlseg cancel {run.path}")
+        raise UserError(f"jobs of the campaign are in the queue{what}", run.path, mend)
 
 
 def uses_slurm(config: CampaignConfig) -> bool:

@@ -7,6 +7,7 @@ import difflib
 import json
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
+
+_MOST_SHOWN = 60
 
 
 class Strict(BaseModel):
@@ -92,6 +95,26 @@ def _merge(under: dict, over: dict) -> dict:
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def differences(before: Strict, after: Strict) -> list[str]:
+    """`a.b is NEW, was OLD` for each key whose value is another one."""
+    return list(_differences(before.model_dump(mode="json"), after.model_dump(mode="json"), ""))
+
+
+def _differences(before: Any, after: Any, key: str) -> Iterator[str]:
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        before, after = dict(enumerate(before)), dict(enumerate(after))
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in before | after:
+            yield from _differences(before.get(name), after.get(name), f"{key}.{name}" if key else str(name))
+    elif before != after:
+        yield f"{key} is {_shown(after)}, was {_shown(before)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 
 def _apply_override(raw: dict, override: str) -> None:

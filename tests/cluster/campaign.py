@@ -69,6 +69,7 @@ class Campaign:
 
     def start(self, *overrides: str) -> None:
         """Raises AssertionError."""
+        self.overrides = overrides
         answer = mlseg(self.slurm, "run", self.config, *overrides)
         assert answer.returncode == 0, answer.stderr + answer.stdout
 
@@ -218,8 +219,8 @@ def open_files(pid: int) -> set[str]:
     return found
 
 
-def by_hand(campaign: Campaign, name: str) -> "subprocess.Popen[bytes]":
-    """A further worker of a map, which no plan knows: it does all units, beside those that SLURM started."""
+def by_hand(campaign: Campaign, name: str, after: str) -> "subprocess.Popen[bytes]":
+    """A further worker of a map, which no plan knows: it does all units, beside those that SLURM starts after phase `after`."""
     code = campaign.run / "code"
     logs = campaign.phase(name) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -233,6 +234,14 @@ def by_hand(campaign: Campaign, name: str) -> "subprocess.Popen[bytes]":
         "SUBMITIT_FOLDER": str(logs),
         "SUBMITIT_LOCAL_JOB_ID": "byhand",
     }
-    call = f"from launch.job import run_job; run_job({str(campaign.run)!r}, {name!r}, 'work', 0, 1)"
+    call = f"""
+import time
+from pathlib import Path
+from launch.job import run_job
+import mlseg_dist.labelling.work  # all that takes time to load, while the phase before is still at it
+while not Path({str(campaign.phase(after) / "done.json")!r}).exists():
+    time.sleep(0.005)
+run_job({str(campaign.run)!r}, {name!r}, "work", 0, 1)
+"""
     with open(logs / "by-hand.out", "ab") as log:
         return subprocess.Popen([sys.executable, "-c", call], env=environment, stdout=log, stderr=log)

@@ -247,8 +247,8 @@ def kill_before_record(campaign: Campaign, phase: str, chance: random.Random) ->
 def second_worker(campaign: Campaign, phase: str, chance: random.Random) -> str:
     """A worker that no plan knows does all shards too; it stands still while it writes one, and goes on when others did that."""
     assert phase == "label-1"
-    campaign.until(lambda: campaign.is_done("base"), every_s=0.005)
-    worker = by_hand(campaign, phase)
+    campaign.until(lambda: campaign.is_running("base") or campaign.is_done("base"), every_s=0.2)
+    worker = by_hand(campaign, phase, after="base")
     written: list[str] = []
 
     def writes() -> bool:
@@ -280,7 +280,7 @@ def master_twice(campaign: Campaign, phase: str, chance: random.Random) -> str:
     """Submitted twice at once while the phase runs: nothing is submitted again."""
     when = reach(campaign, phase, chance)
     before = len(campaign.plans)
-    masters = [sbatch(campaign.slurm, campaign.config) for _ in range(2)]
+    masters = [sbatch(campaign.slurm, campaign.config, *campaign.overrides) for _ in range(2)]
     ended = {"COMPLETED", "FAILED", "CANCELLED"}
     campaign.until(lambda: all(campaign.slurm.jobs().get(job) in ended for job in masters), every_s=0.3)
     said = [said_by(campaign.slurm, job) for job in masters]

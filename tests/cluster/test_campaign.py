@@ -79,6 +79,11 @@ def test_cancel_ends_all_jobs_and_nothing_brings_them_back(slurm, make_campaign)
     config = make_campaign()
     assert mlseg(slurm, "run", config).returncode == 0
     first = min(int(job) for parts in plan_of(slurm, config)["jobs"].values() for job in parts.values())
+    other = mlseg(slurm, "run", config, "cluster.retries=7")
+    assert other.returncode == 2
+    assert (
+        "jobs of the campaign are in the queue, and its config would change: cluster.retries is 7, was" in other.stderr
+    )
     assert mlseg(slurm, "cancel", config).returncode == 0
     slurm.wait_for(lambda: is_quiet(slurm, str(first)), 60)
     assert "done" not in set(list(states(slurm, config).values())[2:])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from mlseg_core.config import Strict, dump_config, load_config
+from mlseg_core.config import Strict, differences, dump_config, load_config
 from mlseg_core.errors import UserError, exit_status
 
 
@@ -100,3 +100,14 @@ def test_the_dumped_config_loads_to_the_same(tmp_path):
     config = load_config(write(tmp_path, "rate: 0.1\nitems: [{name: 'é \"$(x)'}]"), Outer)
     dump_config(config, tmp_path / "out.yaml")
     assert load_config(tmp_path / "out.yaml", Outer) == config
+
+
+def test_differences_name_each_key_with_both_values():
+    before = Outer(rate=0.5, items=(Item(name="x"), Item(name="y")))
+    assert differences(before, before) == []
+    after = Outer(rate=0.5, items=(Item(name="x"), Item(name="y", inner=Inner(width=7))), where=Path("t" * 90))
+    assert differences(before, after) == ["items.1.inner.width is 7, was 4", f'where is "{"t" * 58}…, was "here"']
+    assert differences(before, Outer(rate=1.0)) == [
+        "rate is 1.0, was 0.5",
+        'items is [], was [{"name": "x", "inner": {"width": 4, "mode": "a"}}, {"name"…',
+    ]
