@@ -16,6 +16,7 @@ from pathlib import Path
 
 CONTROLLER = "slurmctld"
 NODES = ("n1", "n2", "n3")
+_DOUBT_S = 180.0
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun")
 
 _CONF = """
@@ -76,6 +77,7 @@ class SlurmHost:
         self.conf = folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._doubtful_until = 0.0
 
     def __enter__(self) -> "SlurmHost":
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
@@ -127,10 +129,14 @@ class SlurmHost:
         """-9; the jobs go on."""
         self._daemons[name].kill()
         self._daemons[name].wait(15)
+        if name == CONTROLLER:
+            self._doubtful_until = time.monotonic() + _DOUBT_S
 
     def tend(self) -> None:
-        """What an administrator does when slurmctld woke up with a memory of some seconds ago and started jobs twice: SLURM then
-        holds these and drains their nodes."""
+        """What an administrator does when slurmctld woke up with a memory of some seconds ago: it believes that jobs run which have
+        ended, until their nodes say again what they have; and jobs that it starts twice it holds, and drains their nodes."""
+        if time.monotonic() < self._doubtful_until:
+            self.run("scontrol", "reconfigure")
         for line in self.run("squeue", "-h", "-t", "PENDING", "-o", "%A %r").splitlines():
             job, reason = line.split(maxsplit=1)
             if reason == "launch failed requeued held":
