@@ -90,6 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="FAULT", choices=sorted(FAULTS), help="these, one in each campaign"
     )
+    parser.add_argument("--again", nargs="+", type=int, metavar="K", help="these schedules alone, of the NUMBER")
     parser.add_argument("--phases", nargs="+", metavar="PHASE", choices=ANY, default=ANY, help="faults in these alone")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mlseg-cluster-"))
@@ -100,6 +101,8 @@ def main() -> int:
         print(f"undisturbed: {time.monotonic() - begun:.0f} s, {chaos.reference.counts()}", flush=True)
         print(f"{'':4} {'faults':70} seconds", flush=True)
         for schedule in chosen(arguments.number, arguments.seed, arguments.only, arguments.phases):
+            if arguments.again and schedule.number not in arguments.again:
+                continue
             begun, number = time.monotonic(), number + 1
             whole, said = attempt(lambda s=schedule: chaos.run(s), folder / f"run-{schedule.number:04d}")
             if not whole:

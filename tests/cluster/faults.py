@@ -307,7 +307,8 @@ def stop_rank(campaign: Campaign, phase: str, chance: random.Random) -> str:
 def failing_job(campaign: Campaign, phase: str, chance: random.Random) -> str:
     """Training's jobs end before they begin, whatever is tried; a person mends it."""
     assert phase in TRAINED
-    broken = campaign.folder / "broken"
+    broken, before = campaign.folder / "broken", TRAINED[: TRAINED.index(phase)]
+    campaign.until(lambda: all(map(campaign.is_done, before)))
     broken.touch()
     return _fails_for_good(campaign, phase, broken.unlink)
 

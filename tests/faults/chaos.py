@@ -123,22 +123,24 @@ def main() -> int:
     parser.add_argument("number", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="FAULT", choices=sorted(FAULTS), help="this fault alone")
+    parser.add_argument("--again", nargs="+", type=int, metavar="K", help="these schedules alone, of the NUMBER")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mlseg-chaos-"))
     chaos = Chaos(folder, arguments.seed)
-    failed = 0
+    failed = number = 0
     print(f"{'':4} {'fault':38} {'engine':14} ranks  step  seconds", flush=True)
     for schedule in schedules(arguments.number, arguments.seed):
         if arguments.only and schedule.fault != arguments.only:
             continue
-        begun = time.monotonic()
+        if arguments.again and schedule.number not in arguments.again:
+            continue
+        begun, number = time.monotonic(), number + 1
         whole, said = attempt(lambda s=schedule: chaos.run(s), folder / f"run-{schedule.number:04d}")
         failed += not whole
         engine = schedule.engine if not schedule.zero else f"{schedule.engine} ZeRO-{schedule.zero}"
         place = f"{schedule.number:4} {schedule.fault:38} {engine:16} {schedule.world:3} {schedule.step:5}"
         print(f"{place} {time.monotonic() - begun:8.1f}  {said}", flush=True)
-    done = arguments.number - failed
-    print(f"{done} of {arguments.number} ended with the weights of an undisturbed run", flush=True)
+    print(f"{number - failed} of {number} ended with the weights of an undisturbed run", flush=True)
     if not failed:
         shutil.rmtree(folder)
     return 1 if failed else 0
