@@ -1,8 +1,9 @@
 """Training loops in one run, same model and batches: a bare PyTorch loop, DDP, DeepSpeed with ZeRO 0, 1, 2, ours.
 
-    python -m benchmarks.engine [--minutes 12] [--smoke] [--out FILE.md]
+    python -m benchmarks.engine [--minutes 15] [--lives 6] [--smoke] [--out FILE.md]
 
-Out: benchmarks/results/engine-cpu.md (or -gpu). The m-UNet of configs/demo.yaml on noise; one thread a rank.
+Out: benchmarks/results/engine-cpu.md (or -gpu). The m-UNet of configs/demo.yaml on noise; one thread a rank. Rows take turns in one
+process, in several lives of it: where a life puts a row's tensors in memory makes a few per cent, for all its rounds.
 """
 
 import argparse
@@ -12,40 +13,58 @@ import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 
 from benchmarks.race import ROOT
 
 CONFIG = ROOT / "configs/demo.yaml"
-_RESAMPLES = 4000
+_ALIKE = 10
+"""Micro-batches a step at which each of two ranks computes as much between two averages as one of configs/paper.yaml on 4 GPUs:
+some 3,000 multiply-adds forward a parameter (`mlseg model --no-time`: gmac, parameters)."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the page."""
+
+    title: str
+    world: int
+    micro_batches: int
 
 
 def main() -> int:
     """Time one rank, then two, write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=12.0, help="measuring, both worlds together")
-    parser.add_argument("--smoke", action="store_true", help="small views and three rounds: does it run?")
+    parser.add_argument("--minutes", type=float, default=15.0, help="measuring, all tables together")
+    parser.add_argument("--lives", type=int, default=6, help="processes that each table is measured in")
+    parser.add_argument("--smoke", action="store_true", help="small views, two lives of a round: does it run?")
     device = "gpu" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--out", type=Path, default=ROOT / f"benchmarks/results/engine-{device}.md")
     options = parser.parse_args()
     train = {
         "patch_px": 32 if options.smoke else 128,
         "quads_per_micro_batch": 1 if options.smoke else 2,
-        "micro_batches_per_step": 2,
         "precision": "bf16" if device == "gpu" else "fp32",
         "threads": 1,
     }
+    sections = [Section("One rank: what an engine costs", 1, 2)]
+    if device == "cpu" or torch.cuda.device_count() > 1:
+        sections += [
+            Section("Two ranks, a micro-batch each a step: what working together costs", 2, 2),
+            Section("Two ranks, as much work a step and parameter as the paper's on 4 GPUs", 2, _ALIKE),
+        ]
+    lives = 2 if options.smoke else options.lives
     job = {
         "config_file": str(CONFIG),
-        "train": train,
-        "seconds": 0 if options.smoke else 30 * options.minutes,
-        "least": 3 if options.smoke else 10,
+        "seconds": 0 if options.smoke else 60 * options.minutes / len(sections) / lives,
+        "least": 1 if options.smoke else 2,
     }
-    worlds = (1,) if device == "gpu" and torch.cuda.device_count() < 2 else (1, 2)
-    page = _page(train, {world: _race(job, world) for world in worlds})
+    page = _page(train, {section: _race(job, train, section, lives) for section in sections})
     if not options.smoke:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(page)
@@ -53,8 +72,20 @@ def main() -> int:
     return 0
 
 
-def _race(job: dict[str, object], world: int) -> dict[str, np.ndarray]:
-    """Row -> seconds of a step, (ranks, rounds)."""
+Times = dict[str, list[np.ndarray]]
+"""Row -> for each life, seconds of a step, (ranks, rounds)."""
+
+
+def _race(job: dict[str, object], train: dict[str, object], section: Section, lives: int) -> Times:
+    times: Times = {}
+    for life in range(lives):
+        steps = {**train, "micro_batches_per_step": section.micro_batches}
+        for name, seconds in _live({**job, "train": steps, "seed": life}, section.world).items():
+            times.setdefault(name, []).append(seconds)
+    return times
+
+
+def _live(job: dict[str, object], world: int) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory(prefix="mlseg-engine-") as out:
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
         command = [*start, "-m", "benchmarks.engines.race", json.dumps(job), out]
@@ -67,14 +98,14 @@ def _race(job: dict[str, object], world: int) -> dict[str, np.ndarray]:
     return {name: np.array([rank[name] for rank in ranks]) for name in ranks[0]}
 
 
-def interval(ratios: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Median of ratios, one a round, and its 95 % bootstrap interval."""
-    draws = np.random.default_rng(seed).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
-    return float(np.median(ratios)), float(low), float(high)
+def interval(ratios: list[float]) -> tuple[float, float, float]:
+    """Mean of ratios, one a life, and its 95 % interval (Student's t)."""
+    middle, error = float(np.mean(ratios)), float(stats.sem(ratios))
+    reach = error * float(stats.t.ppf(0.975, len(ratios) - 1))
+    return middle, middle - reach, middle + reach
 
 
-def _page(train: dict[str, object], found: dict[int, dict[str, np.ndarray]]) -> str:
+def _page(train: dict[str, object], found: dict[Section, Times]) -> str:
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{len(os.sched_getaffinity(0))} cores"
     samples = 4 * int(str(train["quads_per_micro_batch"]))
     lines = [
@@ -83,33 +114,38 @@ def _page(train: dict[str, object], found: dict[int, dict[str, np.ndarray]]) -> 
         f"`python -m benchmarks.engine` on {where}, Python {platform.python_version()}, torch {torch.__version__},"
         f" load {os.getloadavg()[0]:.1f} at the end.",
         "",
-        f"The m-UNet of `{CONFIG.relative_to(ROOT)}`, views of {train['patch_px']} px,"
-        f" {train['micro_batches_per_step']} micro-batches of {samples} a step, {train['precision']}, one thread a rank.",
+        f"The m-UNet of `{CONFIG.relative_to(ROOT)}`, views of {train['patch_px']} px, micro-batches of {samples},"
+        f" {train['precision']}, one thread a rank.",
+        "A ratio is the mean over processes of the median over their rounds; intervals (95 %) are over processes.",
     ]
-    for world, times in found.items():
-        reference, *_ = times
-        # The bare loop does not wait for another rank, so each rank's time counts; the others' steps end with the slowest rank.
-        alone = times[reference].mean(axis=0)
-        rounds = len(alone)
-        title = "One rank: what an engine costs" if world == 1 else f"{world} ranks: what working together costs"
-        against = "overhead over the bare loop" if world == 1 else f"throughput / {world} bare loops side by side"
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"{rounds} rounds.",
-            "",
-            f"| | step, ms | {against} (95 %) |",
-            "|---|---:|---|",
-        ]
-        for name, seconds in times.items():
-            taken = alone if name == reference else seconds.max(axis=0)
-            middle, low, high = interval(taken / alone - 1 if world == 1 else alone / taken)
-            shown = "–" if name == reference else f"{middle:+.1%} ({low:+.1%} … {high:+.1%})"
-            if world > 1 and name != reference:
-                shown = f"{middle:.1%} ({low:.1%} … {high:.1%})"
-            lines.append(f"| {name} | {1000 * np.median(taken):.1f} | {shown} |")
+    for section, times in found.items():
+        lines += ["", f"## {section.title}", "", *_table(section, times)]
     return "\n".join(lines) + "\n"
+
+
+def _table(section: Section, times: Times) -> list[str]:
+    reference, *_ = times
+    # The bare loop does not wait for another rank, so each rank's time counts; the others' steps end with the slowest rank.
+    alone = [seconds.mean(axis=0) for seconds in times[reference]]
+    against = "overhead over the bare loop" if section.world == 1 else "throughput / 2 bare loops side by side"
+    lines = [
+        f"{section.micro_batches} micro-batches a step; {len(alone)} processes,"
+        f" {sum(len(rounds) for rounds in alone)} rounds.",
+        "",
+        f"| | step, ms | {against} (95 %) |",
+        "|---|---:|---|",
+    ]
+    for name, lives in times.items():
+        taken = alone if name == reference else [seconds.max(axis=0) for seconds in lives]
+        pairs = list(zip(taken, alone, strict=True))
+        step = 1000 * np.median(np.concatenate(taken))
+        shown = "–"
+        if name != reference and section.world == 1:
+            shown = "{:+.1%} ({:+.1%} … {:+.1%})".format(*interval([float(np.median(t / a)) - 1 for t, a in pairs]))
+        elif name != reference:
+            shown = "{:.1%} ({:.1%} … {:.1%})".format(*interval([float(np.median(a / t)) for t, a in pairs]))
+        lines.append(f"| {name} | {step:.1f} | {shown} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """One rank of a job that times the rows of loops.py in turns, forwards and backwards: `python -m benchmarks.engines.race JSON OUT`.
 
-JSON: config_file, train (changes of TrainConfig), seconds, least (rounds). Out: OUT/RANK.json, row -> seconds of a step by round.
+JSON: config_file, train (changes of TrainConfig), seconds, least (rounds), seed (of the order in which rows are made).
+Out: OUT/RANK.json, row -> seconds of a step by round.
 """
 
 import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -23,8 +25,9 @@ def main() -> None:
     world = join_world(train)
     mine = range(world.rank, train.micro_batches_per_step, world.size)
     bench = Bench(job["config_file"], train, world, [micro_batch(train, number, world.device) for number in mine])
-    steps = {name: make(bench) for name, make in ROWS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    made = random.Random(job["seed"]).sample(list(ROWS), len(ROWS))
+    steps = {name: ROWS[name](bench) for name in made}
+    seconds: dict[str, list[float]] = {name: [] for name in ROWS}
 
     def timed(name: str) -> float:
         dist.barrier()
