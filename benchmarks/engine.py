@@ -64,7 +64,9 @@ def main() -> int:
         "seconds": 0 if options.smoke else 60 * options.minutes / len(sections) / lives,
         "least": 1 if options.smoke else 2,
     }
-    page = _page(train, {section: _race(job, train, section, lives) for section in sections})
+    words = [] if options.smoke else [f"--minutes {options.minutes:g}", f"--lives {lives}"]
+    command = " ".join(["python -m benchmarks.engine", *words])
+    page = _page(command, train, {section: _race(job, train, section, lives) for section in sections})
     if not options.smoke:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(page)
@@ -105,13 +107,13 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     return middle, middle - reach, middle + reach
 
 
-def _page(train: dict[str, object], found: dict[Section, Times]) -> str:
+def _page(command: str, train: dict[str, object], found: dict[Section, Times]) -> str:
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{len(os.sched_getaffinity(0))} cores"
     samples = 4 * int(str(train["quads_per_micro_batch"]))
     lines = [
         "# Engine",
         "",
-        f"`python -m benchmarks.engine` on {where}, Python {platform.python_version()}, torch {torch.__version__},"
+        f"`{command}` on {where}, Python {platform.python_version()}, torch {torch.__version__},"
         f" load {os.getloadavg()[0]:.1f} at the end.",
         "",
         f"The m-UNet of `{CONFIG.relative_to(ROOT)}`, views of {train['patch_px']} px, micro-batches of {samples},"

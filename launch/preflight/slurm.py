@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launch.config import JobConfig
+from launch.kinds import JobName, MapKind, kind_of
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.slurm_submit import script
@@ -15,24 +16,34 @@ from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60
 _DEFAULT_ARRAY = 1001
+_AT_ONCE = "SLURM: jobs at once"
 
 
 def slurm(site: Site) -> Iterator[Finding]:
-    """Array size; and of every kind of job: its partition with its time limit, and whether sbatch accepts it."""
+    """Array size; of every kind of job: its partition, its time limit, whether sbatch takes it; whether sbatch takes them all."""
     if not site.slurm:
         yield Finding("SLURM", "skipped", "the campaign runs on this machine")
         return
-    yield _array(site.config.cluster.map.workers)
+    most = _array_size()
+    yield _array(site.config.cluster.map.workers, most)
     partitions = read_partitions(_said("scontrol", "show", "partition", "--oneliner"))
+    refused = False
     for name, job in site.jobs.items():
         row = f"SLURM: {name} jobs"
         problem = _partition_problem(job, partitions)
-        yield Finding(row, "bad", *problem) if problem else _accepted(site, row, name, job)
+        finding = Finding(row, "bad", *problem) if problem else _accepted(site, row, name, job)
+        refused = refused or finding.mark == "bad"
+        yield finding
+    if not refused:
+        yield _all_at_once(site, most)
 
 
-def _array(workers: int) -> Finding:
+def _array_size() -> int:
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
-    most = int(found.group(1)) if found else _DEFAULT_ARRAY
+    return int(found.group(1)) if found else _DEFAULT_ARRAY
+
+
+def _array(workers: int, most: int) -> Finding:
     if workers > most - 1:
         mend = f"Set cluster.map.workers to at most {most - 1}."
         return Finding("SLURM: array", "bad", f"{workers} workers, but MaxArraySize is {most}", mend)
@@ -79,27 +90,52 @@ def _partition_problem(job: JobConfig, partitions: dict[str, dict[str, str]]) ->
     return None
 
 
-def _accepted(site: Site, row: str, name: str, job: JobConfig) -> Finding:
+def _accepted(site: Site, row: str, name: JobName, job: JobConfig) -> Finding:
+    taken, lines = _test_only(site, name, job)
+    if not taken:
+        mend = f"Correct cluster.{name}: partition, account, qos, nodes, GPUs, memory."
+        return Finding(row, "bad", f"sbatch refuses: {_reason(lines)}", mend)
+    start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
+    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {job.gpus_per_node} GPUs a node, {clock(job.timeout_min * 60)}"
+    return Finding(row, "ok", f"accepted: {asks}" + (f"; could start {start}" if start else ""))
+
+
+def _all_at_once(site: Site, most: int) -> Finding:
+    """Sites limit how many jobs a user may have waiting, each task of an array counted: sbatch is asked for an array of so many."""
+    maps, count = jobs_at_once(site)
+    asked = min(count, most - 1)
+    taken, lines = _test_only(site, "map", site.config.cluster.map, f"--array=0-{asked - 1}")
+    if taken:
+        return Finding(_AT_ONCE, "ok", f"accepted: {count}" + (f" ({asked} tried)" if asked < count else ""))
+    mend = f"Set cluster.map.workers lower: each is a job in every one of {maps} maps."
+    return Finding(_AT_ONCE, "bad", f"a plan queues {count}, and sbatch refuses {asked}: {_reason(lines)}", mend)
+
+
+def jobs_at_once(site: Site) -> tuple[int, int]:
+    """(maps, jobs that a plan submits: one a phase, of a map one a worker and its merge, and the one that plans again)."""
+    maps = sum(isinstance(kind_of(phase), MapKind) for phase in site.graph)
+    return maps, len(site.graph) + maps * site.config.cluster.map.workers + 1
+
+
+def _test_only(site: Site, name: JobName, job: JobConfig, *options: str) -> tuple[bool, list[str]]:
+    """Whether sbatch would take the job, and the lines that it says."""
     with tempfile.TemporaryDirectory(prefix="mlseg-preflight-") as folder:
         path = Path(folder) / "job.sh"
         path.write_text(script(site.run, site.config, name, job))
         answer = subprocess.run(
-            ["sbatch", "--test-only", str(path)],
+            ["sbatch", "--test-only", *options, str(path)],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
             env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
         )
-    lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
-    if answer.returncode != 0:
-        said = lines[-1] if lines else "no reason given"
-        reason = next((line for line in lines if "error:" in line), said).removeprefix("sbatch: error: ")
-        mend = f"Correct cluster.{name}: partition, account, qos, nodes, GPUs, memory."
-        return Finding(row, "bad", f"sbatch refuses: {reason.removeprefix('allocation failure: ')}", mend)
-    start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
-    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {job.gpus_per_node} GPUs a node, {clock(job.timeout_min * 60)}"
-    return Finding(row, "ok", f"accepted: {asks}" + (f"; could start {start}" if start else ""))
+    return answer.returncode == 0, [line.strip() for line in answer.stderr.splitlines() if line.strip()]
+
+
+def _reason(lines: list[str]) -> str:
+    said = next((line for line in lines if "error:" in line), lines[-1] if lines else "no reason given")
+    return said.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
 
 
 def _said(*command: str) -> str:
