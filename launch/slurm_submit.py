@@ -66,8 +66,17 @@ class Submitter:
             with clean_env(), environment(kept):
                 job_id = submit()[0].job_id.split("_")[0]
         except FailedJobError as error:
-            said = str(error).strip().splitlines()[-1]
-            raise UserError(f"SLURM refused a job: {said}", "cluster", "Correct the cluster's settings.") from error
+            said = (
+                str(error)
+                .strip()
+                .splitlines()[-1]
+                .removeprefix("sbatch: error: ")
+                .removeprefix("Batch job submission failed: ")
+            )
+            mend = "Correct the cluster's settings."
+            if "submit limit" in said:
+                mend = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
+            raise UserError(f"SLURM refused a job: {said}", "cluster", mend) from error
         self.ids.append(job_id)
         return job_id
 

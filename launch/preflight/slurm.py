@@ -1,5 +1,6 @@
 """slurm: whether the site's SLURM takes the jobs of this campaign, as `sbatch --test-only` and scontrol say."""
 
+import bisect
 import os
 import re
 import subprocess
@@ -102,19 +103,41 @@ def _accepted(site: Site, row: str, name: JobName, job: JobConfig) -> Finding:
 
 def _all_at_once(site: Site, most: int) -> Finding:
     """Sites limit how many jobs a user may have waiting, each task of an array counted: sbatch is asked for an array of so many."""
-    maps, count = jobs_at_once(site)
+    maps, others = _jobs_at_once(site)
+    count = others + maps * site.config.cluster.map.workers
     asked = min(count, most - 1)
-    taken, lines = _test_only(site, "map", site.config.cluster.map, f"--array=0-{asked - 1}")
-    if taken:
+    said = _refusal_of(site, asked)
+    if not said:
         return Finding(_AT_ONCE, "ok", f"accepted: {count}" + (f" ({asked} tried)" if asked < count else ""))
-    mend = f"Set cluster.map.workers lower: each is a job in every one of {maps} maps."
-    return Finding(_AT_ONCE, "bad", f"a plan queues {count}, and sbatch refuses {asked}: {_reason(lines)}", mend)
+    fits = bisect.bisect_left(range(1, asked), True, key=lambda jobs: bool(_refusal_of(site, jobs)))
+    workers = (fits - others) // maps
+    mend = f"Set cluster.map.workers to at most {workers}: each is a job in every one of {maps} maps."
+    if workers < 1:
+        mend = f"Ask the site for {others + maps} jobs or more, or wait until your others have ended."
+    return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", mend)
 
 
-def jobs_at_once(site: Site) -> tuple[int, int]:
-    """(maps, jobs that a plan submits: one a phase, of a map one a worker and its merge, and the one that plans again)."""
-    maps = sum(isinstance(kind_of(phase), MapKind) for phase in site.graph)
-    return maps, len(site.graph) + maps * site.config.cluster.map.workers + 1
+def _refusal_of(site: Site, jobs: int) -> str:
+    """Why sbatch would not take so many jobs more; empty: it would."""
+    taken, lines = _test_only(site, "map", site.config.cluster.map, f"--array=0-{jobs - 1}")
+    return "" if taken else _reason(lines)
+
+
+def _jobs_at_once(site: Site) -> tuple[int, int]:
+    """(maps, each with a job a worker; a plan's other jobs under the same account and qos).
+
+    Those are one a phase or merge, and the one that plans again.
+    """
+    kinds = [kind_of(phase) for phase in site.graph]
+    maps = sum(isinstance(kind, MapKind) for kind in kinds)
+    trainings = sum(kind.job == "train" for kind in kinds)
+    others = {"train": trainings, "single": len(kinds) - trainings + 1}
+    same = [name for name in ("train", "single") if _limited_by(site.jobs[name]) == _limited_by(site.jobs["map"])]
+    return maps, sum(others[name] for name in same)
+
+
+def _limited_by(job: JobConfig) -> tuple[str | None, str | None]:
+    return job.account, job.qos
 
 
 def _test_only(site: Site, name: JobName, job: JobConfig, *options: str) -> tuple[bool, list[str]]:

@@ -5,20 +5,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.slurm_host import SlurmHost, missing_programs
+from tests.cluster import accounting, slurm_host
 from tests.launch.conftest import tiny_campaign
 
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory):
-    missing = missing_programs()
+    _need("SLURM", slurm_host.missing_programs(), "slurm-wlm")
+    with slurm_host.SlurmHost(tmp_path_factory.mktemp("slurm")) as host:
+        yield host
+
+
+@pytest.fixture
+def slurm_with_limits(tmp_path: Path):
+    _need("SLURM", slurm_host.missing_programs(), "slurm-wlm")
+    _need("slurmdbd", accounting.missing_programs(), "slurmdbd slurm-wlm-mysql-plugin mariadb-server")
+    with accounting.slurm_with_accounts(tmp_path / "slurm") as host:
+        yield host
+
+
+def _need(what: str, missing: list[str], packages: str) -> None:
     if missing:
-        said = f"no SLURM on this machine ({', '.join(missing)} missing); Debian: apt-get install slurm-wlm"
+        said = f"no {what} on this machine ({', '.join(missing)} missing); Debian: apt-get install {packages}"
         if os.environ.get("MLSEG_REQUIRE_SLURM") == "1":
             pytest.fail(said)
         pytest.skip(said)
-    with SlurmHost(tmp_path_factory.mktemp("slurm")) as host:
-        yield host
 
 
 @pytest.fixture

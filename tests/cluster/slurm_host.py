@@ -12,7 +12,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 CONTROLLER = "slurmctld"
 NODES = ("n1", "n2", "n3")
@@ -72,25 +74,31 @@ def _find(program: str) -> str | None:
 class SlurmHost:
     """Started on entry, ended on exit; `environment` holds what commands need to find it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        """settings: of slurm.conf, instead of what stands there."""
+        self.folder, self._settings = folder, settings
         self.conf = folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._doubtful_until = 0.0
 
-    def __enter__(self) -> "SlurmHost":
+    def write_conf(self) -> None:
+        """slurm.conf, for three nodes that this machine plays."""
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
-        ports = _free_ports(len(NODES) + 1)
+        ports = free_ports(len(NODES) + 1)
         host = socket.gethostname()
         nodes = "\n".join(
             # the one machine plays three nodes of two CPUs each
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
             for name, port in zip(NODES, ports[1:], strict=True)
         )
-        self.conf.write_text(
-            _CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=self.folder, nodes=nodes)
-        )
+        text = _CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=self.folder, nodes=nodes)
+        kept = [line for line in text.splitlines() if line.split("=")[0] not in self._settings]
+        self.conf.write_text("\n".join([*(f"{name}={value}" for name, value in self._settings.items()), *kept]) + "\n")
+
+    def __enter__(self) -> "SlurmHost":
+        if not self.conf.exists():
+            self.write_conf()
         try:
             for name in (CONTROLLER, *NODES):
                 self.start(name)
@@ -183,7 +191,8 @@ class SlurmHost:
             )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

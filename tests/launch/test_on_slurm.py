@@ -1,5 +1,6 @@
 """The commands of an HPC user on a real SLURM: preflight with its jobs, site settings in the scripts, retry, why jobs wait."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import slurm  # noqa: F401  (a fixture)
+from tests.cluster.conftest import slurm, slurm_with_limits  # noqa: F401  (fixtures)
 from tests.launch.conftest import tiny_campaign
 
 pytestmark = pytest.mark.cluster
@@ -60,6 +61,34 @@ def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str
     assert code == 2
     assert found[row]["mark"] == "bad", found
     assert said in found[row]["seen"] and mend in found[row]["mend"], found[row]
+
+
+def test_a_limit_of_jobs_is_seen_before_and_a_plan_over_it_leaves_nothing(slurm_with_limits, tmp_path: Path) -> None:  # noqa: F811
+    """7 phases, of them 3 maps: 8 jobs, and 3 a worker."""
+    host, user = slurm_with_limits, getpass.getuser()
+    lab = {"account": "lab", "qos": "normal"}
+    config = campaign(tmp_path, map={"workers": 9, **lab}, train={"nodes": 2, **lab}, single=lab)
+    code, found = preflight(host, config)
+    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 35", found
+    assert host.run("sacctmgr", "-i", "modify", "user", user, "set", "maxsubmitjobs=30")
+    host.wait_for(lambda: "MaxSubmitJobs=30(" in host.run("scontrol", "show", "assoc_mgr", "flags=assoc"), 30)
+
+    code, found = preflight(host, config)
+    row = found["SLURM: jobs at once"]
+    assert code == 2 and row["seen"] == "a plan queues 35; SLURM takes 30 now (AssocMaxSubmitJobLimit)", row
+    assert row["mend"].startswith("Set cluster.map.workers to at most 7:"), row
+    over = mlseg(host, "run", config)
+    *_, said = over.stderr.splitlines()  # sbatch has its say before
+    assert over.returncode == 2 and "job submit limit" in said and f"mlseg preflight {tmp_path}" in said, over.stderr
+    assert not host.run("squeue", "-h", "-t", "PENDING,RUNNING,CONFIGURING")
+
+    fits = "cluster.map.workers=7"
+    code, found = preflight(host, config, fits)
+    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 29", found
+    taken = mlseg(host, "run", config, fits)
+    assert taken.returncode == 0, taken.stderr
+    assert "lab|normal" in host.run("squeue", "-h", "-t", "all", "-o", "%a|%q")
+    assert mlseg(host, "cancel", config).returncode == 0
 
 
 def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> None:  # noqa: F811
