@@ -1,19 +1,14 @@
-"""The planner: compare the run folder with the queue, submit what is missing with its dependencies, and leave.
-
-Safe to run at any time, by a person or by a job that finds a phase failed; started twice at once, one plan counts.
-"""
+"""The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from launch.completion import Standing
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
-from launch.plans import Plan, Reason, latest_jobs, publish_plan, queued_jobs, read_plans, retries_in_a_row
+from launch.plans import Plan, Reason, latest_jobs, retries_in_a_row
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob, cancel
-from launch.slurm_submit import Submitter
+from launch.slurm_queue import QueuedJob
 from launch.statuses import FAILURES
 
 
@@ -58,51 +53,7 @@ def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str])
     return "failed" if status in FAILURES else "lost"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What planning did. plan: None when nothing was missing.  refused: why nothing was planned again."""
-
-    plan: Plan | None
-    refused: str = ""
-
-
-def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["person", "replan"]) -> Outcome:
-    """Submit what is missing. Raises UserError when SLURM refuses."""
-    plans = read_plans(run)
-    number = plans[-1].number + 1 if plans else 1
-    queue = queued_jobs(plans, run.config().name)
-    statuses = {standing.phase.name: run.state(standing.phase).get("status", "") for standing in standings}
-    missing = missing_phases(standings, plans, queue, statuses)
-    if not missing:
-        return Outcome(None)
-    if by == "replan" and (refused := _refusal(run, missing, plans, statuses)):
-        return Outcome(None, refused)
-    submitter = Submitter(run)
-    try:
-        jobs: dict[str, dict[str, str]] = {}
-        for item in missing:
-            ends = {name: _end(name, standings, jobs, plans) for name in item.phase.inputs}
-            jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job])
-        replan = submitter.submit_replan([jobs[item.phase.name][final_part(item.phase)] for item in missing])
-        plan = Plan(number, by, jobs, {item.phase.name: item.reason for item in missing}, replan)
-    except BaseException:
-        cancel(submitter.ids)
-        raise
-    if not publish_plan(run, plan):
-        cancel(submitter.ids)
-        return Outcome(None, "another planner was first; its plan counts")
-    return Outcome(plan)
-
-
-def _end(name: str, standings: Sequence[Standing], jobs: dict[str, dict[str, str]], plans: list[Plan]) -> str | None:
-    """The job to wait for before a phase that reads `name` may start; None when that is done."""
-    standing = next(standing for standing in standings if standing.phase.name == name)
-    if standing.state == "done":
-        return None
-    return (jobs.get(name) or latest_jobs(plans, name))[final_part(standing.phase)]
-
-
-def _refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], statuses: dict[str, str]) -> str:
+def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], statuses: dict[str, str]) -> str:
     """Why a re-planning job leaves it to a person."""
     if plans and plans[-1].by == "cancel":
         return "the campaign was cancelled"
@@ -114,15 +65,3 @@ def _refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], statuses
             if retries_in_a_row(plans, item.phase.name) >= retries:
                 return f"phase {item.phase.name} failed {retries + 1} times"
     return ""
-
-
-def cancel_on_slurm(run: RunFolder) -> list[str]:
-    """End the campaign's jobs, and keep re-planning jobs from bringing them back. Returns the cancelled ids."""
-    plans = read_plans(run)
-    number = plans[-1].number + 1 if plans else 1
-    while not publish_plan(run, Plan(number, "cancel")):
-        number += 1
-    queue = queued_jobs(plans, run.config().name, settle=False)
-    ids = sorted({job.main for job in queue if job.can_run})
-    cancel(ids)
-    return ids

@@ -4,9 +4,10 @@ from launch.completion import Standing, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.liveness import planner_pid
-from launch.planner import Outcome, is_on_its_way, plan_on_slurm
+from launch.planner import is_on_its_way
 from launch.plans import latest_jobs, queued_jobs, read_plans
 from launch.run_folder import RunFolder
+from launch.slurm_plan import Outcome, plan_on_slurm
 from launch.slurm_queue import cancel
 from launch.status import campaign_status
 from mlseg_core.errors import UserError

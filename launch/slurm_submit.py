@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,8 @@ class Submitter:
         ends = ",".join(filter(None, [f"afterany:{work}", _afterok(after)]))
         return {"work": work, "merge": self._submit(phase, "merge", self.config.cluster.single, ends)}
 
-    def submit_replan(self, watched: Sequence[str]) -> str:
-        """One job that starts as soon as one of the watched jobs fails, and is dropped when all end well."""
-        from launch.replan import replan
-
+    def submit_replan(self, replan: Callable[[str], None], watched: Sequence[str]) -> str:
+        """One job that calls replan(run folder) as soon as one of the watched jobs fails, and is dropped when all end well."""
         folder = self.run.path / "plans" / "logs"
         executor = job_executor(self.run, self.config, folder, "replan", self.config.cluster.single)
         executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack

@@ -16,7 +16,7 @@ from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
 
 if TYPE_CHECKING:
-    from launch.planner import Outcome
+    from launch.slurm_plan import Outcome
 
 DEMO = Path("configs/demo.yaml")
 
@@ -99,7 +99,7 @@ def retry(arguments: argparse.Namespace) -> int:
 
 
 def _run_on_slurm(campaign: Campaign) -> int:
-    from launch.planner import plan_on_slurm
+    from launch.slurm_plan import plan_on_slurm
 
     return _show_outcome(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
 
@@ -140,7 +140,7 @@ def cancel(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     if not read_plans(run) or not uses_slurm(run.config()):
         raise UserError("nothing is running", run.path, f"See: mlseg status {run.path}")
-    from launch.planner import cancel_on_slurm
+    from launch.slurm_plan import cancel_on_slurm
 
     ids = cancel_on_slurm(run)
     print(f"cancelled {len(ids)} jobs" + (f": {', '.join(ids)}" if ids else ""))

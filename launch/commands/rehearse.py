@@ -60,7 +60,7 @@ def _here(run: RunFolder) -> int:
 def _on_slurm(run: RunFolder, config: CampaignConfig) -> int:
     """Submit, then watch until all is done or a person is asked."""
     from launch.completion import survey
-    from launch.planner import plan_on_slurm
+    from launch.slurm_plan import plan_on_slurm
     from launch.status import campaign_status
 
     (run.path / "alert.json").unlink(missing_ok=True)

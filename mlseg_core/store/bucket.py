@@ -17,7 +17,7 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from mlseg_core.files import TEMPORARY
-from mlseg_core.store import DestinationError, Store
+from mlseg_core.store.base import DestinationError, Store
 
 _TRIES = 3
 

@@ -1,0 +1,110 @@
+"""A campaign on SLURM: compare the run folder with the queue, submit what is missing with its dependencies, and leave.
+
+Safe to run at any time, by a person or by the job that waits for a phase to fail (`replan`), with nobody awake and bounded by
+cluster.retries; started twice at once, one plan counts.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launch.completion import Standing, survey
+from launch.graph import build_graph
+from launch.job import assert_frozen
+from launch.planner import final_part, missing_phases, refusal
+from launch.plans import Plan, latest_jobs, publish_plan, queued_jobs, read_plans
+from launch.run_folder import RunFolder
+from launch.slurm_queue import cancel
+from launch.slurm_submit import Submitter
+from mlseg_core.errors import UserError
+from mlseg_core.files import write_json
+
+_PATIENCE_S, _AGAIN_S = 1200.0, 15.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What planning did. plan: None when nothing was missing.  refused: why nothing was planned again."""
+
+    plan: Plan | None
+    refused: str = ""
+
+
+def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["person", "replan"]) -> Outcome:
+    """Submit what is missing. Raises UserError when SLURM refuses."""
+    plans = read_plans(run)
+    number = plans[-1].number + 1 if plans else 1
+    queue = queued_jobs(plans, run.config().name)
+    statuses = {standing.phase.name: run.state(standing.phase).get("status", "") for standing in standings}
+    missing = missing_phases(standings, plans, queue, statuses)
+    if not missing:
+        return Outcome(None)
+    if by == "replan" and (refused := refusal(run, missing, plans, statuses)):
+        return Outcome(None, refused)
+    submitter = Submitter(run)
+    try:
+        jobs: dict[str, dict[str, str]] = {}
+        for item in missing:
+            ends = {name: _end(name, standings, jobs, plans) for name in item.phase.inputs}
+            jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job])
+        watch = submitter.submit_replan(replan, [jobs[item.phase.name][final_part(item.phase)] for item in missing])
+        plan = Plan(number, by, jobs, {item.phase.name: item.reason for item in missing}, watch)
+    except BaseException:
+        cancel(submitter.ids)
+        raise
+    if not publish_plan(run, plan):
+        cancel(submitter.ids)
+        return Outcome(None, "another planner was first; its plan counts")
+    return Outcome(plan)
+
+
+def _end(name: str, standings: Sequence[Standing], jobs: dict[str, dict[str, str]], plans: list[Plan]) -> str | None:
+    """The job to wait for before a phase that reads `name` may start; None when that is done."""
+    standing = next(standing for standing in standings if standing.phase.name == name)
+    if standing.state == "done":
+        return None
+    return (jobs.get(name) or latest_jobs(plans, name))[final_part(standing.phase)]
+
+
+def cancel_on_slurm(run: RunFolder) -> list[str]:
+    """End the campaign's jobs, and keep re-planning jobs from bringing them back. Returns the cancelled ids."""
+    plans = read_plans(run)
+    number = plans[-1].number + 1 if plans else 1
+    while not publish_plan(run, Plan(number, "cancel")):
+        number += 1
+    queue = queued_jobs(plans, run.config().name, settle=False)
+    ids = sorted({job.main for job in queue if job.can_run})
+    cancel(ids)
+    return ids
+
+
+def replan(run_path: str) -> None:
+    """Submit what is missing, unless the retry budget is spent; then leave an alert in RUN/alert.json."""
+    run = RunFolder(Path(run_path))
+    assert_frozen(run)
+    os.chdir(run.frozen()["folder"])
+    try:
+        outcome = _plan_patiently(run)
+    except Exception as error:
+        write_json(run.path / "alert.json", {"alert": f"the campaign could not be planned again: {error}"})
+        raise
+    if outcome.refused:
+        write_json(run.path / "alert.json", {"alert": outcome.refused})
+    print(outcome.refused or outcome.plan or "nothing is missing", flush=True)
+
+
+def _plan_patiently(run: RunFolder) -> Outcome:
+    """A controller that does not answer now may be back in a minute, and after this job nobody else plans."""
+    config, deadline = run.config(), time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return plan_on_slurm(run, survey(config, build_graph(config), run), by="replan")
+        except (RuntimeError, UserError, subprocess.TimeoutExpired) as error:
+            if time.monotonic() > deadline:
+                raise
+            print(f"planning again in {_AGAIN_S:.0f} s: {error}", flush=True)
+            time.sleep(_AGAIN_S)
