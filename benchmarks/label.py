@@ -66,6 +66,8 @@ def main(arguments: list[str]) -> int:
 def race(bench: Bench, count: int) -> Rounds:
     """So many timings of each row."""
     rows = {"forward": bench.forward, "ours": bench.ours, "serial": bench.serial}
+    if bench.teacher.device.type == "cuda":
+        rows["dali"] = bench.on_dali
     rounds: Rounds = {name: [] for name in rows}
     for number in range(-1, count):
         for name in reversed(rows) if number % 2 else rows:

@@ -107,6 +107,8 @@ class LabelConfig(Strict):
     """Labels are stored at 1/stride of the views' resolution."""
     batch: Count = 16
     """Pairs per forward; batches never span shards."""
+    decode_on: Literal["cpu", "gpu"] = "cpu"
+    """gpu: NVIDIA DALI decodes the views there. Its JPEG decoder rounds otherwise, so labels differ in some pixels."""
     tta: Literal["none", "flips", "d4"] = "none"
     """Test-time augmentation: the mean answer to both views flipped (4 forwards), or flipped and turned (8)."""
     min_miou: Fraction = 0.0

@@ -17,6 +17,7 @@ _RESAMPLES = 2000
 TITLES = {
     "forward": "forward alone, views decoded before",
     "ours": "**ours**: read, decode, label, encode, write, index, hash",
+    "dali": "**ours**, decoded by DALI on the GPU",
     "serial": "the same, one thing after another",
 }
 Rounds = dict[str, list[Timing]]

@@ -1,4 +1,4 @@
-"""Three ways through a corpus: forward alone, ours, and the serial way that ours replaces. Out: seconds, CPU seconds."""
+"""Ways through a corpus: forward alone, ours with either decoder, the serial way that ours replaces. Out: seconds, CPU seconds."""
 
 import json
 import time
@@ -16,7 +16,8 @@ from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor, load_teacher
-from mlseg_dist.labelling.pipeline import Batch, Codes, batches_of
+from mlseg_dist.labelling.loading import Batch, DecodedBatch
+from mlseg_dist.labelling.pipeline import Codes, batches_of
 from mlseg_dist.labelling.work import codes_of_views
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import shards_folder
@@ -67,6 +68,14 @@ class Bench:
         failed = run_units(self.units, labelling.label, folder, describe=labelling.describe)
         assert not failed, failed
 
+    def on_dali(self, folder: Path) -> None:
+        """The same, views decoded by DALI on the GPU."""
+        step = self.config.steps[0]
+        step = step.model_copy(update={"label": step.label.model_copy(update={"decode_on": "gpu"})})
+        units = labelling.units(self.config.model_copy(update={"steps": (step,)}), 0, self.run)
+        failed = run_units(units, labelling.label, folder, describe=labelling.describe)
+        assert not failed, failed
+
     def serial(self, folder: Path) -> None:
         """The same, one thing after another, probabilities coming back from the device as float32 (as until issue 7)."""
         config = self.config.model_copy(update={"train": self.config.train.model_copy(update={"workers": 1})})
@@ -81,11 +90,11 @@ class Bench:
             return Timing(self.pairs, time.perf_counter() - begun, time.process_time() - cpu)
 
     def _decoded(self, unit: Unit) -> list[Batch]:
-        made = []
+        made: list[Batch] = []
         with self._open(unit) as shard:
             for rows in batches_of(len(shard), self.config.steps[0].label.batch):
                 side = round(self.corpus.views["store_px"])
-                made.append(Batch.empty(rows, side, self.teacher.device.type == "cuda"))
+                made.append(DecodedBatch(rows, side, self.teacher.device.type == "cuda"))
                 for position in range(len(rows)):
                     made[-1].read(shard, position)
         return made

@@ -1,11 +1,13 @@
 """python: the interpreter and the packages that the jobs will import."""
 
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
 
+from launch.kinds import JobName
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.run_folder import code_hash, package_folders
@@ -14,7 +16,7 @@ _SHOWN = ("torch", "deepspeed", "submitit")
 
 
 def python(site: Site) -> Iterator[Finding]:
-    """Missing packages; code that differs from the run folder's; PYTHONPATH in a set-up line."""
+    """Missing packages; code that differs from the run folder's; PYTHONPATH in a set-up line; DALI, where the config wants it."""
     missing = _missing()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _SHOWN if name not in missing)
     seen = f"Python {platform.python_version()} at {sys.executable}; {versions}"
@@ -35,6 +37,32 @@ def python(site: Site) -> Iterator[Finding]:
                 f"cluster.{name}.setup sets PYTHONPATH",
                 "Leave it out: the run folder's code comes first.",
             )
+    yield from _dali(site)
+
+
+def _dali(site: Site) -> Iterator[Finding]:
+    """Where the config wants it. Steps label but for the last."""
+    wanted: list[tuple[str, JobName]] = []
+    if site.config.train.augment_on == "gpu":
+        wanted.append(("train.augment_on", "train"))
+    if any(step.label.decode_on == "gpu" for step in site.config.steps[:-1]):
+        wanted.append(("label.decode_on", "map"))
+    for key, job in wanted:
+        if not _has_dali():
+            mend = f"Install the extra cuda12 or cuda13 (pip install 'mlseg[cuda12]'), or set {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, and NVIDIA DALI is not installed", mend)
+        elif not site.jobs[job].gpus_per_node:
+            mend = f"Set cluster.{job}.gpus_per_node, or {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
+        else:
+            yield Finding("DALI", "ok", f"installed, for {key}")
+
+
+def _has_dali() -> bool:
+    try:
+        return importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # no package of NVIDIA's
+        return False
 
 
 def _missing() -> list[str]:

@@ -1,14 +1,14 @@
 """A shard through a network: reading and decoding, inference, encoding go on at the same time, and order is kept.
 
-In: a shard, what a network computes. Out: what is made of each pair's answers, batch by batch. Threads decode and encode (OpenCV,
-file reads and checksums release the interpreter); the calling thread keeps the device busy. On a GPU nothing here waits for it
-but the threads that encode, so that while it computes a batch the next is decoded and the last is encoded.
+In: a shard, how its batches are loaded, what a network computes. Out: what is made of each pair's answers, batch by batch.
+Threads read and encode (OpenCV, file reads and checksums release the interpreter); the calling thread keeps the device busy. On a
+GPU nothing here waits for it but the threads that encode: while it computes a batch the next is decoded and the last is encoded.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -16,41 +16,10 @@ import torch
 
 from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor
-from shards.sample import decode_rgb
-from shards.tar import BadShard, ShardReader
+from mlseg_dist.labelling.loading import AHEAD, Batch, Loader
+from shards.tar import ShardReader
 
-AHEAD = 2
-"""Batches that are decoded, and as many that are encoded, beside the one on the device: what bounds the memory."""
-VIEWS = ("high", "low")
 Out = TypeVar("Out")
-
-
-@dataclass
-class Batch:
-    """Rows of a shard as uint8 (B, S, S, 3) high and low, pinned for a GPU."""
-
-    rows: Sequence[int]
-    high: torch.Tensor
-    low: torch.Tensor
-
-    @classmethod
-    def empty(cls, rows: Sequence[int], side: int, pinned: bool) -> "Batch":
-        shape = (len(rows), side, side, 3)
-        return cls(rows, *(torch.empty(shape, dtype=torch.uint8, pin_memory=pinned) for _ in VIEWS))
-
-    def read(self, shard: ShardReader, position: int) -> None:
-        """Read and decode one pair. Raises BadShard."""
-        row = self.rows[position]
-        for view in VIEWS:
-            data = shard.read_member(row, shard.members.index(f"{view}.jpg"))
-            target = getattr(self, view)[position].numpy()
-            try:
-                image = decode_rgb(data)
-            except ValueError as error:
-                raise BadShard(f"{shard.path}: {shard.key(row)}.{view}.jpg: {error}") from error
-            if image.shape != target.shape:
-                raise BadShard(f"{shard.path}: {shard.key(row)}.{view}.jpg is {image.shape}, not {target.shape}")
-            target[:] = image
 
 
 class Answers:
@@ -81,7 +50,7 @@ class Codes(Answers):
 
     def __init__(self, teacher: Predictor, batch: Batch, stride: int) -> None:
         with torch.inference_mode():
-            codes = {h: labels.encode_batch(p, stride) for h, p in teacher.probabilities(batch.high, batch.low).items()}
+            codes = {h: labels.encode_batch(p, stride) for h, p in teacher.probabilities(*batch.views()).items()}
         super().__init__(batch, codes)
 
 
@@ -92,46 +61,48 @@ def batches_of(count: int, batch: int) -> list[range]:
 
 def overlapped(
     shard: ShardReader,
+    loader: Loader,
     teacher: Predictor,
-    side: int,
     batch: int,
     stride: int,
     threads: int,
     finish: Callable[[int, dict[str, np.ndarray]], Out],
 ) -> Iterator[list[Out]]:
     """through, with a teacher's codes of its heads."""
-    pinned = teacher.device.type == "cuda"
-    yield from through(shard, side, batch, threads, pinned, lambda loaded: Codes(teacher, loaded, stride), finish)
+    yield from through(shard, loader, batch, threads, lambda loaded: Codes(teacher, loaded, stride), finish)
 
 
 def through(
     shard: ShardReader,
-    side: int,
+    loader: Loader,
     batch: int,
     threads: int,
-    pinned: bool,
     compute: Callable[[Batch], Answers],
     finish: Callable[[int, dict[str, np.ndarray]], Out],
 ) -> Iterator[list[Out]]:
-    """finish(row, its answers) of every row, in order, a list for each batch. side: of the stored views, px.
+    """finish(row, its answers) of every row, in order, a list for each batch.
 
-    compute: called in this thread. pinned: for a GPU. What a thread raises is raised here, after what came before it. Nothing
-    runs any more once the iterator is closed.
+    compute: called in this thread. What a thread raises is raised here, after what came before it. Nothing runs any more once
+    the iterator is closed.
     """
     reading: deque[tuple[Batch, list[Future[None]]]] = deque()
     finishing: deque[list[Future[Out]]] = deque()
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="label") as pool:
 
         def compute_next() -> None:
-            loaded, parts = reading.popleft()
-            for part in parts:
+            for part in reading[0][1]:
                 part.result()
+            for loaded, parts in islice(reading, AHEAD):
+                if not all(part.done() and part.exception() is None for part in parts):
+                    break
+                loaded.start()
+            loaded, _ = reading.popleft()
             answers = compute(loaded)
             finishing.append([pool.submit(_finish_one, finish, answers, i) for i in range(len(loaded.rows))])
 
         try:
             for rows in batches_of(len(shard), batch):
-                loaded = Batch.empty(rows, side, pinned)
+                loaded = loader.batch(rows)
                 reading.append((loaded, [pool.submit(loaded.read, shard, i) for i in range(len(rows))]))
                 if len(reading) > AHEAD:
                     compute_next()
@@ -145,6 +116,7 @@ def through(
                 yield [part.result() for part in finishing.popleft()]
         finally:
             pool.shutdown(cancel_futures=True)
+            loader.drop()
 
 
 def _finish_one(finish: Callable[[int, dict[str, np.ndarray]], Out], answers: Answers, position: int) -> Out:

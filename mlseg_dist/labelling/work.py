@@ -9,13 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
-from mlseg_dist.config import IGNORED, LearningConfig
+from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
+from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import Manifest, kept_manifest
@@ -81,6 +83,19 @@ def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
     return _loaded[key]
 
 
+_decoders: dict[tuple[int, int], OnDali] = {}
+
+
+def _loader(side: int, settings: LabelConfig, device: torch.device, threads: int) -> Loader:
+    """As the settings want it; DALI's is made once a process. Raises UserError."""
+    if settings.decode_on == "cpu":
+        return InThreads(side, pinned=device.type == "cuda")
+    if (side, settings.batch) not in _decoders:
+        _decoders.clear()
+        _decoders[side, settings.batch] = OnDali(side, settings.batch, device.index or 0, threads)
+    return _decoders[side, settings.batch]
+
+
 def sidecars(
     config: LearningConfig,
     step_index: int,
@@ -98,8 +113,9 @@ def sidecars(
         info = {"version": 1, "of": shard.key(row), "device": device}
         return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
 
-    side, threads = round(corpus.views["store_px"]), config.train.workers
-    for part in overlapped(shard, teacher, side, settings.batch, settings.stride, threads, finish):
+    threads = config.train.workers
+    loader = _loader(round(corpus.views["store_px"]), settings, teacher.device, threads)
+    for part in overlapped(shard, loader, teacher, settings.batch, settings.stride, threads, finish):
         yield from part
         if scratch is not None:
             scratch.advance(len(part))

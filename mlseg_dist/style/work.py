@@ -18,7 +18,8 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.inference import device_kind, settle_cpu
-from mlseg_dist.labelling.pipeline import Answers, Batch, through
+from mlseg_dist.labelling.loading import Batch, InThreads
+from mlseg_dist.labelling.pipeline import Answers, through
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
 from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
@@ -101,10 +102,10 @@ def sidecars(
     job: Job, shard: ShardReader, stylist: Stylist, side: int, scratch: Scratch
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(KEY, members) of every sample of the shard, in its order."""
-    device, gpu = device_kind(stylist.device), stylist.device.type == "cuda"
+    device = device_kind(stylist.device)
 
     def compute(batch: Batch) -> Answers:
-        return Answers(batch, stylist.style(batch.high, batch.low, [shard.key(row) for row in batch.rows]))
+        return Answers(batch, stylist.style(*batch.views(), [shard.key(row) for row in batch.rows]))
 
     def finish(row: int, made: dict[str, np.ndarray]) -> tuple[str, dict[str, bytes]]:
         info = {
@@ -119,7 +120,8 @@ def sidecars(
         images = {f"{view}.jpg": encode_jpeg(made[view], job.config.jpeg_quality) for view in VIEWS}
         return shard.key(row), {**images, "json": encode_json(info)}
 
-    for part in through(shard, side, job.config.apply_batch, job.workers, gpu, compute, finish):
+    loader = InThreads(side, pinned=stylist.device.type == "cuda")
+    for part in through(shard, loader, job.config.apply_batch, job.workers, compute, finish):
         yield from part
         scratch.advance(len(part))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_sound_campaign_is_ready_and_nothing_is_written(tmp_path: Path, capsys
     assert found["ranks"]["seen"] == "2 ranks share 2 micro-batches: 8 pairs a step"
     assert found["node"]["mark"] == found["SLURM"]["mark"] == "skipped"
     assert {"config", "write: run folder", "space: run folder", "python", "W&B"} <= set(found)
+
+
+def test_dali_wants_gpus_from_the_jobs_that_use_it(tmp_path: Path, capsys, monkeypatch) -> None:
+    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed (extra cuda12)")
+    config, labels = on_slides(tmp_path), "steps.base.label.decode_on=gpu"
+    assert "DALI" not in look(capsys, config)[1]
+    for words, job in ((["train.augment_on=gpu"], "train"), ([labels], "map")):
+        status, found = look(capsys, config, *words)
+        assert status == 2 and f"cluster.{job} asks for no GPU" in found["DALI"]["seen"], found
+        assert found["DALI"]["mend"].startswith(f"Set cluster.{job}.gpus_per_node, or "), found
+        assert look(capsys, config, *words, f"cluster.{job}.gpus_per_node=1")[1]["DALI"]["mark"] == "ok"
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # as where it is not installed
+    assert "not installed" in look(capsys, config, labels)[1]["DALI"]["seen"]
 
 
 def test_the_table_of_an_80_column_terminal(tmp_path: Path, capsys, monkeypatch) -> None:

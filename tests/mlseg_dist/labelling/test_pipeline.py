@@ -13,6 +13,7 @@ from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor, load_teacher
+from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of, overlapped
 from mlseg_dist.run_folder import shards_folder
 from shards.sample import decode_label, decode_rgb
@@ -92,7 +93,7 @@ def test_order_is_kept_and_little_is_under_way(run):
         return row
 
     with open_shard(run) as shard:
-        found = [row for part in overlapped(shard, teacher, 64, 5, 2, 4, finish) for row in part]
+        found = [row for part in overlapped(shard, InThreads(64, False), teacher, 5, 2, 4, finish) for row in part]
         assert found == list(range(len(shard))) and running["most"] > 1
 
 
@@ -111,7 +112,7 @@ def test_an_error_in_a_thread_comes_out_and_no_thread_stays(run, where):
             shard.index[12]["crc32c"] += 1
         found, error = [], BadShard if where == "reading" else OSError
         with pytest.raises(error, match=re.escape(shard.key(12)) if where == "reading" else "no space left"):
-            for part in overlapped(shard, teacher, 64, 5, 2, 3, finish):
+            for part in overlapped(shard, InThreads(64, False), teacher, 5, 2, 3, finish):
                 found += part
         assert found == list(range(len(found))) and len(found) <= 10
     assert not [t for t in threading.enumerate() if t.name.startswith("label")]
