@@ -1,8 +1,8 @@
-"""Everything that waits for a GPU, in turn: parity tests, the DALI executor, networks, labelling, engines. Status 2 without one.
+"""Everything that waits for a GPU: parity tests, the DALI executor, networks, labelling, generators, engines. Status 2 without one.
 
     make gpu            python -m benchmarks.gpu [--out DIR] [--minutes 8] [--seconds 5]
 
-Out: {tests,input-cuda,model-cuda,label-cuda,engine-cuda}.md in benchmarks/gpu, and what each was run on.
+Out: {tests,input-cuda,model-cuda,label-cuda,style-cuda,engine-cuda}.md in benchmarks/gpu, and what each was run on.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
         run([*feed, "--out", str(options.out / "input-cuda.md")]),
         run([*model, "--out", str(options.out / "model-cuda.md")]),
         run([*label, "--out", str(options.out / "label-cuda.md")]),
+        run(["benchmarks.style", "--pairs", "256", "--steps", "50", "--out", str(options.out / "style-cuda.md")]),
         run(["benchmarks.engine", "--minutes", "3", "--out", str(options.out / "engine-cuda.md")]),
     ]
     return 1 if any(failed) else 0
