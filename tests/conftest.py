@@ -1,4 +1,4 @@
-"""How two processes share the tests out (`make test`): a file's tests stay together, and so do all that use the SLURM."""
+"""How two processes share the tests out (`make test`): a file's tests stay together, and so do all that use a SLURM."""
 
 import pytest
 
@@ -6,5 +6,5 @@ import pytest
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        uses_slurm = "slurm" in getattr(item, "fixturenames", ())
+        uses_slurm = any(name.startswith("slurm") for name in getattr(item, "fixturenames", ()))
         item.add_marker(pytest.mark.xdist_group("slurm" if uses_slurm else item.nodeid.split("::")[0]))
