@@ -310,6 +310,8 @@ def failing_job(campaign: Campaign, phase: str, chance: random.Random) -> str:
     broken, before = campaign.folder / "broken", TRAINED[: TRAINED.index(phase)]
     campaign.until(lambda: all(map(campaign.is_done, before)))
     broken.touch()
+    if campaign.is_running(phase):  # a fault in the phase before took until now
+        campaign.slurm.run("scontrol", "requeue", campaign.job(phase))
     return _fails_for_good(campaign, phase, broken.unlink)
 
 
@@ -327,7 +329,10 @@ def damaged_shard(campaign: Campaign, phase: str, chance: random.Random) -> str:
 
 def _fails_for_good(campaign: Campaign, phase: str, mend: Callable[[], object]) -> str:
     """Nothing may be left in the queue, the user has to see why, and one command has to bring it to its end."""
-    campaign.until(lambda: (campaign.run / "alert.json").exists(), every_s=0.2)
+    campaign.until(lambda: (campaign.run / "alert.json").exists() or campaign.is_done(phase), every_s=0.2)
+    if campaign.is_done(phase):
+        mend()
+        return f"{phase} was done before it could fail"
     campaign.until(campaign.is_quiet, 60, 0.3)
     shown = status(campaign.slurm, campaign.run)
     phases = {each["name"]: each for each in shown["phases"]}
