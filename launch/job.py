@@ -28,6 +28,7 @@ from launch.rendezvous import export_ranks
 from launch.run_folder import RunFolder, package_folders
 from launch.slurm_queue import requeue
 from launch.statuses import OF_EXIT, STUCK
+from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, run_units
@@ -82,8 +83,12 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
 
 
 def attempt_name(environment: JobEnvironment) -> str:
-    """Job id and restart count: names one attempt of a job."""
-    return f"{environment.job_id}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    """Job id, restart count, and on SLURM when the batch script began: names one attempt of a job.
+
+    A slurmctld that was killed may start a job twice with the same restart count, as it has forgotten the first start.
+    """
+    begun = os.environ.get(START, "")
+    return f"{environment.job_id}-{os.environ.get('SLURM_RESTART_COUNT', '0')}" + (f"-{begun}" if begun else "")
 
 
 class Signals:

@@ -1,6 +1,7 @@
 """How the ranks of a job find each other: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
 
-Rank 0 picks an address that other nodes can reach and a free port, and writes both to a file named by job and restart.
+Rank 0 picks an address that other nodes can reach and a free port, and writes both to a file that is named by the attempt: that of
+an earlier start is never read.
 """
 
 import os
@@ -20,7 +21,7 @@ _WAIT_S = 120.0
 
 
 def export_ranks(environment: JobEnvironment, attempt: str, folder: Path) -> None:
-    """Set torch.distributed's variables. attempt: job id and restart count; folder: shared by the job's nodes."""
+    """Set torch.distributed's variables. attempt: its name, another one at each start; folder: shared by the job's nodes."""
     os.environ["RANK"] = str(environment.global_rank)
     os.environ["WORLD_SIZE"] = str(environment.num_tasks)
     os.environ["LOCAL_RANK"] = str(environment.local_rank)

@@ -17,7 +17,7 @@ from launch.job import run_job
 from launch.kinds import MapKind, kind_of
 from launch.plans import job_prefix
 from launch.run_folder import RunFolder
-from launch.variables import environment, job_environment
+from launch.variables import START, environment, job_environment
 from mlseg_core.errors import UserError
 
 _SIGNAL_DELAY_S = 120  # USR2 comes so long before the time limit: enough to save a checkpoint
@@ -106,7 +106,7 @@ def job_executor(
         signal_delay_s=_SIGNAL_DELAY_S,
         stderr_to_stdout=True,
         wckey=None,
-        setup=[*job.setup, *_exports(variables)],
+        setup=[*job.setup, f"export {START}=$(date +%s)", *_exports(variables)],
         # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
         srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
         additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **job.extra},

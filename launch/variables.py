@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from launch.config import JobConfig
 from launch.run_folder import RunFolder
 
+START = "MLSEG_START"
+"""When a batch script began, the same in all its processes: set by the script itself."""
+
 
 def job_environment(run: RunFolder, job: JobConfig) -> dict[str, str]:
     """Variables of every job: the frozen code first, never the working folder's; a rank's threads; CPU without GPUs."""

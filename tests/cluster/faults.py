@@ -151,6 +151,23 @@ def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Ran
     return f"{phase}: slurmctld away for {away:.0f} s from {stood:.1f} s into {what}{after}"
 
 
+def forgotten_start(campaign: Campaign, phase: str, chance: random.Random) -> str:
+    """slurmctld is killed and knows nothing of the job's start when it comes back: the job starts again, with as many restarts."""
+    before = campaign.slurm.folder / "state-before"
+    pending = campaign.slurm.jobs().get(campaign.job(phase), "") == "PENDING"
+    if pending:
+        campaign.slurm.copy_state(before)
+    begun(campaign, phase)
+    time.sleep(chance.random())
+    campaign.slurm.kill(CONTROLLER)
+    if pending:
+        campaign.slurm.restore_state(before)
+    after = _controller_away(campaign, chance.random() * 3)
+    starts = f", {len(campaign.told(phase, 'started'))} starts" if phase in TRAINED else ""
+    what = "its start forgotten" if pending else "slurmctld killed"
+    return f"{phase}: {what}, {campaign.restarts(phase)} restarts{starts}{after}"
+
+
 def _controller_away(campaign: Campaign, away_s: float) -> str:
     """Killed within seconds of the submission it has forgotten the whole campaign: then a person goes on with it."""
     slurm = campaign.slurm
@@ -357,6 +374,7 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "requeue": (requeue, ANY),
     "kill slurmctld": (kill_controller, ANY),
     "kill slurmctld at replan": (kill_controller_at_replan, ANY),
+    "slurmctld forgets the start": (forgotten_start, TRAINED),
     "kill a process": (kill_process, ANY),
     "kill before publish": (kill_before_publish, LABELLING),
     "kill before record": (kill_before_record, LABELLING),

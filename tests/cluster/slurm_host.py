@@ -140,6 +140,20 @@ class SlurmHost:
         if name == CONTROLLER:
             self._doubtful_until = time.monotonic() + _DOUBT_S
 
+    def copy_state(self, to: Path) -> None:
+        """What slurmctld would know if it died now; it writes that down every few seconds."""
+        for _ in range(10):
+            with contextlib.suppress(shutil.Error):  # of a file that it has just renamed
+                shutil.rmtree(to, ignore_errors=True)
+                shutil.copytree(self.folder / "state", to)
+                return
+        raise TimeoutError("its state does not stay as it is")
+
+    def restore_state(self, before: Path) -> None:
+        """While slurmctld is away."""
+        shutil.rmtree(self.folder / "state")
+        shutil.copytree(before, self.folder / "state")
+
     def tend(self) -> None:
         """What an administrator does when slurmctld woke up with a memory of some seconds ago: it believes that jobs run which have
         ended, until their nodes say again what they have; and jobs that it starts twice it holds, and drains their nodes."""

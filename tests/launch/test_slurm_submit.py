@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from launch.config import CampaignConfig, ClusterConfig, JobConfig, load_campaig
 from launch.run_folder import RunFolder
 from launch.slurm_submit import script
 
+PROJECT = Path(__file__).parents[2]
 EVIL = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned'
 
 
@@ -92,3 +94,18 @@ def test_the_cluster_file_that_we_ship_holds_valid_jobs() -> None:
     path = Path(__file__).parents[2] / "configs" / "clusters" / "slurm-gpu.yaml"
     cluster = validate(yaml.safe_load(path.read_text())["cluster"], ClusterConfig, path)
     assert cluster.train.gpus_per_node == cluster.train.tasks_per_node == 8
+
+
+def test_two_starts_of_a_script_are_two_attempts_though_slurm_counts_them_as_one(config: CampaignConfig) -> None:
+    """A slurmctld that was killed forgets a start: the second has the same job id and the same number of restarts."""
+    text = script(RunFolder.of(config), config, "train", JobConfig())
+    setup = text[text.index("# setup") : text.index("# command")]
+    ask = "from types import SimpleNamespace as N; from launch.job import attempt_name; print(attempt_name(N(job_id='7')))"
+    both = f"{setup}\nunset PYTHONPATH PYTHONSAFEPATH\n'{sys.executable}' -c \"{ask}\" & '{sys.executable}' -c \"{ask}\"; wait"
+    said = []
+    for _ in range(2):
+        done = subprocess.run(["bash", "-c", both], cwd=PROJECT, capture_output=True, text=True, check=True)
+        said.append(set(done.stdout.split()))
+        time.sleep(1)
+    assert [len(names) for names in said] == [1, 1] and said[0] != said[1], said  # all ranks of a start agree
+    assert all(name.startswith("7-0-") for names in said for name in names)
