@@ -62,7 +62,7 @@ class Chaos:
         """What was done. Raises AssertionError, TimeoutError."""
         folder = self.folder / f"run-{schedule.number:04d}"
         campaign = Campaign(self.slurm, folder, self.reference, [phase for phase, _ in schedule.faults])
-        self.slurm.wait_for(self.slurm.is_idle, 120)
+        self.slurm.settle(120)
         in_vain = any(fault in FOR_GOOD for _, fault in schedule.faults)
         campaign.start(*(["cluster.retries=1"] if in_vain else []))  # each retry in vain costs 20 s
         said = []

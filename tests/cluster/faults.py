@@ -153,18 +153,20 @@ def kill_controller_at_replan(campaign: Campaign, phase: str, chance: random.Ran
 
 def forgotten_start(campaign: Campaign, phase: str, chance: random.Random) -> str:
     """slurmctld is killed and knows nothing of the job's start when it comes back: the job starts again, with as many restarts."""
-    before = campaign.slurm.folder / "state-before"
-    pending = campaign.slurm.jobs().get(campaign.job(phase), "") == "PENDING"
-    if pending:
-        campaign.slurm.copy_state(before)
+    slurm, before, known = campaign.slurm, campaign.slurm.folder / "state-before", False
+    while slurm.jobs().get(campaign.job(phase), "") == "PENDING":
+        if slurm.saved() > campaign.plans[-1]["made"]:
+            slurm.copy_state(before)
+            known = True
+        time.sleep(0.3)
     begun(campaign, phase)
     time.sleep(chance.random())
-    campaign.slurm.kill(CONTROLLER)
-    if pending:
-        campaign.slurm.restore_state(before)
+    slurm.kill(CONTROLLER)
+    if known:
+        slurm.restore_state(before)
     after = _controller_away(campaign, chance.random() * 3)
     starts = f", {len(campaign.told(phase, 'started'))} starts" if phase in TRAINED else ""
-    what = "its start forgotten" if pending else "slurmctld killed"
+    what = "its start forgotten" if known else "slurmctld killed"
     return f"{phase}: {what}, {campaign.restarts(phase)} restarts{starts}{after}"
 
 

@@ -149,6 +149,11 @@ class SlurmHost:
                 return
         raise TimeoutError("its state does not stay as it is")
 
+    def saved(self) -> float:
+        """When it last wrote down its jobs, as time.time(); 0 before it did."""
+        path = self.folder / "state" / "job_state"
+        return path.stat().st_mtime if path.exists() else 0.0
+
     def restore_state(self, before: Path) -> None:
         """While slurmctld is away."""
         shutil.rmtree(self.folder / "state")
@@ -167,6 +172,16 @@ class SlurmHost:
             node, reason = line.split(maxsplit=1)
             if reason.startswith("Duplicate jobid"):
                 self.run("scontrol", "update", f"nodename={node}", "state=resume")
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until nothing runs; after slurmctld was killed with `tend` meanwhile. Raises TimeoutError."""
+
+        def idle() -> bool:
+            if time.monotonic() < self._doubtful_until:
+                self.tend()
+            return self.is_idle()
+
+        self.wait_for(idle, timeout_s, 2)
 
     def is_idle(self) -> bool:
         return self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%t").split().count("idle") == len(NODES)
