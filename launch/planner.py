@@ -1,7 +1,8 @@
 """The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from launch.completion import Standing
 from launch.graph import Phase
@@ -28,7 +29,7 @@ def final_part(phase: Phase) -> str:
 def missing_phases(
     standings: Sequence[Standing], plans: list[Plan], queue: Sequence[QueuedJob], statuses: dict[str, str]
 ) -> list[Missing]:
-    """The phases that are neither done nor on their way. statuses: phase -> what its last attempt said of itself."""
+    """The phases that are neither done nor on their way. statuses: phase -> last_words."""
     done = {standing.phase.name for standing in standings if standing.state == "done"}
     missing = []
     for standing in standings:
@@ -44,8 +45,14 @@ def is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob]) -
     return any(queued.main == job and queued.can_run for queued in queue)
 
 
+def last_words(state: Mapping[str, Any], plans: list[Plan], phase: str) -> str:
+    """The status in state.json, if one of the phase's newest jobs left it: an older one's excuses no job after it."""
+    said_by = str(state.get("job", "")).partition("_")[0]
+    return str(state.get("status", "")) if said_by in latest_jobs(plans, phase).values() else ""
+
+
 def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str]) -> Reason:
-    """Why a phase that is not on its way has to be submitted. status: what its last attempt said of itself."""
+    """Why a phase that is not on its way has to be submitted. status: last_words."""
     if not latest_jobs(plans, phase.name) or any(name not in done for name in phase.inputs):
         return "new"
     if status == "interrupted":

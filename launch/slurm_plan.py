@@ -15,7 +15,7 @@ from typing import Literal
 from launch.completion import Standing, survey
 from launch.graph import build_graph
 from launch.job import assert_frozen
-from launch.planner import final_part, missing_phases, refusal
+from launch.planner import final_part, last_words, missing_phases, refusal
 from launch.plans import Plan, latest_jobs, publish_plan, queued_jobs, read_plans
 from launch.run_folder import RunFolder
 from launch.slurm_queue import cancel
@@ -39,7 +39,7 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
     plans = read_plans(run)
     number = plans[-1].number + 1 if plans else 1
     queue = queued_jobs(plans, run.config().name)
-    statuses = {standing.phase.name: run.state(standing.phase).get("status", "") for standing in standings}
+    statuses = {each.phase.name: last_words(run.state(each.phase), plans, each.phase.name) for each in standings}
     missing = missing_phases(standings, plans, queue, statuses)
     if not missing:
         return Outcome(None)

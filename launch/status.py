@@ -11,7 +11,7 @@ from launch.liveness import planner_pid
 from launch.pending import in_words
 from launch.phase_metrics import last_alert, last_metrics
 from launch.phase_progress import phase_tally
-from launch.planner import missing_reason
+from launch.planner import last_words, missing_reason
 from launch.plans import latest_jobs, queued_jobs, read_plans
 from launch.run_folder import RunFolder
 from launch.slurm_queue import QueuedJob
@@ -64,6 +64,8 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     done_names = {standing.phase.name for standing in standings if standing.state == "done"}
     for standing in standings:
         phase, state = standing.phase, run.state(standing.phase)
+        if slurm and not last_words(state, plans, phase.name):
+            state = {}
         mine = set(latest_jobs(plans, phase.name).values())
         jobs = [job for job in queue if job.main in mine]
         name, why = str(standing.state), standing.why

@@ -75,6 +75,24 @@ def test_a_failing_phase_is_planned_again_and_then_left_to_a_person(slurm, make_
     assert "slides" not in plans[1]["jobs"]
 
 
+def test_a_job_that_dies_without_a_word_after_an_interruption_is_not_tried_for_ever(
+    slurm, make_campaign, tmp_path
+) -> None:
+    """What the interrupted job said must not excuse those that die after it."""
+    broken = tmp_path / "broken"
+    config = make_campaign(train={"nodes": 2, "setup": [f"test ! -e '{broken}' || exit 7"]}, retries=1)
+    assert mlseg(slurm, "run", config, "steps.base.epochs=60").returncode == 0
+    run = Path(status(slurm, config)["run"])
+    slurm.wait_for((run / "phases" / "02-base" / "progress" / "0.json").exists, 120)
+    broken.touch()
+    slurm.run("scancel", "--signal=TERM", plan_of(slurm, config)["jobs"]["base"]["work"])
+    slurm.wait_for((run / "alert.json").exists, 240)
+    plans = [json.loads(path.read_text()) for path in sorted((run / "plans").glob("0*.json"))]
+    assert [plan["reasons"].get("base") for plan in plans] == ["new", "interrupted", "lost"]
+    base = next(phase for phase in status(slurm, config)["phases"] if phase["name"] == "base")
+    assert base["state"] == "lost" and "FAILED" in base["why"], base
+
+
 def test_cancel_ends_all_jobs_and_nothing_brings_them_back(slurm, make_campaign) -> None:
     config = make_campaign()
     assert mlseg(slurm, "run", config).returncode == 0

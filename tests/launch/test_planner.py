@@ -1,7 +1,7 @@
 from launch.completion import Standing
 from launch.config import CampaignConfig
 from launch.graph import build_graph
-from launch.planner import missing_phases
+from launch.planner import last_words, missing_phases
 from launch.plans import Plan, publish_plan, read_plans, retries_in_a_row
 from launch.run_folder import RunFolder
 from launch.slurm_queue import QueuedJob
@@ -55,6 +55,19 @@ def test_a_job_that_vanished_is_lost_and_one_that_was_stopped_is_interrupted(con
     rest = [job(i) for i in range(15, 20)]
     assert missing(config, 2, rest, {"base": "running"}) == {"base": "lost"}
     assert missing(config, 2, rest, {"base": "interrupted"}) == {"base": "interrupted"}
+
+
+def test_what_an_older_job_said_excuses_no_job_after_it() -> None:
+    """A job that was interrupted, planned again, and now dies before it can say anything is lost, and that counts."""
+    again = Plan(
+        2, "replan", {"base": {"work": "24"}, "label-1": {"work": "25", "merge": "26"}}, {"base": "interrupted"}
+    )
+    assert last_words({"status": "interrupted", "job": "14"}, [PLAN], "base") == "interrupted"
+    assert last_words({"status": "interrupted", "job": "14"}, [PLAN, again], "base") == ""
+    assert last_words({"status": "failed", "job": "24"}, [PLAN, again], "base") == "failed"
+    assert last_words({"status": "failed", "job": "25_0"}, [PLAN, again], "label-1") == "failed"
+    assert last_words({"status": "failed", "job": "17"}, [PLAN, again], "master-1") == "failed"
+    assert last_words({}, [PLAN], "base") == last_words({"status": "failed", "job": "1"}, [], "base") == ""
 
 
 def test_retries_count_failures_since_a_person_planned() -> None:
