@@ -112,11 +112,13 @@ def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> Non
     answer = mlseg(slurm, "run", config)
     assert answer.returncode == 0, answer.stderr
     run = Path(status(slurm, config)["run"])
+    plan = json.loads((run / "plans" / "0001.json").read_text())
     assert mlseg(slurm, "cancel", config).returncode == 0
+    jobs = plan["jobs"]
     scripts = {
-        "map": next((run / "phases" / "00-slides" / "logs").glob("*_submission.sh")),
-        "train": next((run / "phases" / "02-base" / "logs").glob("*_submission.sh")),
-        "single": next((run / "phases" / "05-evaluate" / "logs").glob("*_submission.sh")),
+        "map": run / "phases" / "00-slides" / "logs" / f"{jobs['slides']['work']}_submission.sh",
+        "train": run / "phases" / "02-base" / "logs" / f"{jobs['base']['work']}_submission.sh",
+        "single": run / "phases" / "05-evaluate" / "logs" / f"{jobs['evaluate']['work']}_submission.sh",
     }
     for name, path in scripts.items():
         lines = path.read_text().splitlines()
