@@ -4,8 +4,8 @@ A worker takes its own slice first, then steals from what is left of the others'
 temporary files beside the targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files.
 No leases, no clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
 
-A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json` and
-`progress/WORKER.json`. A unit that fails is recorded and the others go on; only trouble with the store ends the run.
+A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json`, `progress/WORKER.json` and
+`progress/done-PLAN` (marks.py). A unit that fails is recorded and the others go on; only trouble with the store ends the run.
 """
 
 import secrets

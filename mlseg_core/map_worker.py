@@ -14,6 +14,7 @@ from typing import Any
 
 from mlseg_core.errors import Interrupted
 from mlseg_core.files import fingerprint, size_and_sha256_of
+from mlseg_core.marks import Marks
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.records import (
     Done,
@@ -87,7 +88,9 @@ class Plan:
         before, part = read_tally(store, worker), f"{own.start}-{own.stop}"
         died_of = note_death(store, self, worker, before) if life == 0 else None
         goes_on = before is not None and not before.ended and (before.plan, before.proven) == (self.key, part)
-        standing = Standing(store, self.units, [self.units[index].name for index in own], goes_on)
+        names = [unit.name for unit in self.units]
+        marks = Marks(store, f"progress/done-{self.key}", names)
+        standing = Standing(store, self.units, names[own.start : own.stop], goes_on, marks)
         if life == 0:  # what failed in an earlier run gets another chance; what killed a process counts its deaths
             for unit in (self.units[index] for index in own):
                 known = read_failed(store, unit) if unit.name in standing.failed and unit.name != died_of else None
@@ -96,7 +99,7 @@ class Plan:
                     standing.failed.discard(unit.name)
         progress = self._progress(store, worker, prints)
         progress.tally.proven = "" if standing.disproved else part
-        looks = _Looks(store, standing, [self.units[index].name for index in own], worker, workers)
+        looks = _Looks(store, standing, marks, names[own.start : own.stop], worker, workers)
         try:
             return self._work_through(store, own, looks, stop, progress, tag or secrets.token_hex(6), worker / workers)
         except (DestinationError, Interrupted):
@@ -137,6 +140,7 @@ class Plan:
             progress.begin(unit.name)
             try:
                 standing.add(self._do(store, unit, progress, tag, standing))
+                looks.marks.add(unit.name)
                 progress.finished(unit.cost)
             except (DestinationError, Interrupted):
                 raise
@@ -250,8 +254,10 @@ class _Looks:
     that is behind the others, or finds a unit of its slice done, is stolen from: it asks before each from then on.
     """
 
-    def __init__(self, store: Store, standing: Standing, own: Collection[str], worker: int, workers: int) -> None:
-        self.store, self.standing, self._own = store, standing, own
+    def __init__(
+        self, store: Store, standing: Standing, marks: Marks, own: Collection[str], worker: int, workers: int
+    ) -> None:
+        self.store, self.standing, self.marks, self._own = store, standing, marks, own
         self._every = max(1, len(own) // max(_LOOKS, _LOOKS_OF_ALL // workers))
         self._units = self._every // 4 + worker % (self._every // 2 + 1)
         self._mine = sum(name in standing.done for name in own)
@@ -276,7 +282,9 @@ class _Looks:
 
     def is_done(self, name: str) -> bool:
         """Whether somebody has done it since the last listing."""
-        if name in self.standing.disproved or not self.store.exists(f"done/{name}.json"):
+        if name in self.standing.disproved:
+            return False
+        if not self.marks.has(name) and not self.store.exists(f"done/{name}.json"):
             return False
         self.standing.believe(name)
         return True

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
+from mlseg_core.marks import Marks
 from mlseg_core.store import Store, check_name
 
 DEATHS = 3
@@ -178,14 +179,21 @@ class Standing:
     own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
     and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
     records, that is hundreds of reads a unit.) None: every record is read.  proven: they were read before in this run.
+    marks: what workers tell each other; after the first look they are read instead of a listing.
     done: name -> pieces; None where the record was not read.  disproved: own units whose records are of other inputs, or of files
     that are gone or cut short: `broken` has these.
     """
 
     def __init__(
-        self, store: Store, units: Sequence[Unit], own: Iterable[str] | None = None, proven: bool = False
+        self,
+        store: Store,
+        units: Sequence[Unit],
+        own: Iterable[str] | None = None,
+        proven: bool = False,
+        marks: Marks | None = None,
     ) -> None:
         self._store, self._units, self._reads_all = store, {unit.name: unit for unit in units}, own is None
+        self._marks = marks
         self.total = len(self._units)
         self.done: dict[str, int | None] = {}
         self.failed: set[str] = set()
@@ -221,7 +229,10 @@ class Standing:
         begun = time.monotonic()
         if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
             return
-        listed = self._names("done")
+        marked = self._marks.read() if self._marks is not None and self._looked else None
+        listed = self._names("done") if marked is None else marked
+        if self._marks is not None and marked is None:
+            self._marks.listed(listed)
         self._check([name for name in listed if name in own])
         new = [name for name in listed if name not in self.done and name not in self.disproved]
         if self._reads_all:

@@ -73,6 +73,13 @@ class Store(ABC):
         """A small text that is soon written anew: a reader may see a part of it, a power cut may take it."""
         self.write(name, data)
 
+    def mark(self, page: str, place: int) -> None:  # noqa: B027 - a store may keep no pages
+        """Set a byte of a page that all workers share. A hint: it may come late, or be lost, but is never set for nothing."""
+
+    def marks(self, page: str, first: int, count: int) -> bytes | None:
+        """Bytes of a page, not 0 where somebody has set them. None: this store keeps no pages."""
+        return None
+
     @abstractmethod
     def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
         """Give a file of `scratch` its name unless somebody did before. Returns a local path with the winner's bytes.

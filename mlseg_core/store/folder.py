@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ class Folder(Store):
     """A folder on a file system with hard links, shared or local. Temporaries lie beside their targets.
 
     A parallel file system answers every open, rename or stat of a path from one server for all workers, so what a worker
-    writes often (notes) or syncs often (folders) stays open in a `with` block.
+    writes or reads often (notes, pages) or syncs often (folders) stays open in a `with` block.
     """
 
     moves = True
@@ -25,7 +26,7 @@ class Folder(Store):
     def __init__(self, path: Path) -> None:
         self.path = self.scratch = path
         self.where = str(path)
-        self._open: dict[Path, int] | None = None  # folders and notes, by path, in a `with` block
+        self._open: dict[Path, int] | None = None  # folders, notes and pages, by path, in a `with` block
         self._unsettled: set[Path] = set()
 
     def __enter__(self) -> "Store":
@@ -78,15 +79,31 @@ class Folder(Store):
 
     def note(self, name: str, data: str) -> None:
         """One write of one page, whatever the file was: no rename, and no sync. Raises ValueError for a longer text."""
-        path, page = self.path / name, data.encode().ljust(_PAGE)
+        page = data.encode().ljust(_PAGE)
         if len(page) > _PAGE:
             raise ValueError(f"{name}: a note has at most {_PAGE} bytes")
-        opened = self._open if self._open is not None else {}
+        with self._kept(name) as handle:
+            os.pwrite(handle, page, 0)
+
+    def mark(self, page: str, place: int) -> None:
+        with self._kept(page) as handle:
+            os.pwrite(handle, b"1", place)
+
+    def marks(self, page: str, first: int, count: int) -> bytes:
+        with self._kept(page) as handle:
+            return os.pread(handle, count, first).ljust(count, b"\0")
+
+    @contextmanager
+    def _kept(self, name: str) -> Iterator[int]:
+        """A file to write to in place; made when it is not there."""
+        path, opened = self.path / name, self._open if self._open is not None else {}
         if path not in opened:
-            opened[path] = in_folder(path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
-        os.pwrite(opened[path], page, 0)
-        if self._open is None:
-            os.close(opened[path])
+            opened[path] = in_folder(path, lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        try:
+            yield opened[path]
+        finally:
+            if self._open is None:
+                os.close(opened[path])
 
     def publish_first(self, temporary: Path, name: str, file: BinaryIO | None = None) -> Path:
         target = self.path / name
