@@ -1,6 +1,6 @@
 """The order at scale: what a rank's start costs, and which shards ranks read from, beside a global shuffle.
 
-    python -m benchmarks.order [--pairs 12000000] [--shards 1500] [--no-indices] [--out FILE.md]
+    python -m benchmarks.order [--pairs 12000000] [--shards 1500] [--out FILE.md]
 
 Out: benchmarks/results/order.md. The corpus is synthetic (benchmarks/orders/corpus.py) and is removed at the end.
 """
@@ -28,7 +28,7 @@ from mlseg_dist.data.order import Order
 _RESUME = 700_000
 _REPEATS = 5
 _WORLDS = (1, 8, 64)
-_MOST_OPEN = 384
+_MOST_OPEN = 768
 """Shards and sidecars that stay open under a limit of 1,024 file handles (mlseg_dist/data/open_shards.py)."""
 
 
@@ -37,13 +37,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.order", description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=12_000_000)
     parser.add_argument("--shards", type=int, default=1500)
-    parser.add_argument(
-        "--no-indices", action="store_true", help="leave out the start that reads every index (2.3 GB on disk)"
-    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/order.md", help="where the page goes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlseg-order-") as name:
-        folders = write_corpus(Path(name), options.pairs, options.shards, not options.no_indices)
+        folders = write_corpus(Path(name), options.pairs, options.shards)
         page = _page(options, *folders)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page)
@@ -51,15 +48,15 @@ def main() -> int:
     return 0
 
 
-def _start(corpus: Path, labels: Path | None, *words: str, repeats: int = _REPEATS) -> dict[str, float]:
+def _start(corpus: Path, labels: Path | None) -> dict[str, float]:
     """Medians of several processes."""
-    command = [sys.executable, "-m", "benchmarks.orders.start", str(corpus), str(labels or "-"), str(_RESUME), *words]
+    command = [sys.executable, "-m", "benchmarks.orders.start", str(corpus), str(labels or "-"), str(_RESUME)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     runs = [
         json.loads(
             subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
         )
-        for _ in range(repeats)
+        for _ in range(_REPEATS)
     ]
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
@@ -71,11 +68,7 @@ def _machine() -> str:
 
 
 def _page(options: argparse.Namespace, corpus: Path, labels: Path) -> str:
-    starts = {"corpus and round, seeds read": _start(corpus, labels), "corpus alone, seeds read": _start(corpus, None)}
-    if not options.no_indices:
-        starts["corpus alone, every index read (older corpora; files in the page cache)"] = _start(
-            corpus, None, "--no-seeds", repeats=1
-        )
+    starts = {"corpus and round": _start(corpus, labels), "corpus alone": _start(corpus, None)}
     pools = Corpus(corpus, TRAINING_CLASSES, labels).pools()
     order = Order(pools, 0, "master-1", QUADS, MICRO_BATCHES)
     ways = {"**ours**": ours(order), "global shuffle": global_shuffle(pools, QUADS)}
@@ -90,7 +83,7 @@ def _page(options: argparse.Namespace, corpus: Path, labels: Path) -> str:
         "",
         "## Start of a rank",
         "",
-        f"From the manifests to the first draws, imports done; medians of {_REPEATS} processes (the last row: one).",
+        f"From the manifests to the first draws, imports done; medians of {_REPEATS} processes.",
         "MiB: peak of the process; torch, which the order does not need, is not imported.",
         "",
         f"| | start, s | of it CPU | first micro-batch at step {_RESUME:,}, ms | a later one, µs | peak MiB | of it imports |",

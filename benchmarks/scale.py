@@ -22,9 +22,10 @@ from benchmarks.scales.page import Result, Size, Table, lies_in_memory, markdown
 from launch.run_folder import RunFolder
 from mlseg_dist import labelling
 from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.index import index_type
 
 _MOST_LABELLED = 20_000_000
-"""Pairs up to which the round is worked through: its indices take 161 bytes a pair, twice, and 100 M are half an hour."""
+"""Pairs up to which the round is worked through: its indices take 112 bytes a pair, written twice, and 100 M are half an hour."""
 _RESUME = 700_000
 
 
@@ -55,9 +56,8 @@ def main() -> int:
             table.in_memory = lies_in_memory(folder)
             whole = size.pairs <= _MOST_LABELLED
             if not whole:
-                table.left_out.append(
-                    f"a round and its merge at {size.name} shards ({2 * 161 * size.pairs / 1e9:.0f} GB of indices)."
-                )
+                gigabytes = 2 * index_type(3).itemsize * size.pairs / 1e9
+                table.left_out.append(f"a round and its merge at {size.name} shards ({gigabytes:.0f} GB of indices).")
             if size == costed:  # first, while no round of tiny tars is there to be counted
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 costs = estimates(folder, options.out.with_name(f"{options.out.stem}-rates.json"))

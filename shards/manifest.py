@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlseg_core.config import Strict, validate
+from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_core.store import Store, open_store
+
+_MAKE_AGAIN = "Build the shards again (mlseg shards build, or a new campaign); what was made from them follows."
 
 
 class ShardEntry(Strict):
     """One tar. seeds: class name -> samples seeded there; pixels: class name -> labelled px of the high view.
 
+    index_sha256: of the .npy at the tar's end.
     of: for a sidecar, the name of the shard whose samples it speaks of.
     """
 
@@ -55,7 +59,7 @@ class Manifest(Strict):
     parents: name -> sha256 of what it was made from.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     kind: Literal["corpus", "labels", "styled"]
     fingerprint: str
     members: tuple[str, ...]
@@ -78,7 +82,10 @@ class Manifest(Strict):
 
 def read_manifest(path: Path) -> Manifest:
     """Raises UserError."""
-    return validate(read_json(path), Manifest, path)
+    raw = read_json(path)
+    if isinstance(raw, dict) and raw.get("version") == 1:
+        raise UserError("its shards have no index inside them (version 1)", path, _MAKE_AGAIN)
+    return validate(raw, Manifest, path)
 
 
 def kept_manifest(path: Path) -> Manifest:

@@ -1,56 +1,47 @@
-"""The class at the seed of every pair, in one small file beside a manifest: what to draw is known without opening an index.
+"""The class at the seed of every pair, in one small file beside a manifest: what to draw is known without opening a shard.
 
-In: the indices of a corpus (fine classes) or of a round of labels (training classes). Out: `seeds-<sha256, 8 digits>.npy`,
-uint8 (pairs,), in the order of the manifest's shards. The manifest names it and its sha256 in facts.seeds, so that an older
-manifest keeps its own file until both are pruned.
+In: of each shard of a corpus the fine class at each seed, of a round of labels the training class. Out: `seeds-<sha256, 8
+digits>.npy`, uint8 (pairs,), in the order of the manifest's shards. The manifest names it and its sha256 in facts.seeds, so that
+an older manifest keeps its own file until both are pruned.
 """
 
 import base64
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from mlseg_core.errors import UserError
 from mlseg_core.store import Store, open_store
-from shards.manifest import Manifest, ShardEntry
-from shards.tar import index_path
+from shards.manifest import Manifest, ShardEntry, kept_manifest
 
-_READERS = 8
-
-
-def publish_seeds(
-    store: Store | Path, shards: Iterable[ShardEntry], packed: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Write the file from the shards' indices. Returns facts.seeds. Raises RuntimeError for an index of another sha256.
-
-    packed: shard name -> its seeds as pack_seeds gave them; of its index is only asked whether it is there.
-    """
-    store, known = open_store(store), packed or {}
-    names = set(store.names("")) if known else set()
-
-    def seeds(shard: ShardEntry) -> np.ndarray:
-        if shard.name not in known:
-            return _of_index(store, shard)
-        found = np.frombuffer(zlib.decompress(base64.b64decode(known[shard.name])), np.uint8)
-        if len(found) != shard.samples or index_path(Path(shard.name)).name not in names:
-            raise RuntimeError(
-                f"{shard.name} in {store.where}: its index is gone, or its record has not a seed for each pair"
-            )
-        return found
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        parts = list(pool.map(seeds, shards))
-    return write_seeds(store, np.concatenate([np.empty(0, np.uint8), *parts]))
+_MEND = "Build or label again: it continues."
 
 
 def pack_seeds(seeds: np.ndarray) -> str:
-    """uint8 (samples,) as a short text for a record, so that a merge need not open every index."""
+    """uint8 (samples,) as a short text for a shard's record."""
     return base64.b64encode(zlib.compress(seeds.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def unpack_seeds(text: str) -> np.ndarray:
+    """What pack_seeds was given."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def publish_seeds(store: Store | Path, shards: Sequence[ShardEntry], packed: Mapping[str, str]) -> dict[str, str]:
+    """Write the file. packed: shard name -> its seeds, as pack_seeds gave them. Returns facts.seeds.
+
+    Raises RuntimeError for a shard that has not a seed for each pair.
+    """
+    parts = [np.empty(0, np.uint8), *(unpack_seeds(packed[shard.name]) for shard in shards)]
+    for shard, part in zip(shards, parts[1:], strict=True):
+        if len(part) != shard.samples:
+            raise RuntimeError(f"the record of {shard.name} has {len(part)} seeds for {shard.samples} pairs")
+    return write_seeds(store, np.concatenate(parts))
 
 
 def write_seeds(store: Store | Path, seeds: np.ndarray) -> dict[str, str]:
@@ -63,43 +54,43 @@ def write_seeds(store: Store | Path, seeds: np.ndarray) -> dict[str, str]:
     return {"name": name, "sha256": digest}
 
 
-def _of_index(store: Store, shard: ShardEntry) -> np.ndarray:
-    name = index_path(Path(shard.name)).name
-    data = store.read(name)
-    if hashlib.sha256(data).hexdigest() != shard.index_sha256:
-        raise RuntimeError(f"{name} in {store.where} is not the index that was made with {shard.name}")
-    return np.load(io.BytesIO(data), allow_pickle=False)["seed"].copy()
-
-
 def seeds_name(manifest: Manifest) -> str | None:
-    """Name of the file; None: a manifest from before there was one."""
+    """Name of the file; None: there is none, as beside styled views."""
     facts = manifest.facts.get("seeds")
     return facts["name"] if isinstance(facts, dict) else None
 
 
 def read_seeds(folder: Path, manifest: Manifest) -> np.ndarray:
-    """uint8 (pairs,): class at the seed, 255 where there is none. Without the file (older corpora) every index is read.
-
-    Raises UserError when the file is missing or is not the manifest's.
-    """
+    """uint8 (pairs,): class at the seed, 255 where there is none. Raises UserError when the file is missing or another's."""
     name = seeds_name(manifest)
     if name is None:
-        paths = [index_path(folder / shard.name) for shard in manifest.shards]
-        parts = [np.load(path, allow_pickle=False)["seed"].copy() for path in paths]  # a copy lets go of the index
-        return np.concatenate([np.empty(0, np.uint8), *parts])
+        raise UserError("names no file of seeds", folder / "manifest.json", _MEND)
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
-        raise UserError(
-            f"cannot be read ({error.strerror})", folder / name, "Build or label again: it continues."
-        ) from None
-    seeds = np.load(io.BytesIO(data), allow_pickle=False) if _is(data, manifest) else None
+        raise UserError(f"cannot be read ({error.strerror})", folder / name, _MEND) from None
+    is_its = hashlib.sha256(data).hexdigest() == manifest.facts["seeds"]["sha256"]
+    seeds = np.load(io.BytesIO(data), allow_pickle=False) if is_its else None
     if seeds is None or seeds.dtype != np.uint8 or seeds.shape != (sum(shard.samples for shard in manifest.shards),):
-        raise UserError(
-            "is not the file of the manifest beside it", folder / name, "Build or label again: it continues."
-        )
+        raise UserError("is not the file of the manifest beside it", folder / name, _MEND)
     return seeds
 
 
-def _is(data: bytes, manifest: Manifest) -> bool:
-    return hashlib.sha256(data).hexdigest() == manifest.facts["seeds"]["sha256"]
+def by_shard(manifest: Manifest, seeds: np.ndarray) -> Iterator[tuple[ShardEntry, np.ndarray]]:
+    """Each shard with its part of read_seeds."""
+    first = 0
+    for shard in manifest.shards:
+        yield shard, seeds[first : first + shard.samples]
+        first += shard.samples
+
+
+def kept_seeds(folder: Path) -> dict[str, np.ndarray]:
+    """Shard name -> its seeds, for the manifest in `folder`; a process that asks again gets what it has read. Raises UserError."""
+    manifest = kept_manifest(folder / "manifest.json")
+    return _kept(folder, manifest.facts["seeds"]["sha256"] if seeds_name(manifest) else "")
+
+
+@lru_cache(maxsize=2)
+def _kept(folder: Path, sha256: str) -> dict[str, np.ndarray]:
+    manifest = kept_manifest(folder / "manifest.json")
+    return {shard.name: part for shard, part in by_shard(manifest, read_seeds(folder, manifest))}

@@ -1,4 +1,4 @@
-"""Tar shards: written with bytes that depend on their samples only, indexed, read at random with a checksum each time.
+"""Tar shards: written with bytes that depend on their samples only, indexed at their end, read at random with a checksum each time.
 
 The format is WebDataset's (KEY.member, samples contiguous, USTAR). Headers are patched into one that tarfile made:
 making each with tarfile more than doubles the time of writing, and importing webdataset imports torch.
@@ -8,9 +8,9 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -18,11 +18,10 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from mlseg_core.files import write_atomic
+from shards.index import END_MARK, NAME, BadShard, Place, fits, index_type, pack
 
 NO_SEED = 255
-
-
+"""In place of a class: nothing is known at the seed."""
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -50,91 +49,55 @@ def _header(name: bytes, size: int) -> bytes:
 
 
 def write_shard(target: Path | BinaryIO, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
-    """Write (KEY, member -> bytes) samples. Fixed time, owner and order: the same samples give the same sha256.
+    """Write (KEY, member -> bytes) samples, then their index. Fixed time, owner and order: the same samples, the same sha256.
 
-    target: an open file is left open.
+    target: an open file is left open. Raises ValueError for keys that do not ascend or have no place in an index, for
+    samples with other members than the first, and for empty members.
     """
+    rows: list[tuple] = []
+    names: list[str] = []
+    before = ""
     with open(target, "wb") if isinstance(target, Path) else nullcontext(target) as file:
         for key, members in samples:
-            for name in sorted(members):
-                data = members[name]
-                file.write(_header(f"{key}.{name}".encode(), len(data)))
-                file.write(data)
-                file.write(bytes(-len(data) % _BLOCK))
-        file.write(bytes(2 * _BLOCK))  # the end mark
-        file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
+            names = names or sorted(members)
+            if not fits(key) or key <= before:
+                raise ValueError(f"not the key of the next sample of a shard: {key!r} after {before!r}")
+            if sorted(members) != names:
+                raise ValueError(f"{key} has members {', '.join(sorted(members))}, not {', '.join(names)}")
+            if not all(members.values()):
+                raise ValueError(f"a member of {key} is empty")
+            rows.append(
+                (key.encode(), *zip(*(_write(file, f"{key}.{name}", members[name]) for name in names), strict=True))
+            )
+            before = key
+        write_end(file, np.array(rows, index_type(len(names))))
 
 
-def index_type(members: int) -> np.dtype:
-    """One row a sample. offset, size: bytes in the tar per member; seed: fine class at the seed point or NO_SEED."""
-    numbers = (("offset", "<u8", (members,)), ("size", "<u4", (members,)), ("crc32c", "<u4", (members,)))
-    return np.dtype([("key", "S64"), ("slide", "S48"), ("seed", "u1"), *numbers])
+def _write(file: BinaryIO, name: str, data: bytes) -> tuple[int, int, int]:
+    """One member: its offset, size and crc32c."""
+    file.write(_header(name.encode(), len(data)))
+    offset = file.tell()
+    file.write(data)
+    file.write(bytes(-len(data) % _BLOCK))
+    return offset, len(data), google_crc32c.value(data)
 
 
-class BadShard(Exception):
-    """A shard is not what its index says: damaged, truncated or replaced. Names the shard, and the sample if known."""
+def write_end(file: BinaryIO, index: np.ndarray) -> None:
+    """What follows the samples of a shard: their index, the end mark."""
+    data = pack(index, file.tell() + _BLOCK)
+    file.write(_header(NAME.encode(), len(data)))
+    file.write(data)
+    file.write(END_MARK)
 
 
-def index_shard(path: Path, members: tuple[str, ...], opened: BinaryIO | None = None) -> np.ndarray:
-    """Scan a tar and index it; `seed` stays NO_SEED. Raises BadShard unless every sample has exactly `members`, keys ascending.
-
-    opened: the tar, where it is open already.
-    """
-    rows: dict[str, dict[str, tuple[int, int, int]]] = {}
+def size_and_index_sha256(path: Path) -> tuple[int, str]:
+    """Bytes of a tar and sha256 of its index, which is checked. Raises BadShard."""
     try:
-        with open(path, "rb") if opened is None else nullcontext(opened) as file:
-            file.seek(0)
-            for full_name, offset, data in _members(path, file):
-                key, dot, member = full_name.partition(".")
-                if not dot or "/" in full_name or member in rows.get(key, {}):
-                    raise BadShard(f"{path}: {full_name!r} has no place in a shard")
-                rows.setdefault(key, {})[member] = (offset, len(data), google_crc32c.value(data))
-    except OSError as error:
-        raise BadShard(f"{path}: {error}") from None
-    keys = list(rows)
-    if keys != sorted(keys):
-        raise BadShard(f"{path}: samples are not in the order of their keys")
-    index = np.zeros(len(rows), index_type(len(members)))
-    index["seed"] = NO_SEED
-    for position, (key, found) in enumerate(rows.items()):
-        if tuple(sorted(found)) != members:
-            raise BadShard(f"{path}: sample {key} has members {', '.join(sorted(found))}, not {', '.join(members)}")
-        index[position]["key"] = key.encode()
-        index[position]["slide"] = key.partition("+")[0].encode()
-        for column, name in enumerate(("offset", "size", "crc32c")):
-            index[position][name] = [found[member][column] for member in members]
-    return index
-
-
-def _members(path: Path, file: BinaryIO) -> Iterator[tuple[str, int, bytes]]:
-    """Name, offset and bytes of each member. Raises BadShard at the first header that write_shard did not write."""
-    while (header := file.read(_BLOCK)) != bytes(_BLOCK):
-        offset = file.tell()
-        name, digits = header[:100].rstrip(b"\0"), header[124:135]
-        size = int(digits, 8) if digits and not digits.strip(b"01234567") else -1
-        if header != _header(name, size):
-            raise BadShard(f"{path}: no header of a shard's member at byte {offset - len(header)}")
-        data = file.read(size)
-        file.seek(-size % _BLOCK, os.SEEK_CUR)
-        if len(data) < size:
-            raise BadShard(f"{path}: cut off inside {name.decode('ascii', 'replace')!r}")
-        yield name.decode("ascii", "replace"), offset, data
-
-
-def index_path(shard: Path) -> Path:
-    """Where a shard's index lies: X.tar -> X.index.npy."""
-    return shard.with_suffix(".index.npy")
-
-
-def save_index(target: Path | BinaryIO, index: np.ndarray) -> str:
-    """Write an index file: at a path atomically, else into an open file. Returns its sha256."""
-    buffer = io.BytesIO()
-    np.save(buffer, index, allow_pickle=False)
-    if isinstance(target, Path):
-        write_atomic(target, buffer.getvalue())
-    else:
-        target.write(buffer.getbuffer())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
+        with open(path, "rb") as file:
+            place = Place.find(file.fileno())
+            return place.tar, hashlib.sha256(place.npy(file.fileno())).hexdigest()
+    except (OSError, ValueError) as error:
+        raise _bad(path, error) from None
 
 
 def wds2idx_text(index: np.ndarray, members: tuple[str, ...]) -> str:
@@ -146,28 +109,26 @@ def wds2idx_text(index: np.ndarray, members: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass
 class ShardReader:
     """Random access to one shard; every read is checked against its crc32c. Raises BadShard.
 
-    index: of a shard whose index is not published yet; else it is read from beside the shard.  opened: the tar, where it is
-    open already; it stays open.
+    members: of each of its samples, in the order of their names. opened: the tar, where it is open already; it stays open. The
+    whole index is read when it is asked for; to read a sample takes its row alone.
     """
 
-    path: Path
-    members: tuple[str, ...]
-    index: np.ndarray = None  # type: ignore[assignment]
-    opened: BinaryIO | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path, members: tuple[str, ...], opened: BinaryIO | None = None) -> None:
+        self.path, self.members, self._opened = path, members, opened
         try:
-            if self.index is None:
-                self.index = np.load(index_path(self.path), allow_pickle=False)
-            if self.index.dtype != index_type(len(self.members)):
-                raise BadShard(f"{index_path(self.path)}: not an index of {len(self.members)} members")
-            self._file = os.open(self.path, os.O_RDONLY) if self.opened is None else self.opened.fileno()
+            self._file = os.open(path, os.O_RDONLY) if opened is None else opened.fileno()
+        except OSError as error:
+            raise _bad(path, error) from None
+        try:
+            self._place = Place.find(self._file)
+            if self._place.members != len(members):
+                raise ValueError(f"an index of {self._place.members} members, not of {len(members)}")
         except (OSError, ValueError) as error:
-            raise BadShard(f"{self.path}: {error}") from None
+            self.close()
+            raise _bad(path, error) from None
 
     def __enter__(self) -> "ShardReader":
         return self
@@ -176,26 +137,60 @@ class ShardReader:
         self.close()
 
     def close(self) -> None:
-        if self.opened is None:
+        if self._opened is None:
             os.close(self._file)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return self._place.rows
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """(samples,) of index_type(members)."""
+        return np.load(io.BytesIO(self._npy), allow_pickle=False)
+
+    @cached_property
+    def index_sha256(self) -> str:
+        return hashlib.sha256(self._npy).hexdigest()
+
+    @cached_property
+    def _npy(self) -> bytes:
+        try:
+            return self._place.npy(self._file)
+        except (OSError, ValueError) as error:
+            raise _bad(self.path, error) from None
 
     def key(self, position: int) -> str:
-        return self.index[position]["key"].decode()
+        return self._row(position)["key"].decode()
 
     def read(self, position: int, wanted: Collection[str] | None = None) -> dict[str, bytes]:
         """Member name -> bytes of the sample at `position`. wanted: only those; None: all."""
+        row = self._row(position)
         return {
-            member: self.read_member(position, column)
+            member: self._read(row, column)
             for column, member in enumerate(self.members)
             if wanted is None or member in wanted
         }
 
     def read_member(self, position: int, column: int) -> bytes:
-        row = self.index[position]
+        return self._read(self._row(position), column)
+
+    def _row(self, position: int) -> np.void:
+        if "index" in self.__dict__:
+            return self.index[position]
+        try:
+            return self._place.row(self._file, position)
+        except (OSError, ValueError) as error:
+            raise _bad(self.path, error) from None
+
+    def _read(self, row: np.void, column: int) -> bytes:
         data = os.pread(self._file, int(row["size"][column]), int(row["offset"][column]))
         if google_crc32c.value(data) != row["crc32c"][column]:
-            raise BadShard(f"{self.path}: {self.key(position)}.{self.members[column]} is damaged (crc32c differs)")
+            key = row["key"].decode("ascii", "replace")
+            raise BadShard(f"{self.path}: {key}.{self.members[column]} is damaged (crc32c differs)")
         return data
+
+
+def _bad(path: Path, error: Exception) -> BadShard:
+    """OSError: what the system says; ValueError: what the tar has."""
+    told = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else f"has {error}"
+    return BadShard(f"{path}: {told}")

@@ -5,7 +5,6 @@ brightness, a third each, a margin is unlabelled. The two views of a pair show d
 """
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from mlseg_core.files import sha256_file, write_atomic
 from mlseg_dist.config import IGNORED
 from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS, Pair, encode_pair, make_key
-from shards.seeds import publish_seeds
-from shards.tar import index_path, index_shard, save_index, wds2idx_text, write_shard
+from shards.seeds import pack_seeds, publish_seeds
+from shards.tar import ShardReader, wds2idx_text, write_shard
 
 CLASSES = ("stroma", "tumour", "duct")
 VIEWS = {"high_mpp": 0.5, "low_mpp": 2.0}
@@ -29,11 +28,11 @@ _MARGIN = 16  # a part of the side that is unlabelled
 
 
 def write_corpus(folder: Path, pairs: int, shards: int, store_px: int, quality: int = 95) -> Path:
-    """Tars, indices (npy and wds2idx text), seeds, manifest. Each shard is a slide of its own, all of the train split."""
+    """Tars, their indices as wds2idx text, seeds, manifest. Each shard is a slide of its own, all of the train split."""
     folder.mkdir(parents=True)
     plane, classes = _plane()
     random = np.random.default_rng(0)
-    slides, entries = [], []
+    slides, entries, packed = [], [], {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for number in range(shards):
             slug = f"s{number:03d}"
@@ -44,7 +43,8 @@ def write_corpus(folder: Path, pairs: int, shards: int, store_px: int, quality: 
             members = pool.map(lambda pair: encode_pair(pair, quality), made)
             write_shard(path, zip((pair.key for pair in made), members, strict=True))
             slides.append(_slide(slug, number))
-            entries.append(_publish(path, slug, seeds))
+            entries.append(_publish(path, slug))
+            packed[path.name] = pack_seeds(seeds)
     manifest = Manifest(
         kind="corpus",
         fingerprint="0" * 64,
@@ -54,7 +54,7 @@ def write_corpus(folder: Path, pairs: int, shards: int, store_px: int, quality: 
         shards=tuple(entries),
         slides=tuple(slides),
         totals=totals(entries),
-        facts={"seeds": publish_seeds(folder, entries)},
+        facts={"seeds": publish_seeds(folder, entries, packed)},
     )
     write_manifest_file(folder, manifest)
     return folder
@@ -103,17 +103,16 @@ def _slide(slug: str, number: int) -> SlideEntry:
     )
 
 
-def _publish(path: Path, slug: str, seeds: Iterator[int] | np.ndarray) -> ShardEntry:
-    """Index a tar, in both forms."""
-    index = index_shard(path, MEMBERS)
-    index["seed"] = seeds
-    write_atomic(path.with_suffix(".idx"), wds2idx_text(index, MEMBERS))
-    return ShardEntry(
-        name=path.name,
-        bytes=path.stat().st_size,
-        sha256=sha256_file(path),
-        index_sha256=save_index(index_path(path), index),
-        samples=len(index),
-        slide=slug,
-        split="train",
-    )
+def _publish(path: Path, slug: str) -> ShardEntry:
+    """Write a tar's index as text too."""
+    with ShardReader(path, MEMBERS) as shard:
+        write_atomic(path.with_suffix(".idx"), wds2idx_text(shard.index, MEMBERS))
+        return ShardEntry(
+            name=path.name,
+            bytes=path.stat().st_size,
+            sha256=sha256_file(path),
+            index_sha256=shard.index_sha256,
+            samples=len(shard),
+            slide=slug,
+            split="train",
+        )

@@ -1,4 +1,4 @@
-"""A synthetic corpus of any size, with a round of labels: manifests, seeds and (of the corpus) indices as a build writes them.
+"""A synthetic corpus of any size, with a round of labels: manifests and seeds as a build writes them.
 
 Slides have one stain and scanner of 4 x 3, one to six shards, and a tissue mix of their own (Dirichlet): some hold hardly any
 tumour. 30 percent of the pairs are not annotated; the round gives four fifths of these a class. There are no tars.
@@ -12,7 +12,7 @@ from mlseg_core.files import sha256_file
 from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS
 from shards.seeds import write_seeds
-from shards.tar import NO_SEED, index_path, index_type, save_index
+from shards.tar import NO_SEED
 
 TRAINING_CLASSES = {"stroma": 0, "tumour": 1, "duct": 2}
 PAIR_BYTES, SIDECAR_BYTES = 200_000, 12_000
@@ -23,8 +23,8 @@ _SLIDES = 459
 _UNANNOTATED, _ACCEPTED = 0.3, 0.8
 
 
-def write_corpus(folder: Path, pairs: int, shards: int, indices: bool) -> tuple[Path, Path]:
-    """Folders of the corpus and of the round. indices: write those of the corpus too."""
+def write_corpus(folder: Path, pairs: int, shards: int) -> tuple[Path, Path]:
+    """Folders of the corpus and of the round."""
     random = np.random.default_rng(0)
     slides = [
         SlideEntry(
@@ -52,9 +52,8 @@ def write_corpus(folder: Path, pairs: int, shards: int, indices: bool) -> tuple[
         hidden = random.random(size) < _UNANNOTATED
         seeds = np.where(hidden, NO_SEED, classes).astype(np.uint8)
         name = f"{slide.slug}-{number:08x}-000.tar"
-        digest = _write_index(corpus / name, slide.slug, number, seeds) if indices else "0" * 64
         facts = {"samples": size, "slide": slide.slug, "split": "train", "sha256": f"{number:064x}"}
-        entries.append(ShardEntry(name=name, bytes=size * PAIR_BYTES, index_sha256=digest, **facts))
+        entries.append(ShardEntry(name=name, bytes=size * PAIR_BYTES, index_sha256="0" * 64, **facts))
         sidecar = name.replace(".tar", "-0a0a0a0a.tar")
         sidecars.append(ShardEntry(name=sidecar, bytes=size * SIDECAR_BYTES, index_sha256="0" * 64, of=name, **facts))
         parts.append(seeds)
@@ -85,14 +84,3 @@ def write_corpus(folder: Path, pairs: int, shards: int, indices: bool) -> tuple[
         ),
     )
     return corpus, labels
-
-
-def _write_index(shard: Path, slug: str, number: int, seeds: np.ndarray) -> str:
-    index = np.zeros(len(seeds), index_type(len(MEMBERS)))
-    index["key"] = [f"{slug}+y{number:07d}+x{row:07d}".encode() for row in range(len(seeds))]
-    index["slide"], index["seed"] = slug.encode(), seeds
-    index["size"] = PAIR_BYTES // len(MEMBERS)
-    index["offset"] = np.arange(len(seeds))[:, None] * PAIR_BYTES + np.arange(len(MEMBERS)) * (
-        PAIR_BYTES // len(MEMBERS)
-    )
-    return save_index(index_path(shard), index)

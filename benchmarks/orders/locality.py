@@ -9,10 +9,11 @@ import numpy as np
 from benchmarks.orders.corpus import PAIR_BYTES, SIDECAR_BYTES
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.order import QUAD, Order
+from shards.index import index_type
 
 _WARM, _COUNTED = 3000, 4000
 """Samples of a rank before and while its opens are counted."""
-_ROW_BYTES = 193 + 161
+_ROW_BYTES = index_type(4).itemsize + index_type(3).itemsize
 """A row of the index of a shard, and of its sidecar."""
 
 MicroBatch = Callable[[int], list[int]]
@@ -23,7 +24,7 @@ MicroBatch = Callable[[int], list[int]]
 class Reading:
     """Per rank and 1,000 samples, with sidecars. distinct: files; opened: files, of which at most `most` stay open.
 
-    mb: what is read. mb_whole_index: if a shard's index were read when the shard is opened, as numpy.load does.
+    mb: what is read. mb_whole_index: if a shard's index were read when the shard is opened, not its rows one by one.
     """
 
     distinct: float

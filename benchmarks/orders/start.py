@@ -1,6 +1,6 @@
 """One rank's start, in a process of its own.
 
-    python -m benchmarks.orders.start CORPUS LABELS|- RESUME_STEP [--no-seeds]
+    python -m benchmarks.orders.start CORPUS LABELS|- RESUME_STEP
 
 Out: one line of JSON: seconds (and CPU seconds) from the manifests to the first micro-batch's draws, seconds of the first
 micro-batch when resumed, µs of a later one, MiB. The clock starts after the imports; memory is the peak, with imports.
@@ -31,14 +31,11 @@ def main() -> int:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("labels")
     parser.add_argument("resume", type=int)
-    parser.add_argument("--no-seeds", action="store_true", help="as if the corpus were older")
     options = parser.parse_args()
     imports = peak_mib()
     begun, begun_cpu = time.perf_counter(), time.process_time()
     labels = None if options.labels == "-" else Path(options.labels)
     corpus = Corpus(options.corpus, TRAINING_CLASSES, labels)
-    if options.no_seeds:
-        corpus.manifest.facts.clear()
     order = Order(corpus.pools(), 0, "master-1", QUADS, MICRO_BATCHES)
     order.micro_batch(0)
     start_s, start_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu

@@ -41,7 +41,7 @@ def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
     (folder / "slides.csv").write_text("slide,patient,stain,scanner,source,split,annotation\n")
     config = load_campaign(ROOT / "configs/paper.yaml", settings(folder))
     run, graph = RunFolder.of(config), build_graph(config)
-    corpus, labels = write_corpus(run.data, pairs, shards, indices=False)
+    corpus, labels = write_corpus(run.data, pairs, shards)
     labels.rename(labels_folder(run.path, 1))
     dump_config(config, run.config_path)
     write_json(run.code / "frozen.json", {"hash": "0" * 64, "folder": str(ROOT)})

@@ -1,6 +1,6 @@
 """256 workers on one round of labels, in processes that die at random and are started again, as SLURM would.
 
-In: the units of a round. Out: the round's sidecars, indices and records; how many processes died; peak memory.
+In: the units of a round. Out: the round's sidecars and records; how many processes died; peak memory.
 """
 
 import json

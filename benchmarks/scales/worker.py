@@ -7,11 +7,13 @@ and publishing it, or between publishing it and the record. Their work writes a 
 a shard; the index has a row a sample, as it is in a real round.
 """
 
+import io
 import json
 import os
 import random
 import signal
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,8 +24,9 @@ from benchmarks.orders.start import peak_mib
 from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_core.store import Folder
 from mlseg_dist.config import CLASSES
+from shards.index import Place
 from shards.seeds import pack_seeds
-from shards.tar import index_path, index_shard, index_type, save_index, write_shard
+from shards.tar import ShardReader, write_end, write_shard
 
 MEMBERS = ("high.png", "json", "low.png")
 PX = 384**2
@@ -47,33 +50,41 @@ class Mortal(Folder):
 
 
 def label(unit: Unit, scratch: Scratch) -> None:
-    """As labelling.label, without pixels: the bytes follow from the unit."""
-    _, name, _ = unit.payload
-    sample = {member: f"{unit.inputs} {member}".encode() for member in MEMBERS}
-    write_shard(scratch.open(name), [(f"{unit.name}+y0000000+x0000000", sample)])
+    """As labelling.label, without pixels: the bytes follow from the unit. Every row of the index leads to one small sample."""
+    _, name, samples = unit.payload
+    one = io.BytesIO()
+    write_shard(one, [("sample", {member: f"{unit.inputs} {member}".encode() for member in MEMBERS})])
+    file = scratch.open(name)
+    file.write(one.getvalue())
+    file.flush()
+    place = Place.find(file.fileno())
+    index = np.full(samples, place.row(file.fileno(), 0))
+    slug = unit.name.encode()
+    index["key"] = np.char.add(slug + b"+y0000000+x", np.char.zfill(np.arange(samples).astype("S7"), 7))
+    file.truncate(file.seek(place.start - tarfile.BLOCKSIZE))
+    write_end(file, index)
+    file.flush()
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
-    """As labelling.describe: reads the winner's tar, writes its index, says what the merge adds up."""
+    """As labelling.describe: reads the winner's tar, says what the merge adds up."""
     shard, name, samples = unit.payload
-    found = index_shard(files[name], MEMBERS, derived.winners.get(name))
-    index = np.zeros(samples, index_type(len(MEMBERS)))
-    index[:] = found[0]
-    slug = unit.name.encode()
-    index["key"] = np.char.add(slug + b"+y0000000+x", np.char.zfill(np.arange(samples).astype("S7"), 7))
+    with ShardReader(files[name], MEMBERS, derived.winners.get(name)) as made:
+        if len(made.index) != samples:
+            raise RuntimeError(f"{name} has {len(made)} samples, not {samples}")
+        index_sha256 = made.index_sha256
     classes = np.random.default_rng(int(unit.inputs[:8], 16)).integers(0, 3, samples)
-    index["seed"] = classes
     counts = np.bincount(classes, minlength=3).tolist()
     pixels = {c: n * PX for c, n in zip(CLASSES, counts, strict=True)}
     return {
         "samples": samples,
-        "index_sha256": save_index(derived.open(index_path(Path(name)).name), index),
+        "index_sha256": index_sha256,
         "of": shard,
         "pixels": pixels | {"rejected": 0},
         "seeds": dict(zip(CLASSES, counts, strict=True)) | {"not drawn": 0},
         "taught": pixels,
         "device": "none",
-        "seed_of_each": pack_seeds(index["seed"]),
+        "seed_of_each": pack_seeds(classes),
     }
 
 

@@ -14,7 +14,6 @@ from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_dist.cleaned import mark_cleaned
 from shards.manifest import read_manifest
-from shards.tar import index_path
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Room]:
-    """The published folders of these kinds, with their shards and indices; manifests, seeds and records stay."""
+    """The published folders of these kinds, with their shards; manifests, seeds and records stay."""
     config = run.config()
     standings = survey(config, build_graph(config), run)
     found = []
@@ -73,7 +72,7 @@ def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Room]:
         if not (folder / "manifest.json").exists():
             continue
         tars = [folder / shard.name for shard in read_manifest(folder / "manifest.json").shards]
-        files = [path for tar in tars for path in (tar, index_path(tar)) if path.is_file()]
+        files = [path for path in tars if path.is_file()]
         found.append(_room(folder.name, files, _needed_by(standing, standings)))
     return found
 

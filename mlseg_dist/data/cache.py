@@ -5,19 +5,18 @@ or no longer, is read where it lies; so is a sample whose copy is damaged. The c
 """
 
 import fcntl
-import hashlib
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import BinaryIO
 
 from shards.manifest import ShardEntry
-from shards.tar import index_path
+from shards.tar import BadShard, size_and_index_sha256
 
 _CHUNK = 8 << 20
 _IN_USE_S = 120.0
@@ -77,8 +76,7 @@ class ShardCache:
         """The copy is damaged: remove it, and make none of this shard again in this process."""
         with self._lock:
             self._spoilt.add(source.cached_name)
-        for path in (self.folder / source.cached_name, index_path(self.folder / source.cached_name)):
-            path.unlink(missing_ok=True)
+        (self.folder / source.cached_name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Copies stay for the next job."""
@@ -110,11 +108,8 @@ class ShardCache:
 
     def _say_in_use(self, wanted: list[Source]) -> None:
         for source in wanted:
-            for name in (source.cached_name, index_path(Path(source.cached_name)).name):
-                try:
-                    os.utime(self.folder / name)
-                except OSError:
-                    continue
+            with suppress(OSError):
+                os.utime(self.folder / source.cached_name)
 
     def _copy(self, source: Source, wanted: list[Source]) -> bool:
         """True when the shard was copied; False: no room, another rank copies it, or it cannot be read."""
@@ -123,48 +118,35 @@ class ShardCache:
         target = self.folder / source.cached_name
         part = target.with_name(f"{_PART}{target.name}")
         try:
-            index = index_path(source.path).read_bytes()
             original = open(source.path, "rb")  # noqa: SIM115 - closed below
         except OSError:
             return False  # whoever reads it will say so
         with original:
             try:
-                if hashlib.sha256(index).hexdigest() == source.entry.index_sha256:
+                if size_and_index_sha256(source.path) == (source.entry.bytes, source.entry.index_sha256):
                     with _claim(part, target) as handle:
-                        return handle is not None and self._fill(handle, part, target, original, index, source, wanted)
+                        return handle is not None and self._fill(handle, part, target, original, source, wanted)
+            except BadShard:
+                return False
             except OSError as error:
                 if not (isinstance(error, FileNotFoundError) and self.folder.is_dir()):  # else another rank was quicker
                     self._give_up(error)
         return False
 
     def _fill(
-        self,
-        handle: int,
-        part: Path,
-        target: Path,
-        original: BinaryIO,
-        index: bytes,
-        source: Source,
-        wanted: list[Source],
+        self, handle: int, part: Path, target: Path, original: BinaryIO, source: Source, wanted: list[Source]
     ) -> bool:
-        size = source.entry.bytes + len(index)
+        size = source.entry.bytes
         try:
-            if (
-                self._make_room(handle, source.entry.bytes, size, wanted)
-                and _copied(original, handle) == source.entry.bytes
-            ):
-                index_path(target).write_bytes(index)
+            if self._make_room(handle, size, wanted) and _copied(original, handle) == size:
                 os.replace(part, target)
                 self.copied_bytes += size
                 return True
-        except OSError:
-            index_path(target).unlink(missing_ok=True)
-            raise
         finally:
             part.unlink(missing_ok=True)
         return False
 
-    def _make_room(self, handle: int, tar_bytes: int, size: int, wanted: list[Source]) -> bool:
+    def _make_room(self, handle: int, size: int, wanted: list[Source]) -> bool:
         """Remove copies that nobody wants, the longest unwanted first, and take the space. One rank at a time."""
         mine = {source.cached_name for source in wanted}
         with open(self.folder / ".lock", "w") as lock:
@@ -179,12 +161,11 @@ class ShardCache:
                     break
                 if name.startswith(_PART) and _is_held(self.folder / name):
                     continue
-                for path in (self.folder / name, index_path(self.folder / name)):
-                    used -= files[path.name].st_size if path.name in files else 0
-                    path.unlink(missing_ok=True)
+                used -= files[name].st_size
+                (self.folder / name).unlink(missing_ok=True)
             if used + size > self.budget_bytes:
                 return False
-            os.posix_fallocate(handle, 0, tar_bytes)
+            os.posix_fallocate(handle, 0, size)
         return True
 
     def _give_up(self, error: OSError) -> None:

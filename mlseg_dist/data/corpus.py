@@ -20,7 +20,7 @@ from mlseg_dist.data.open_shards import OpenShards
 from mlseg_dist.data.styled import Styled
 from shards.manifest import Manifest, ShardEntry, read_manifest
 from shards.seeds import read_seeds
-from shards.tar import BadShard, index_path
+from shards.tar import BadShard, ShardReader
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BadPair(BadShard):
 class Corpus:
     """Pairs of `folder/manifest.json`; labels: folder of a round's sidecars, or None; styled: of styled sidecars, or None.
 
-    training_classes: fine class -> 0, 1, 2 or 255. Opening it reads manifests and seeds, no index; shards are opened when first
+    training_classes: fine class -> 0, 1, 2 or 255. Opening it reads manifests and seeds; shards are opened when first
     read, a bounded number at a time. Pairs are numbered in the manifest's order. Any thread may read.
     """
 
@@ -84,7 +84,8 @@ class Corpus:
         refs = []
         for number, shard in enumerate(self.manifest.shards):
             if shard.split in splits:
-                keys = np.load(index_path(self.folder / shard.name), allow_pickle=False)["key"]
+                with ShardReader(self.folder / shard.name, self.manifest.members) as reader:
+                    keys = reader.index["key"]
                 refs += [PairRef(number, row, key.decode(), shard.slide, shard.split) for row, key in enumerate(keys)]
         return refs
 

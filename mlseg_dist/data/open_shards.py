@@ -1,9 +1,5 @@
-"""Shards that threads read from: opened once, a bounded number of them, closed when none reads any more.
+"""Shards that threads read from: opened once, a bounded number of them, closed when none reads any more."""
 
-Of an index only the rows asked for are read, so that opening a shard costs no more than reading a sample.
-"""
-
-import os
 import resource
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,42 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
-from shards.tar import BadShard, ShardReader, index_path
+from shards.tar import ShardReader
 
 _SPARE = 256  # file handles left to the rest of the process
 _MOST = 1024
-
-
-class IndexRows:
-    """Rows of an index file, read one by one. What ShardReader asks of an index. Raises BadShard."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with open(path, "rb") as file:
-                version = np.lib.format.read_magic(file)
-                if version != (1, 0):
-                    raise ValueError(f"npy version {version}")
-                shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
-                self._first, self._length = file.tell(), shape[0]
-            self._file = os.open(path, os.O_RDONLY)
-        except (OSError, ValueError, IndexError) as error:
-            raise BadShard(f"{path}: {error}") from None
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, position: int) -> np.void:
-        size = self.dtype.itemsize
-        data = os.pread(self._file, size, self._first + position * size)
-        if not 0 <= position < self._length or len(data) < size:
-            raise BadShard(f"{self.path}: has no row {position}")
-        return np.frombuffer(data, self.dtype)[0]
-
-    def close(self) -> None:
-        os.close(self._file)
 
 
 class _Held:
@@ -55,25 +19,17 @@ class _Held:
     def __init__(self) -> None:
         self.opening, self.users, self.forgotten = Lock(), 0, False
         self.reader: ShardReader | None = None
-        self.rows: IndexRows | None = None
 
     def open(self, path: Path, members: tuple[str, ...]) -> ShardReader:
         """Other threads that want the same shard wait here, others do not."""
         with self.opening:
             if self.reader is None:
-                rows = IndexRows(index_path(path))
-                try:
-                    self.reader = ShardReader(path, members, rows)  # type: ignore[arg-type]
-                except BadShard:
-                    rows.close()
-                    raise
-                self.rows = rows
+                self.reader = ShardReader(path, members)
             return self.reader
 
     def close(self) -> None:
-        if self.reader is not None and self.rows is not None:
+        if self.reader is not None:
             self.reader.close()
-            self.rows.close()
 
 
 class OpenShards:
@@ -81,7 +37,7 @@ class OpenShards:
 
     def __init__(self, most: int | None = None) -> None:
         handles = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.most = most or max(16, min(_MOST, (handles - _SPARE) // 2))
+        self.most = most or max(16, min(_MOST, handles - _SPARE))
         self.opened = 0
         """How often a shard was opened."""
         self._held: OrderedDict[Path, _Held] = OrderedDict()

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mlseg_core.files import sha256_file
 from shards.manifest import ShardEntry
-from shards.tar import index_path
+from shards.tar import BadShard, size_and_index_sha256
 
 _READERS = 16
 
@@ -19,10 +18,9 @@ def first_fault(folder: Path, entries: Sequence[ShardEntry]) -> str:
 
 def _fault(folder: Path, entry: ShardEntry) -> str:
     try:
-        size = (folder / entry.name).stat().st_size
-        index = sha256_file(index_path(folder / entry.name))
-    except OSError as error:
-        return f"{entry.name} or its index cannot be read ({error.strerror})"
+        size, index = size_and_index_sha256(folder / entry.name)
+    except BadShard as error:
+        return f"{entry.name} {str(error).removeprefix(f'{folder / entry.name}: ')}"
     if size != entry.bytes:
         return f"{entry.name} has {size} bytes, not the {entry.bytes} that the manifest says"
     if index != entry.index_sha256:

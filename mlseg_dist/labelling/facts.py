@@ -1,4 +1,4 @@
-"""What a published sidecar shard says: its index with drawing classes, counts of accepted px, the device that made it."""
+"""What a published sidecar shard says: drawing classes, counts of accepted px, the device that made it."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +15,8 @@ from mlseg_dist.labelling.work import MEMBERS
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
 from shards.sample import decode_label
-from shards.seeds import pack_seeds
-from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index
+from shards.seeds import kept_seeds, pack_seeds
+from shards.tar import NO_SEED, ShardReader
 
 _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted
 
@@ -30,7 +30,7 @@ class _Looked(NamedTuple):
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
-    """Index the published sidecar; `seed` is the drawing class that the teacher gives an unannotated pair. Counts px.
+    """Look at a published sidecar. seed_of_each: the drawing class that the teacher gives an unannotated pair.
 
     pixels: accepted. taught: as the next step learns, human px first, then accepted; both at the sidecar's resolution.
     Raises RuntimeError unless its keys are those of its shard, each once, in order.
@@ -38,13 +38,12 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     config, step_index, run, shard_name, name = unit.payload
     threshold = config.steps[step_index].label.threshold
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
-    index = index_shard(files[name], MEMBERS, derived.winners.get(name))
     table = class_table(corpus.classes, config.training_classes)
     with (
-        ShardReader(files[name], MEMBERS, index, derived.winners.get(name)) as sidecar,
+        ShardReader(files[name], MEMBERS, derived.winners.get(name)) as sidecar,
         ShardReader(shards_folder(run) / shard_name, corpus.members) as pairs,
     ):
-        if not np.array_equal(index["key"], pairs.index["key"]):
+        if not np.array_equal(sidecar.index["key"], pairs.index["key"]):
             raise RuntimeError(f"{files[name]} does not hold the keys of {shard_name}, each once, in order")
         high, human_high = MEMBERS.index("high.png"), corpus.members.index("high.png")
 
@@ -57,22 +56,23 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
             return _Looked(_count(accepted), _count(joined), drawing_class(accepted, corpus))
 
         with ThreadPoolExecutor(max(1, config.train.workers)) as pool:
-            looked = list(pool.map(look, range(len(index))))
+            looked = list(pool.map(look, range(len(sidecar))))
         device = json.loads(sidecar.read_member(0, MEMBERS.index("json")))["device"]
-        human_seeds = table[pairs.index["seed"]]
+        index_sha256 = sidecar.index_sha256
+    human_seeds = table[kept_seeds(shards_folder(run))[shard_name]]
     accepted = np.sum([one.accepted for one in looked], axis=0)
     taught = np.sum([one.taught for one in looked], axis=0)
-    index["seed"] = [one.seed for one in looked]
-    drawn = np.bincount(np.where(human_seeds == IGNORED, index["seed"], human_seeds), minlength=256)
+    seeds = np.array([one.seed for one in looked], np.uint8)
+    drawn = np.bincount(np.where(human_seeds == IGNORED, seeds, human_seeds), minlength=256)
     return {
-        "samples": len(index),
-        "index_sha256": save_index(derived.open(index_path(Path(name)).name), index),
+        "samples": len(seeds),
+        "index_sha256": index_sha256,
         "of": shard_name,
         "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
         "taught": {c: int(taught[i]) for i, c in enumerate(CLASSES)},
         "device": device,
-        "seed_of_each": pack_seeds(index["seed"]),
+        "seed_of_each": pack_seeds(seeds),
     }
 
 

@@ -17,7 +17,7 @@ from mlseg_dist.labelling.sheet import write_sheet
 from mlseg_dist.labelling.work import MEMBERS, units
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
-from shards.seeds import publish_seeds
+from shards.seeds import publish_seeds, unpack_seeds
 
 
 def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path) -> Path:
@@ -31,7 +31,11 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     step, number = config.steps[step_index], step_index + 1
     done = merge(todo, folder)
     entries = _entries(done, corpus)
-    name = write_sheet(config, step_index, run, folder, corpus, entries) if step.label.sheet else None
+    packed = {next(iter(record.files)): record.facts["seed_of_each"] for record in done}
+    name = None
+    if step.label.sheet:
+        seeds = {sidecar: unpack_seeds(text) for sidecar, text in packed.items()}
+        name = write_sheet(config, step_index, run, folder, corpus, entries, seeds)
     accepted, drawn = _summed(entries, "pixels"), _summed(entries, "seeds")
     taught = {c: sum(record.facts["taught"][c] for record in done) for c in CLASSES}
     now, human = Shares(shares(accepted), shares(taught), shares(drawn)), human_shares(config, corpus)
@@ -67,7 +71,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "shares": {"accepted": now.accepted, "taught": now.taught, "drawn": now.drawn, "human": human.taught},
             "devices": dict(sorted(Counter(record.facts["device"] for record in done).items())),
             "sheet": name,
-            "seeds": publish_seeds(folder, entries, _packed_seeds(done)),
+            "seeds": publish_seeds(folder, entries, packed),
         },
     )
     write_manifest_file(folder, manifest)
@@ -98,11 +102,6 @@ def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
     if missing:
         raise RuntimeError(f"{len(missing)} shards are not labelled, such as {missing[0]}")
     return entries
-
-
-def _packed_seeds(done: Sequence[Done]) -> dict[str, str]:
-    """Shard name -> its seeds, of records that hold them."""
-    return {next(iter(record.files)): text for record in done if (text := record.facts.get("seed_of_each")) is not None}
 
 
 def _summed(entries: Sequence[ShardEntry], part: str) -> dict[str, int]:

@@ -1,11 +1,11 @@
 """A round's contact sheet for people: high view, human label and what the teacher's round accepts, of a few pairs.
 
 Slides with least acceptance come first, then the others in turns of stains; pairs take turns among drawing classes. The choice
-follows from the round's published files alone. Out: contact-sheet.jpg in the round's folder, which no manifest lists as a shard.
+follows from the round's records alone. Out: contact-sheet.jpg in the round's folder, which no manifest lists as a shard.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from mlseg_dist.data.corpus import class_table
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, ShardEntry
 from shards.sample import decode_label, decode_rgb
-from shards.tar import ShardReader, index_path
+from shards.seeds import kept_seeds
+from shards.tar import ShardReader
 
 SHEET = "contact-sheet.jpg"
 TILE_PX = 224
@@ -61,17 +62,20 @@ def slides_to_show(entries: Sequence[ShardEntry], stain_of: dict[str, str], coun
 
 
 def choose(
-    folder: Path, entries: Sequence[ShardEntry], corpus: Manifest, table: np.ndarray, source: Path, count: int
+    entries: Sequence[ShardEntry],
+    corpus: Manifest,
+    human: Mapping[str, np.ndarray],
+    accepted: Mapping[str, np.ndarray],
+    count: int,
 ) -> list[Shown]:
-    """Pairs to show, each once. table: fine class -> training class."""
+    """Pairs to show, each once. human, accepted: shard or sidecar name -> training class at each seed."""
     stain_of = {row.slug: row.stain for row in corpus.slides}
     shown: list[Shown] = []
     taken: set[tuple[str, int]] = set()
     for place, (slide, kept) in enumerate(slides_to_show(entries, stain_of, count)):
         of_slide = [entry for entry in entries if entry.slide == slide]
         entry = of_slide[place % len(of_slide)]
-        human = table[np.load(index_path(source / entry.of), allow_pickle=False)["seed"]]
-        drawn = np.where(human != IGNORED, human, np.load(index_path(folder / entry.name), allow_pickle=False)["seed"])
+        drawn = np.where(human[entry.of] != IGNORED, human[entry.of], accepted[entry.name])
         rows = [row for row in range(entry.samples) if (entry.name, row) not in taken]
         wanted = [row for row in rows if drawn[row] == _TURNS[place % len(_TURNS)]] or rows
         if wanted:
@@ -82,12 +86,19 @@ def choose(
 
 
 def write_sheet(
-    config: LearningConfig, step_index: int, run: Path, folder: Path, corpus: Manifest, entries: Sequence[ShardEntry]
+    config: LearningConfig,
+    step_index: int,
+    run: Path,
+    folder: Path,
+    corpus: Manifest,
+    entries: Sequence[ShardEntry],
+    accepted: Mapping[str, np.ndarray],
 ) -> str:
-    """Draw the round's sheet into its folder. Returns its name."""
+    """Draw the round's sheet into its folder. accepted: sidecar name -> class at each seed. Returns its name."""
     step, source = config.steps[step_index], shards_folder(run)
     table = class_table(corpus.classes, config.training_classes)
-    shown = choose(folder, entries, corpus, table, source, step.label.sheet)
+    human = {name: table[seeds] for name, seeds in kept_seeds(source).items()}
+    shown = choose(entries, corpus, human, accepted, step.label.sheet)
     cells = [_cell(one, folder, source, corpus, table, step.label.threshold) for one in shown]
     title = f"Round {step_index + 1}: labels by {step.name}, accepted from {step.label.threshold:g}"
     write_atomic(folder / SHEET, _sheet(cells, title))

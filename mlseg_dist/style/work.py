@@ -26,9 +26,9 @@ from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
 from mlseg_dist.style.stylist import Stylist, generator_record
 from shards.manifest import kept_manifest
 from shards.sample import encode_jpeg, encode_json
-from shards.tar import ShardReader, index_path, index_shard, save_index, write_shard
+from shards.tar import ShardReader, write_shard
 
-RECIPE = 1
+RECIPE = 2
 """Raise it when the same inputs give other bytes."""
 
 
@@ -127,20 +127,21 @@ def sidecars(
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
-    """Index the published sidecar; least and mean SSIM. Raises RuntimeError unless its keys are those of its shard, in order."""
+    """Least and mean SSIM of a published sidecar. Raises RuntimeError unless its keys are those of its shard, in order."""
     job: Job = unit.payload
     members = kept_manifest(job.shards / "manifest.json").members
-    opened = derived.winners.get(job.name)
-    index = index_shard(files[job.name], MEMBERS, opened)
-    with ShardReader(job.shards / job.shard, members) as shard:
-        if not np.array_equal(index["key"], shard.index["key"]):
+    with (
+        ShardReader(files[job.name], MEMBERS, derived.winners.get(job.name)) as made,
+        ShardReader(job.shards / job.shard, members) as shard,
+    ):
+        if not np.array_equal(made.index["key"], shard.index["key"]):
             raise RuntimeError(f"{files[job.name]} does not hold the keys of {job.shard}, each once, in order")
-    with ShardReader(files[job.name], MEMBERS, index, opened) as made:
-        said = [json.loads(made.read_member(row, MEMBERS.index("json"))) for row in range(len(index))]
+        said = [json.loads(made.read_member(row, MEMBERS.index("json"))) for row in range(len(made))]
+        index_sha256 = made.index_sha256
     kept = [one["ssim"][view] for one in said for view in VIEWS]
     return {
-        "samples": len(index),
-        "index_sha256": save_index(derived.open(index_path(Path(job.name)).name), index),
+        "samples": len(said),
+        "index_sha256": index_sha256,
         "of": job.shard,
         "source": job.pair.source,
         "target": job.pair.target,

@@ -15,15 +15,15 @@ from mlseg_core.store import Store, open_store
 from shards.config import ShardsConfig
 from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS
-from shards.seeds import publish_seeds
+from shards.seeds import pack_seeds, publish_seeds
 from shards.slide_table import Slide
-from shards.tar import NO_SEED, ShardReader, index_path, index_shard, save_index, wds2idx_text
+from shards.tar import NO_SEED, ShardReader, wds2idx_text
 
 QUARANTINE = "quarantine.csv"
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
-    """Index the published tars (X.index.npy, X.idx) and count: what the manifest says of the slide."""
+    """Count what the published tars hold, for the manifest; write their indices as text too (X.idx)."""
     config, _, parts = unit.payload
     overview = next(name for name in files if name.endswith(".json"))
     return {
@@ -37,23 +37,26 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
 
 
 def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scratch) -> dict[str, Any]:
-    opened = derived.winners.get(name)
-    index = index_shard(path, MEMBERS, opened)
     ids = {fine: number for number, fine in enumerate(config.fine_classes)}
     pixels = np.zeros(len(ids), np.int64)
-    with ShardReader(path, MEMBERS, index, opened) as shard:
+    with ShardReader(path, MEMBERS, derived.winners.get(name)) as shard:
+        index = shard.index
+        seeds = np.full(len(index), NO_SEED, np.uint8)
         for position in range(len(index)):
             info = json.loads(shard.read_member(position, MEMBERS.index("json")))
-            index[position]["seed"] = NO_SEED if info["seed_class"] is None else ids[info["seed_class"]]
+            if info["seed_class"] is not None:
+                seeds[position] = ids[info["seed_class"]]
             for fine, count in info["pixels"].items():
                 pixels[ids[fine]] += count
+        index_sha256 = shard.index_sha256
     derived.file(str(Path(name).with_suffix(".idx"))).write_text(wds2idx_text(index, MEMBERS))
-    seeds = np.bincount(index["seed"], minlength=256)
+    counts = np.bincount(seeds, minlength=256)
     return {
         "samples": len(index),
-        "index_sha256": save_index(derived.open(str(index_path(Path(name)))), index),
-        "seeds": {fine: int(seeds[i]) for fine, i in ids.items() if seeds[i]},
+        "index_sha256": index_sha256,
+        "seeds": {fine: int(counts[i]) for fine, i in ids.items() if counts[i]},
         "pixels": {fine: int(pixels[i]) for fine, i in ids.items() if pixels[i]},
+        "seed_of_each": pack_seeds(seeds),
     }
 
 
@@ -74,6 +77,7 @@ def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out
             f"see {QUARANTINE}; first: {rows[0][0]}: {rows[0][2]}"
         )
     entries: list[ShardEntry] = []
+    packed: dict[str, str] = {}
     slides: list[SlideEntry] = []
     reasons = {row[1]: row[2] for row in rows}
     for unit in todo:
@@ -81,10 +85,12 @@ def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out
         record = done.get(unit.name)
         slides.append(_slide_entry(slide, reasons.get(slide.slug, ""), record.facts["overview"] if record else ""))
         if record:
-            entries += [
-                ShardEntry(name=name, slide=slide.slug, split=slide.split, **record.files[name], **facts)
-                for name, facts in record.facts["shards"].items()
-            ]
+            for name, facts in record.facts["shards"].items():
+                packed[name] = facts["seed_of_each"]
+                facts = {fact: value for fact, value in facts.items() if fact != "seed_of_each"}
+                entries.append(
+                    ShardEntry(name=name, slide=slide.slug, split=slide.split, **record.files[name], **facts)
+                )
     manifest = Manifest(
         kind="corpus",
         fingerprint=fingerprint([unit.inputs for unit in todo if unit.name in done]),
@@ -95,7 +101,7 @@ def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out
         slides=tuple(slides),
         totals=totals(entries),
         parents={"slides": sha256_file(slides_csv)},
-        facts={"seeds": publish_seeds(store, entries)},
+        facts={"seeds": publish_seeds(store, entries, packed)},
     )
     write_manifest_file(store, manifest)
     return manifest

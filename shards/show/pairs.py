@@ -11,12 +11,14 @@ import numpy as np
 
 from mlseg_core.files import fingerprint
 from shards.annotation import UNLABELLED
+from shards.index import BadShard
 from shards.manifest import ShardEntry, SlideEntry
 from shards.sample import decode_label, decode_rgb, encode_jpeg
+from shards.seeds import kept_seeds
 from shards.show.colours import rgb
 from shards.show.html import Html, dot, jpeg_uri, text
 from shards.show.sources import Corpus
-from shards.tar import NO_SEED, BadShard, ShardReader
+from shards.tar import NO_SEED, ShardReader
 
 MOST_PAIRS = 24
 _SIDE_PX = 260
@@ -77,14 +79,15 @@ def _facts(slide: SlideEntry, shard: ShardEntry, name: str) -> list[tuple[str, .
 
 
 def load(corpus: Corpus) -> tuple[list[Sample], int]:
-    """The chosen samples, each once, and how many could not be read."""
+    """The chosen samples, each once, and how many could not be read. Raises UserError without the seeds."""
     samples, taken, unreadable = [], set(), 0
     slides = {slide.slug: slide for slide in corpus.manifest.slides}
+    seeds = kept_seeds(corpus.folder)
     for shard, name in choose(corpus):
         try:
             with ShardReader(corpus.folder / shard.name, corpus.manifest.members) as reader:
                 wanted = NO_SEED if name == _UNANNOTATED else corpus.manifest.classes.index(name)
-                rows = np.nonzero(reader.index["seed"] == wanted)[0].tolist()
+                rows = np.nonzero(seeds[shard.name] == wanted)[0].tolist()
                 rows.sort(key=lambda row: fingerprint([reader.key(row)]))
                 row = next((row for row in rows if reader.key(row) not in taken), None)
                 if row is not None:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
 from shards.manifest import Manifest
 from shards.sample import decode_label, decode_rgb
-from shards.seeds import read_seeds, seeds_name
-from shards.tar import index_path
+from shards.seeds import by_shard, read_seeds, seeds_name
 from shards.verify.finding import Finding
 
 
@@ -30,10 +29,15 @@ def overview_faults(folder: Path, manifest: Manifest) -> Iterator[Finding]:
                 yield Finding(row.overview, "", f"cannot be shown ({error})")
 
 
-def seed_faults(folder: Path, manifest: Manifest) -> Iterator[Finding]:
-    """The file of seeds against the manifest and against every index that can be read."""
+def seed_faults(folder: Path, manifest: Manifest, said: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    """The file of seeds against the manifest and against what samples say. said: shard name -> uint8 (samples,).
+
+    Those of labels also depend on the corpus, which is not here.
+    """
     name = seeds_name(manifest)
-    if name is None:  # a corpus from before there was one
+    if name is None:
+        if manifest.kind != "styled":
+            yield Finding("manifest.json", "", "names no file of seeds")
         return
     if Path(name).name != name:
         yield Finding("manifest.json", "", f"the name of the seeds, {name!r}, leads out of the folder")
@@ -43,17 +47,9 @@ def seed_faults(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     except UserError as error:
         yield Finding(name, "", error.what)
         return
-    first = 0
-    for shard in manifest.shards:
-        part = seeds[first : first + shard.samples]
-        first += shard.samples
-        try:
-            index = np.load(index_path(folder / shard.name), allow_pickle=False)
-            same = np.array_equal(index["seed"], part)
-        except (OSError, ValueError, EOFError, IndexError):
-            continue  # told of the shard itself
-        if not same:
-            yield Finding(name, "", f"does not say what the index of {shard.name} says")
+    for shard, part in by_shard(manifest, seeds):
+        if shard.name in said and len(said[shard.name]) == len(part) and (said[shard.name] != part).any():
+            yield Finding(name, "", f"does not say what the samples of {shard.name} say")
 
 
 def left_over(folder: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -62,11 +58,6 @@ def left_over(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     for path in sorted(folder.glob("*.tar")):
         if path.name not in listed and not path.name.startswith(TEMPORARY):
             yield Finding(path.name, "", "no manifest lists it (superseded or stray)")
-    known = {index_path(Path(name)).name for name in listed}
-    for path in sorted(folder.glob("*.index.npy")):
-        tar = path.name.removesuffix(".index.npy") + ".tar"
-        if path.name not in known and not path.name.startswith(TEMPORARY) and not (folder / tar).exists():
-            yield Finding(path.name, "", "an index without a tar")
     for path in sorted(folder.glob("seeds-*.npy")):
         if path.name != seeds_name(manifest):
             yield Finding(path.name, "", "the manifest does not name it (superseded or stray)")

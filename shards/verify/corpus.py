@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from mlseg_core.errors import UserError
 from mlseg_core.progress import Progress
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals
@@ -64,25 +66,30 @@ def verify_corpus(folder: Path, workers: int) -> Report:
         return report
     names = Counter(entry.name for entry in manifest.shards)
     listed = [entry for entry in manifest.shards if PurePath(entry.name).name == entry.name and names[entry.name] == 1]
-    _verify_shards(folder, manifest, listed, workers, report)
-    report.damage += seed_faults(folder, manifest)
+    said = _verify_shards(folder, manifest, listed, workers, report)
+    report.damage += seed_faults(folder, manifest, said if manifest.kind == "corpus" else {})
     report.damage += overview_faults(folder, manifest)
     report.warnings += left_over(folder, manifest)
     return report
 
 
-def _verify_shards(folder: Path, manifest: Manifest, listed: list[ShardEntry], workers: int, report: Report) -> None:
+def _verify_shards(
+    folder: Path, manifest: Manifest, listed: list[ShardEntry], workers: int, report: Report
+) -> dict[str, np.ndarray]:
+    """Returns shard name -> uint8 (samples,): the seeds that they say."""
     progress = Progress("verify", sum(entry.samples for entry in listed), "samples")
     targets = manifest.facts.get("targets", {})  # of styled views: each target has every key of its slides
     listed = sorted(listed, key=lambda entry: (entry.slide, targets.get(entry.name, ""), entry.name))
     at_hand = ("", "")
     # key -> shard, of the slide and target at hand: a key that names another slide is damage already
     holder: dict[bytes, str] = {}
+    said: dict[str, np.ndarray] = {}
     for entry, facts in zip(listed, _facts(folder, manifest, listed, workers), strict=True):
         report.damage += facts.damage
         report.shards += 1
         report.samples += len(facts.keys)
         report.bytes += facts.bytes
+        said[entry.name] = facts.seeds
         if at_hand != (entry.slide, targets.get(entry.name, "")):
             at_hand, holder = (entry.slide, targets.get(entry.name, "")), {}
         for key in facts.keys.tolist():
@@ -90,6 +97,7 @@ def _verify_shards(folder: Path, manifest: Manifest, listed: list[ShardEntry], w
                 report.damage.append(Finding(entry.name, key.decode(), f"the key is also in {holder[key]}"))
         progress.advance(entry.samples, entry.name)
     progress.finish()
+    return said
 
 
 def _facts(folder: Path, manifest: Manifest, listed: list[ShardEntry], workers: int) -> Iterator[ShardFacts]:

@@ -3,6 +3,8 @@
 Read once, front to back, one sample in memory.
 """
 
+import hashlib
+import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -13,10 +15,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from mlseg_core.files import sha256_file
 from shards.annotation import UNLABELLED
+from shards.index import NAME, Place, index_type, pack
 from shards.manifest import Manifest, ShardEntry, SlideEntry
-from shards.tar import NO_SEED, index_path, index_type, wds2idx_text
+from shards.tar import NO_SEED, wds2idx_text
 from shards.verify import sample
 from shards.verify.finding import Finding
 from shards.verify.info import info_faults
@@ -31,10 +33,11 @@ _COLUMNS = {
 
 @dataclass
 class ShardFacts:
-    """What a tar holds. keys: S64, in the tar's order; bytes: of the file."""
+    """What a tar holds. keys: S64, in the tar's order; seeds: uint8, what their JSON says, 255: nothing; bytes: of the file."""
 
     damage: list[Finding] = field(default_factory=list)
     keys: np.ndarray = field(default_factory=lambda: np.empty(0, "S64"))
+    seeds: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     bytes: int = 0
 
 
@@ -58,6 +61,7 @@ class _Check:
         self.pixels = np.zeros(256, np.int64)
         self.counted = True  # every JSON and every label of the high view could be read
         self.whole: list[tuple] = []  # rows of the index as the tar gives it
+        self.said: list[int] = []  # class at the seed, sample by sample
 
     def note(self, key: str, what: str, file: Path | None = None) -> None:
         self.facts.damage.append(Finding((file or self.path).name, key, what))
@@ -65,7 +69,6 @@ class _Check:
     def run(self) -> None:
         if not self.path.is_file():
             self.note("", "is missing")
-            self._index()
             return
         index = self._index()
         indexed = {} if index is None else {row["key"].decode("ascii", "replace"): row for row in index}
@@ -73,7 +76,13 @@ class _Check:
         seen: set[str] = set()
         with open(self.path, "rb") as raw:
             file = HashedFile(raw)
+            end: Member | None = None
             for key, members in itertools.groupby(scan(file, lambda what: self.note("", what)), _key):
+                if end is not None:
+                    self.note(key, "comes after the index")
+                if key == NAME:
+                    end = next(members)
+                    continue
                 if key in seen:
                     self.note(key, "the key appears twice")
                 elif keys and key < keys[-1]:
@@ -82,45 +91,35 @@ class _Check:
                 seen.add(key)
                 self._sample(key, list(members), indexed.pop(key, None), index is not None)
         for key in indexed:
-            self.note(key, "is in the index, not in the tar", index_path(self.path))
+            self.note(key, "is in the index, not in the tar")
+        self.facts.seeds = np.array(self.said, np.uint8)
         self.facts.keys = np.array([key.encode()[:64] for key in keys], "S64")
         self._file_facts(file, len(keys))
         if not any(found.shard == self.path.name for found in self.facts.damage):
-            self._same_index(index)
+            self._same_index(end)
 
     def _index(self) -> np.ndarray | None:
-        """The published index, None when it cannot be used."""
-        path = index_path(self.path)
-        if not path.is_file():
-            self.note("", "is missing", path)
-            return None
-        if sha256_file(path) != self.entry.index_sha256:
-            self.note("", "is not the file of the manifest: its sha256 differs", path)
-        try:
-            index = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            self.note("", f"cannot be read ({error})", path)
-            return None
-        if (
-            not isinstance(index, np.ndarray)
-            or index.dtype != index_type(len(self.manifest.members))
-            or index.ndim != 1
-        ):
-            self.note("", f"is not an index of {len(self.manifest.members)} members", path)
+        """The index as a reader gets it, None when it cannot be used."""
+        with open(self.path, "rb") as file:
+            try:
+                place = Place.find(file.fileno())
+                npy = place.npy(file.fileno())
+                index = np.load(io.BytesIO(npy), allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                self.note("", f"has {error}")
+                return None
+        if hashlib.sha256(npy).hexdigest() != self.entry.index_sha256:
+            self.note("", "its index is not the manifest's: its sha256 differs")
+        if index.dtype != index_type(len(self.manifest.members)) or index.ndim != 1:
+            self.note("", f"its index is not one of {len(self.manifest.members)} members")
             return None
         return index
 
-    def _same_index(self, index: np.ndarray | None) -> None:
-        """The index of a sound tar: row by row what the tar gives, and its text form for DALI says the same."""
+    def _same_index(self, end: Member | None) -> None:
+        """The index of a sound tar is, byte by byte, the one that its samples give; its text form for DALI says the same."""
         expected = np.array(self.whole, index_type(len(self.manifest.members)))
-        if index is not None and index["key"].tolist() != expected["key"].tolist():
-            self.note("", "its keys are not those of the tar, in the tar's order", index_path(self.path))
-        elif index is not None:
-            # The seed of labels also depends on the corpus, which is not here.
-            for column in ("slide",) if self.manifest.kind == "labels" else ("slide", "seed"):
-                for position in np.nonzero(index[column] != expected[column])[0]:
-                    key = expected["key"][position].decode()
-                    self.note(key, f"{column} is not what the tar gives", index_path(self.path))
+        if end is None or end.data != pack(expected, end.offset):
+            self.note("", "its index is not the one that its samples give")
         text = self.path.with_suffix(".idx")
         if text.is_file():
             if text.read_bytes() != wds2idx_text(expected, self.manifest.members).encode():
@@ -166,8 +165,10 @@ class _Check:
         if key.partition("+")[0] != self.entry.slide:
             self.note(key, f"is a sample of another slide than {self.entry.slide}")
         if row is None and has_index:
-            self.note(key, "is in the tar, not in the index", index_path(self.path))
-        seed = self._contents(key, {name: members[name].data for name in self.manifest.members if name in members})
+            self.note(key, "is in the tar, not in the index")
+        self.said.append(
+            self._contents(key, {name: members[name].data for name in self.manifest.members if name in members})
+        )
         if missing:
             return
         parts = [members[name] for name in self.manifest.members]
@@ -180,7 +181,7 @@ class _Check:
             for name, value, indexed in zip(self.manifest.members, values, row[column], strict=True):
                 if value != indexed:
                     self.note(key, f"{name} {_COLUMNS[column]} the index")
-        self.whole.append((key.encode(), key.partition("+")[0].encode(), seed, *facts.values()))
+        self.whole.append((key.encode(), *facts.values()))
 
     def _contents(self, key: str, data: dict[str, bytes]) -> int:
         """Check JSON and images; returns the id of the seed's class."""

@@ -44,16 +44,16 @@ def finish(config: CampaignConfig, run: RunFolder, until: str) -> None:
 
 
 def write_round(folder: Path) -> None:
-    entry = ShardEntry(
-        name="a.tar", bytes=3000, sha256="", index_sha256="", samples=1, slide="a", split="train", of="a"
-    )
-    (folder / "a.tar").write_bytes(bytes(3000))
-    (folder / "a.index.npy").write_bytes(bytes(500))
+    entries = []
+    for name, size in (("a.tar", 3000), ("ab.tar", 500)):
+        facts = {"sha256": "", "index_sha256": "", "samples": 1, "slide": "a", "split": "train", "of": name}
+        entries.append(ShardEntry(name=name, bytes=size, **facts))
+        (folder / name).write_bytes(bytes(size))
     (folder / "seeds-0.npy").write_bytes(b"0")
     (folder / "stray.tar").write_bytes(b"not ours")
     members = ("high.png", "json", "low.png")
     manifest = Manifest(
-        kind="labels", fingerprint="", members=members, classes=(), views={}, shards=(entry,), totals={}, facts={}
+        kind="labels", fingerprint="", members=members, classes=(), views={}, shards=tuple(entries), totals={}, facts={}
     )
     write_manifest_file(folder, manifest)
 
@@ -76,7 +76,7 @@ def test_only_rounds_whose_training_is_done_go(campaign, capsys):
     finish(config, run, until="label-2")
     assert main(["clean", str(run.path), "--rounds", "--dry-run"]) == 0
     assert f"{BYTES} bytes would be freed" in capsys.readouterr().out
-    everything = ["labels-1/a.index.npy", "labels-1/a.tar", "labels-2/a.index.npy", "labels-2/a.tar"]
+    everything = ["labels-1/a.tar", "labels-1/ab.tar", "labels-2/a.tar", "labels-2/ab.tar"]
     assert tars(run) == everything
     assert main(["clean", str(run.path), "--rounds"]) == 0
     said = capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_what_was_set_aside_goes(campaign, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["dry_run"] and said["bytes"] > 0 and said["found"][0]["files"] == 1 and (run.path / "aside").exists()
     assert main(["clean", str(run.path), "--aside"]) == 0
-    assert not (run.path / "aside").exists() and tars(run) == ["labels-1/a.index.npy", "labels-1/a.tar"]
+    assert not (run.path / "aside").exists() and tars(run) == ["labels-1/a.tar", "labels-1/ab.tar"]
 
 
 def test_bad_input_is_one_line(campaign, tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_styled_views_go_once_all_that_draw_them_are_done(make_campaign, capsys)
     assert styled.exists()
     finish(config, run, until="master-1")
     assert main(["clean", str(run.path), "--styled"]) == 0
-    assert not styled.exists() and tars(run) == ["labels-1/a.index.npy", "labels-1/a.tar"], "rounds were not asked for"
+    assert not styled.exists() and tars(run) == ["labels-1/a.tar", "labels-1/ab.tar"], "rounds were not asked for"
     states = {s.phase.name: s.state for s in survey(config, build_graph(config), run)}
     assert states["style"] == states["master-1"] == "done"
     other = load_campaign(make_campaign(styled=True), ["steps.master-1.lr=0.5"])

@@ -13,8 +13,8 @@ from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Order
 from mlseg_dist.run_folder import shards_folder
-from shards.tar import index_path
 from tests.mlseg_dist.tiny_run import tiny_run
+from tests.shards.tars import index_of
 
 STEP = 4
 STEPS = 6
@@ -81,7 +81,7 @@ def damage(run, count=3):
     for pair in chosen:
         ref = corpus.ref(pair)
         path = corpus.folder / corpus.manifest.shards[ref.shard].name
-        place = np.load(index_path(path))[ref.row]
+        place = index_of(path)[ref.row]
         data = bytearray(path.read_bytes())
         data[int(place["offset"][0]) + 7] ^= 2
         path.write_bytes(data)

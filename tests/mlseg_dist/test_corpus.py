@@ -15,11 +15,13 @@ from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus
-from mlseg_dist.data.open_shards import IndexRows, OpenShards
+from mlseg_dist.data.open_shards import OpenShards
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import read_manifest
-from shards.tar import BadShard, ShardReader, index_path, write_shard
+from shards.seeds import kept_seeds, write_seeds
+from shards.tar import BadShard, ShardReader, write_shard
 from tests.mlseg_dist.tiny_run import tiny_run
+from tests.shards.tars import index_of, replace_index
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +55,15 @@ def edit(path, change):
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_class_that_a_pair_is_drawn_for(run, labels):
-    """Written out pair by pair from the indices (SPEC section 1)."""
+    """Written out pair by pair (SPEC section 1)."""
     corpus = opened(run, labels)
     assert len(set(corpus.drawing_classes)) == 4 or not labels
     number = 0
     for shard in corpus.manifest.shards:
-        index = np.load(index_path(corpus.folder / shard.name))
+        keys = index_of(corpus.folder / shard.name)["key"]
         sidecar = next((s for s in corpus.round.shards if s.of == shard.name), None) if labels else None
-        said = np.load(index_path(corpus.labels_folder / sidecar.name))["seed"] if sidecar else None
-        for row, seed in enumerate(index["seed"]):
+        said = kept_seeds(corpus.labels_folder)[sidecar.name] if sidecar else None
+        for row, seed in enumerate(kept_seeds(corpus.folder)[shard.name]):
             expected = IGNORED
             if shard.split == "train":
                 if seed != 255:
@@ -71,7 +73,7 @@ def test_the_class_that_a_pair_is_drawn_for(run, labels):
             assert corpus.drawing_classes[number] == expected
             ref = corpus.ref(number)
             assert (ref.key, ref.row, ref.slide, ref.split) == (
-                index["key"][row].decode(),
+                keys[row].decode(),
                 row,
                 shard.slide,
                 shard.split,
@@ -81,22 +83,19 @@ def test_the_class_that_a_pair_is_drawn_for(run, labels):
     assert [corpus.ref(n) for n in corpus.numbers("val")] == corpus.refs("val")
 
 
-def test_it_opens_and_knows_what_to_draw_without_any_index(run):
+def test_it_opens_and_knows_what_to_draw_without_any_shard(run):
     expected = opened(run).drawing_classes
-    for path in (*shards_folder(run.path).glob("*.index.npy"), *labels_folder(run.path, 1).glob("*.index.npy")):
+    for path in (*shards_folder(run.path).glob("*.tar"), *labels_folder(run.path, 1).glob("*.tar")):
         path.unlink()
     pools = opened(run).pools()
     assert np.array_equal(pools.classes, expected)
     assert pools.counts.sum() == np.isin(expected, (0, 1, 2)).sum()
 
 
-def test_an_older_corpus_without_seeds_is_read_from_its_indices(run):
-    expected = opened(run, labels=False).drawing_classes
-    folder = shards_folder(run.path)
-    edit(folder / "manifest.json", lambda tree: tree["facts"].pop("seeds"))
-    for path in folder.glob("seeds-*"):
-        path.unlink()
-    assert np.array_equal(opened(run, labels=False).drawing_classes, expected)
+def test_a_corpus_that_names_no_seeds_is_refused(run):
+    edit(shards_folder(run.path) / "manifest.json", lambda tree: tree["facts"].pop("seeds"))
+    with pytest.raises(UserError, match="names no file of seeds"):
+        opened(run, labels=False).pools()
 
 
 def test_seeds_of_another_manifest_and_missing_ones_are_refused(run):
@@ -113,7 +112,8 @@ def test_seeds_of_another_manifest_and_missing_ones_are_refused(run):
 
 def test_a_round_that_lacks_a_train_shard_is_refused(run):
     path = labels_folder(run.path, 1) / "manifest.json"
-    edit(path, lambda tree: (tree["shards"].clear(), tree["facts"].pop("seeds")))
+    none = write_seeds(path.parent, np.empty(0, np.uint8))
+    edit(path, lambda tree: (tree["shards"].clear(), tree["facts"].update(seeds=none)))
     with pytest.raises(UserError, match="does not label"):
         opened(run).pools()
 
@@ -121,15 +121,15 @@ def test_a_round_that_lacks_a_train_shard_is_refused(run):
 def test_a_sidecar_of_other_keys_is_refused(run):
     folder = labels_folder(run.path, 1)
     sidecar = read_manifest(folder / "manifest.json").shards[0]
-    index = np.load(index_path(folder / sidecar.name))
+    index = index_of(folder / sidecar.name)
     index["key"] = np.roll(index["key"], 1)
-    np.save(index_path(folder / sidecar.name), index)
+    replace_index(folder / sidecar.name, index)
     corpus = opened(run)
     with pytest.raises(UserError, match="sidecar row 0"):
         corpus.read_sidecar(corpus.ref(int(corpus.numbers("train")[0])))
 
 
-@pytest.mark.parametrize("what", ["byte", "tar", "index", "cut"])
+@pytest.mark.parametrize("what", ["byte", "tar", "cut"])
 def test_a_bad_pair_is_told_with_shard_and_key_or_row(run, what):
     corpus = opened(run)
     number = int(corpus.numbers("train")[3])
@@ -137,14 +137,14 @@ def test_a_bad_pair_is_told_with_shard_and_key_or_row(run, what):
     path = corpus.folder / corpus.manifest.shards[ref.shard].name
     corpus.open.close()
     if what == "byte":
-        place = np.load(index_path(path))[ref.row]
+        place = index_of(path)[ref.row]
         data = bytearray(path.read_bytes())
         data[int(place["offset"][1]) + 9] ^= 4
         path.write_bytes(data)
     elif what == "cut":
         path.write_bytes(path.read_bytes()[:700])
     else:
-        (path if what == "tar" else index_path(path)).unlink()
+        path.unlink()
     told = rf"{path.stem}.*({re.escape(ref.key)}|row {ref.row})"
     with pytest.raises(BadPair, match=told):
         corpus.read(corpus.ref(number))
@@ -171,23 +171,19 @@ def handles():
 @pytest.fixture
 def many(tmp_path):
     """Twelve shards of five samples, each of which says who it is."""
-    from shards.tar import index_shard, save_index
-
     for shard in range(12):
         path = tmp_path / f"{shard:02d}.tar"
         write_shard(path, [(f"s+{shard:02d}+{row}", {"txt": f"{shard} {row}".encode()}) for row in range(5)])
-        save_index(index_path(path), index_shard(path, ("txt",)))
     return [tmp_path / f"{shard:02d}.tar" for shard in range(12)]
 
 
-def test_rows_of_an_index_are_those_of_the_file(many):
-    rows, index = IndexRows(index_path(many[3])), np.load(index_path(many[3]))
-    assert len(rows) == len(index) and rows.dtype == index.dtype
-    assert all(rows[i] == index[i] for i in range(5))
-    for position in (-1, 5, 10**6):
-        with pytest.raises(BadShard, match="no row"):
-            rows[position]
-    rows.close()
+def test_an_open_shard_is_one_handle(many):
+    before, shards = handles(), OpenShards()
+    for path in many:
+        with shards.using(path, ("txt",)) as reader:
+            assert reader.read(4)
+    assert handles() == before + 12
+    shards.close()
 
 
 @pytest.mark.parametrize("most", [3, 50])
@@ -205,7 +201,7 @@ def test_threads_share_a_bounded_number_of_open_shards_and_none_leaks(many, most
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, range(3000)))
-    assert peak <= before + 2 * (most + 8) + 2, "at most `most` and those in use; two handles each"
+    assert peak <= before + most + 3 * 8, "at most `most`, and of each thread what it uses, what it closes and our look"
     assert shards.opened > 100 if most == 3 else shards.opened == 12
     shards.close()
     assert handles() == before

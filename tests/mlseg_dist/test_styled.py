@@ -23,10 +23,11 @@ from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.sample import encode_jpeg, encode_json
-from shards.tar import ShardReader, index_path, index_shard, save_index, write_shard
+from shards.tar import ShardReader, size_and_index_sha256, write_shard
 from tests.mlseg_dist.augment.scene import policy
 from tests.mlseg_dist.ranks import run_ranks
 from tests.mlseg_dist.tiny_run import tiny_run
+from tests.shards.tars import index_of, replace_index
 
 LEVELS = {"Motic": 40, "Optrascan": 220}
 """Target -> grey level that every pixel of its styled views has."""
@@ -47,13 +48,13 @@ def make_styled(shards, folder):
             info = encode_json({"target": target})
             path = folder / f"{shard.name.removesuffix('.tar')}-{target}.tar"
             write_shard(path, [(key, {"high.jpg": image, "low.jpg": image, "json": info}) for key in keys])
-            index = save_index(index_path(path), index_shard(path, MEMBERS))
+            size, index_sha256 = size_and_index_sha256(path)
             entries.append(
                 ShardEntry(
                     name=path.name,
-                    bytes=path.stat().st_size,
+                    bytes=size,
                     sha256=sha256_file(path),
-                    index_sha256=index,
+                    index_sha256=index_sha256,
                     samples=len(keys),
                     slide=shard.slide,
                     split="train",
@@ -191,7 +192,7 @@ def test_a_damaged_styled_sample_is_told_with_shard_and_key(run, what):
     corpus = opened(run)
     ref = corpus.ref(int(corpus.numbers("train")[3]))
     source = corpus.styled.source(corpus.manifest.shards[ref.shard].name, 0.9)
-    index = np.load(index_path(source.path))
+    index = index_of(source.path)
     if what == "byte":
         data = bytearray(source.path.read_bytes())
         data[int(index[ref.row]["offset"][MEMBERS.index("low.jpg")]) + 40] ^= 1
@@ -200,7 +201,7 @@ def test_a_damaged_styled_sample_is_told_with_shard_and_key(run, what):
             stored_views(corpus, ref, gan_style=0.9)
     else:
         index["key"] = np.roll(index["key"], 1)
-        np.save(index_path(source.path), index)
+        replace_index(source.path, index)
         with pytest.raises(UserError, match=f"styled sidecar row {ref.row}"):
             stored_views(corpus, ref, gan_style=0.9)
     assert level(stored_views(corpus, ref, gan_style=0.1).high) == LEVELS["Motic"], "the other variant is sound"
@@ -211,7 +212,7 @@ def test_a_styled_draw_reads_no_image_of_the_corpus(run):
     corpus = opened(run)
     ref = corpus.ref(int(corpus.numbers("train")[0]))
     path = corpus.folder / corpus.manifest.shards[ref.shard].name
-    place = np.load(index_path(path))[ref.row]
+    place = index_of(path)[ref.row]
     data = bytearray(path.read_bytes())
     data[int(place["offset"][corpus.manifest.members.index("high.jpg")]) + 40] ^= 1
     path.write_bytes(data)

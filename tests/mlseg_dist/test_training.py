@@ -19,10 +19,10 @@ from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, te
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.lines import cut_back
-from shards.tar import index_path
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
+from tests.shards.tars import index_of
 
 TRAIN = {
     "patch_px": 32,
@@ -200,7 +200,7 @@ def damage(run):
         row = corpus.ref(int(number)).row
         sidecar = next(entry for entry in corpus.round.shards if entry.of == shard.name)
         path = folder / (shard.name if folder == corpus.folder else sidecar.name)
-        place = np.load(index_path(path))[row]
+        place = index_of(path)[row]
         data = bytearray(path.read_bytes())
         data[int(place["offset"][0]) + int(place["size"][0]) // 2] ^= 1
         path.write_bytes(data)

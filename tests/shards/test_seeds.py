@@ -1,4 +1,4 @@
-"""The file of seeds beside a manifest: what the indices say, checked by its readers and by verify, replaced with the manifest."""
+"""The file of seeds beside a manifest: what the samples say, checked by its readers and by verify, replaced with the manifest."""
 
 import json
 import shutil
@@ -10,8 +10,9 @@ import pytest
 from mlseg_core.map import map_in_processes
 from shards import build
 from shards.manifest import read_manifest
-from shards.seeds import pack_seeds, publish_seeds, read_seeds, seeds_name
-from shards.tar import index_path
+from shards.sample import MEMBERS
+from shards.seeds import kept_seeds, pack_seeds, publish_seeds, read_seeds, seeds_name, write_seeds
+from shards.tar import NO_SEED, ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
 
@@ -36,16 +37,20 @@ def made(sound, tmp_path):
     return Path(shutil.copytree(sound, tmp_path / "made"))
 
 
-def of_indices(folder):
+def of_samples(folder):
     manifest = read_manifest(folder / "manifest.json")
-    return np.concatenate([np.load(index_path(folder / shard.name))["seed"] for shard in manifest.shards])
+    names = []
+    for shard in manifest.shards:
+        with ShardReader(folder / shard.name, MEMBERS) as reader:
+            names += [json.loads(reader.read(row)["json"])["seed_class"] for row in range(len(reader))]
+    return np.array([NO_SEED if name is None else manifest.classes.index(name) for name in names])
 
 
-def test_they_are_those_of_the_indices_in_the_manifests_order(made):
+def test_they_are_those_of_the_samples_in_the_manifests_order(made):
     folder = made / "shards"
     manifest = read_manifest(folder / "manifest.json")
     seeds = read_seeds(folder, manifest)
-    assert seeds.dtype == np.uint8 and np.array_equal(seeds, of_indices(folder))
+    assert seeds.dtype == np.uint8 and np.array_equal(seeds, of_samples(folder))
     counts = {name: int((seeds == i).sum()) for i, name in enumerate(manifest.classes)}
     for name, count in counts.items():
         assert count == sum(shard.seeds.get(name, 0) for shard in manifest.shards)
@@ -60,34 +65,38 @@ def test_a_changed_corpus_has_its_own_file_and_the_old_manifest_keeps_its_own_un
     new = built(made / "slides" / "slides.csv", folder)
     assert seeds_name(new) != seeds_name(old)
     assert np.array_equal(read_seeds(folder, old), expected)
-    assert np.array_equal(read_seeds(folder, new), of_indices(folder))
+    assert np.array_equal(read_seeds(folder, new), of_samples(folder))
     assert seeds_name(old) in [finding.shard for finding in verify_corpus(folder, 1).warnings]
     assert seeds_name(old) in build.superseded(folder) and seeds_name(new) not in build.superseded(folder)
     build.prune(folder)
     assert [path.name for path in folder.glob("seeds-*")] == [seeds_name(new)]
 
 
-def test_an_index_that_was_changed_behind_the_manifests_back_is_not_believed(made):
+def test_each_shard_has_its_part_of_them(made):
     folder = made / "shards"
     manifest = read_manifest(folder / "manifest.json")
-    path = index_path(folder / manifest.shards[0].name)
-    path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(RuntimeError, match=path.name):
-        publish_seeds(folder, manifest.shards)
+    kept = kept_seeds(folder)
+    assert list(kept) == [shard.name for shard in manifest.shards]
+    assert [len(part) for part in kept.values()] == [shard.samples for shard in manifest.shards]
+    assert np.array_equal(np.concatenate(list(kept.values())), of_samples(folder))
 
 
-def test_seeds_that_records_hold_are_those_of_the_indices_which_must_be_there(made):
+def test_those_that_were_kept_are_not_those_of_a_corpus_that_was_built_again(made):
+    folder = made / "shards"
+    before = kept_seeds(folder)
+    write_annotation(made / "slides/s1.geojson", square_feature("Tumor", 200, 200, 600, 600))
+    built(made / "slides" / "slides.csv", folder)
+    assert kept_seeds(folder).keys() != before.keys()
+    assert np.array_equal(np.concatenate(list(kept_seeds(folder).values())), of_samples(folder))
+
+
+def test_a_record_without_a_seed_for_each_pair_is_refused(made):
     folder = made / "shards"
     manifest = read_manifest(folder / "manifest.json")
-    packed = {shard.name: pack_seeds(np.load(index_path(folder / shard.name))["seed"]) for shard in manifest.shards}
-    some = dict(list(packed.items())[1:])
-    found = [publish_seeds(folder, manifest.shards, known) for known in (None, packed, some)]
-    assert found == [manifest.facts["seeds"]] * 3
-    short = packed | {manifest.shards[0].name: pack_seeds(np.zeros(3))}
-    with pytest.raises(RuntimeError, match=manifest.shards[0].name):
-        publish_seeds(folder, manifest.shards, short)
-    index_path(folder / manifest.shards[1].name).unlink()
-    with pytest.raises(RuntimeError, match=f"{manifest.shards[1].name}.*index is gone"):
+    packed = {name: pack_seeds(seeds) for name, seeds in kept_seeds(folder).items()}
+    assert publish_seeds(folder, manifest.shards, packed) == manifest.facts["seeds"]
+    packed[manifest.shards[0].name] = pack_seeds(np.zeros(3))
+    with pytest.raises(RuntimeError, match=f"{manifest.shards[0].name} has 3 seeds"):
         publish_seeds(folder, manifest.shards, packed)
 
 
@@ -106,17 +115,16 @@ def test_verify_finds_seeds_that_are_missing_or_changed(made):
     assert damage_of(folder) == [f"{path.name}: cannot be read (No such file or directory)"]
 
 
-def test_verify_finds_seeds_that_agree_with_the_manifest_and_not_with_an_index(made):
+def test_verify_finds_seeds_that_agree_with_the_manifest_and_not_with_the_samples(made):
     folder = made / "shards"
     manifest = read_manifest(folder / "manifest.json")
     true = read_seeds(folder, manifest)
-    swapped = [*manifest.shards[1:], manifest.shards[0]]
     tree = json.loads((folder / "manifest.json").read_text())
-    tree["facts"]["seeds"] = publish_seeds(folder, swapped)
+    tree["facts"]["seeds"] = write_seeds(folder, np.roll(true, 1))
     (folder / "manifest.json").write_text(json.dumps(tree))
     assert not np.array_equal(read_seeds(folder, read_manifest(folder / "manifest.json")), true)
     found = damage_of(folder)
-    assert found and all("does not say what the index of" in text for text in found)
+    assert found and all("does not say what the samples of" in text for text in found)
 
 
 def test_a_name_that_leads_out_of_the_folder_is_damage(made):

@@ -1,71 +1,209 @@
-"""Tars: the bytes are tarfile's, and what write_shard did not write is refused."""
+"""Tars: what tarfile writes, with an index at the end; what is not whole is refused."""
 
+import hashlib
 import io
+import struct
 import tarfile
 
+import google_crc32c
+import numpy as np
 import pytest
+import webdataset
 
-from shards.tar import BadShard, index_shard, write_shard
+from shards.index import END_MARK, NAME, Place
+from shards.tar import BadShard, ShardReader, size_and_index_sha256, write_shard
+from tests.shards.tars import index_of, replace_index
 
 MEMBERS = ("high.jpg", "json")
 SAMPLES = [
     ("s+y0000001+x0000001", {"high.jpg": bytes(range(256)) * 5, "json": b"{}"}),
-    ("s+y0000001+x0000002", {"json": b"", "high.jpg": b"x" * 512}),
+    ("s+y0000001+x0000002", {"json": b"{1}", "high.jpg": b"x" * 512}),
     ("s" * 40 + "+y0000001+x0000002", {"high.jpg": b"y" * 1537, "json": b"z"}),
 ]
+PAIR = dict.fromkeys(MEMBERS, b"x")
 
 
-def by_tarfile(samples):
+@pytest.fixture
+def path(tmp_path):
+    write_shard(tmp_path / "a.tar", SAMPLES)
+    return tmp_path / "a.tar"
+
+
+def place_of(path):
+    with open(path, "rb") as file:
+        return Place.find(file.fileno())
+
+
+def by_tarfile(members):
     """The same tar, written by the standard library."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, members in samples:
-            for name in sorted(members):
-                entry = tarfile.TarInfo(f"{key}.{name}")
-                entry.size, entry.mode = len(members[name]), 0o444
-                entry.uname = entry.gname = "mlseg"
-                tar.addfile(entry, io.BytesIO(members[name]))
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o444
+            entry.uname = entry.gname = "mlseg"
+            tar.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 
 
 @pytest.mark.parametrize("samples", [SAMPLES, SAMPLES[:1], []])
-def test_a_shard_is_what_tarfile_writes(samples, tmp_path):
-    write_shard(tmp_path / "a.tar", samples)
-    assert (tmp_path / "a.tar").read_bytes() == by_tarfile(samples)
+def test_a_shard_is_what_tarfile_writes_and_its_last_member_is_the_index(samples, tmp_path):
+    path = tmp_path / "a.tar"
+    write_shard(path, samples)
+    with tarfile.open(path) as tar:
+        listed = [(entry.name, tar.extractfile(entry).read()) for entry in tar]
+    expected = [(f"{key}.{name}", members[name]) for key, members in samples for name in sorted(members)]
+    assert listed[:-1] == expected and listed[-1][0] == NAME
+    assert path.read_bytes() == by_tarfile(listed)
 
 
-def test_the_index_points_at_the_members(tmp_path):
-    write_shard(tmp_path / "a.tar", SAMPLES)
-    data = (tmp_path / "a.tar").read_bytes()
-    for row, (key, members) in zip(index_shard(tmp_path / "a.tar", MEMBERS), SAMPLES, strict=True):
+def test_webdataset_reads_it_and_passes_over_the_index(path):
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+    assert [(s["__key__"], s["high.jpg"], s["json"]) for s in samples] == [
+        (key, members["high.jpg"], members["json"]) for key, members in SAMPLES
+    ]
+
+
+def test_the_index_points_at_the_members(path):
+    data = path.read_bytes()
+    for row, (key, members) in zip(index_of(path), SAMPLES, strict=True):
         assert row["key"] == key.encode()
-        for name, offset, size in zip(MEMBERS, row["offset"], row["size"], strict=True):
-            assert data[offset : offset + size] == members[name]
+        for column, name in enumerate(MEMBERS):
+            found = data[row["offset"][column] :][: row["size"][column]]
+            assert found == members[name] and row["crc32c"][column] == google_crc32c.value(found)
 
 
-@pytest.mark.parametrize("byte", [0, 124, 134, 150, 156, 257, 300])
-def test_a_changed_byte_of_a_header_is_refused(byte, tmp_path):
-    write_shard(tmp_path / "a.tar", SAMPLES)
-    for value in (0, 9, 0x39, 0xFF):
-        data = bytearray((tmp_path / "a.tar").read_bytes())
-        second = 512 + 1536
-        if data[second + byte] == value:
-            continue
-        data[second + byte] = value
-        (tmp_path / "b.tar").write_bytes(data)
-        with pytest.raises(BadShard, match=f"at byte {second}"):
-            index_shard(tmp_path / "b.tar", MEMBERS)
+def test_a_reader_gives_the_same_with_and_without_the_whole_index(path):
+    with ShardReader(path, MEMBERS) as by_row, ShardReader(path, MEMBERS) as whole:
+        assert len(whole.index) == len(by_row) == len(SAMPLES)
+        for position, (key, members) in enumerate(SAMPLES):
+            assert by_row.key(position) == whole.key(position) == key
+            assert by_row.read(position) == whole.read(position) == members
+            assert by_row.read(position, ["json"]) == {"json": members["json"]}
+            assert by_row.read_member(position, 0) == members["high.jpg"]
+        for position in (-1, 3, 10**6):
+            with pytest.raises(BadShard, match=f"no row {position}"):
+                by_row.key(position)
+        size, digest = size_and_index_sha256(path)
+        assert (size, digest) == (path.stat().st_size, by_row.index_sha256)
+    place = place_of(path)
+    npy = path.read_bytes()[place.start : place.first + place.rows * place.row_bytes]
+    assert hashlib.sha256(npy).hexdigest() == digest
+    assert np.array_equal(np.load(io.BytesIO(npy)), index_of(path))
 
 
-@pytest.mark.parametrize("left", [100, 512, 600, 2048, 2048 + 513])
-def test_a_cut_off_tar_is_refused(left, tmp_path):
-    write_shard(tmp_path / "a.tar", SAMPLES)
-    data = (tmp_path / "a.tar").read_bytes()
-    (tmp_path / "b.tar").write_bytes(data[:left])
-    with pytest.raises(BadShard):
-        index_shard(tmp_path / "b.tar", MEMBERS)
+def test_the_same_samples_give_the_same_bytes_and_others_another_index(path, tmp_path):
+    write_shard(tmp_path / "b.tar", [(key, dict(reversed(members.items()))) for key, members in SAMPLES])
+    assert (tmp_path / "b.tar").read_bytes() == path.read_bytes()
+    write_shard(tmp_path / "c.tar", [*SAMPLES[:2], (SAMPLES[2][0], {**SAMPLES[2][1], "json": b"y"})])
+    first, other = (size_and_index_sha256(tmp_path / name) for name in ("a.tar", "c.tar"))
+    assert first[0] == other[0] and first[1] != other[1]
 
 
-def test_a_name_that_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not a member"):
-        write_shard(tmp_path / "a.tar", [("k" * 100, {"json": b""})])
+def refused(path, what):
+    with pytest.raises(BadShard, match=what):
+        size_and_index_sha256(path)
+    with pytest.raises(BadShard, match=what), ShardReader(path, MEMBERS) as reader:
+        reader.index
+
+
+@pytest.mark.parametrize("left", [0, 5, 512, 2048, 2048 + 513, -1, -512, -1024, -10240])
+def test_a_cut_off_tar_is_refused(left, path):
+    path.write_bytes(path.read_bytes()[:left])
+    refused(path, f"{path}: has no index at its end")
+
+
+def test_a_tar_with_more_behind_it_is_refused(path):
+    data = path.read_bytes()
+    path.write_bytes(data + b"x")
+    refused(path, "has no index at its end")
+    path.write_bytes(data[:512] + data)  # a member more, before all others
+    refused(path, rf"has {len(data) + 512} bytes, not the {len(data)} that were written")
+
+
+def test_every_changed_byte_of_an_index_is_found(path):
+    data, place = path.read_bytes(), place_of(path)
+    npy_end = place.first + place.rows * place.row_bytes
+    trailer = len(data) - len(END_MARK) - 52
+    assert data[trailer : trailer + 8] == b"mlsegidx" and not any(data[npy_end:trailer])
+    for at in (*range(place.start, npy_end), *range(trailer, trailer + 52)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+        refused(path, "has a damaged index|has no index at its end")
+
+
+def test_an_index_of_zeros_is_not_one_of_empty_members(path):
+    """What a file system may leave of a page that it lost."""
+    data, place = path.read_bytes(), place_of(path)
+    size = place.row_bytes
+    for zeroed in (size, size - 8, size - 16):  # from the row's end: with and without its key
+        start = place.first + 2 * size - zeroed
+        path.write_bytes(data[:start] + bytes(zeroed) + data[start + zeroed :])
+        with ShardReader(path, MEMBERS) as reader:
+            assert reader.read(0) == SAMPLES[0][1]
+            with pytest.raises(BadShard, match="damaged"):
+                reader.read(1)
+
+
+def test_a_changed_byte_of_a_member_is_found_when_it_is_read(path):
+    data, row = bytearray(path.read_bytes()), index_of(path)[1]
+    data[int(row["offset"][0]) + 7] ^= 1
+    path.write_bytes(data)
+    with ShardReader(path, MEMBERS) as reader:
+        assert reader.read(0) == SAMPLES[0][1] and reader.read(1, ["json"]) == {"json": b"{1}"}
+        with pytest.raises(BadShard, match=r"x0000002\.high\.jpg is damaged"):
+            reader.read(1)
+
+
+def test_an_index_of_other_members_is_refused(path):
+    with pytest.raises(BadShard, match="an index of 2 members, not of 3"):
+        ShardReader(path, ("high.jpg", "json", "low.jpg"))
+
+
+def test_a_trailer_of_nonsense_that_has_a_true_checksum_reads_nothing_outside(path):
+    data = bytearray(path.read_bytes())
+    trailer = len(data) - len(END_MARK) - 52
+    body = struct.pack("<8sQQQQII", b"mlsegidx", len(data), 1 << 62, (1 << 62) + 128, 1 << 40, 2, 0)
+    data[trailer : trailer + 52] = body + struct.pack("<I", google_crc32c.value(body))
+    path.write_bytes(data)
+    with ShardReader(path, MEMBERS) as reader, pytest.raises(BadShard):
+        reader.read(0)
+
+
+def test_no_file_and_a_folder_are_told(tmp_path):
+    with pytest.raises(BadShard, match=r"none\.tar: cannot be read \(No such file"):
+        ShardReader(tmp_path / "none.tar", MEMBERS)
+    with pytest.raises(BadShard, match="cannot be read"):
+        size_and_index_sha256(tmp_path)
+
+
+def test_an_index_may_be_replaced_by_another_of_the_same_samples(path):
+    index = index_of(path)
+    index["key"] = np.roll(index["key"], 1)
+    replace_index(path, index)
+    with ShardReader(path, MEMBERS) as reader:
+        assert reader.key(1) == SAMPLES[0][0] and reader.read(1) == SAMPLES[1][1]
+
+
+@pytest.mark.parametrize(
+    ("samples", "what"),
+    [
+        ([("k" * 65, PAIR)], "not the key"),
+        ([("", PAIR)], "not the key"),
+        ([("a.b", PAIR)], "not the key"),
+        ([("../k", PAIR)], "not the key"),
+        ([("k\0", PAIR)], "not the key"),
+        ([("é", PAIR)], "not the key"),
+        ([(NAME, PAIR)], "not the key"),
+        ([("k2", PAIR), ("k1", PAIR)], "'k1' after 'k2'"),
+        ([("k", PAIR), ("k", PAIR)], "'k' after 'k'"),
+        ([("k1", PAIR), ("k2", {"json": b"x"})], "k2 has members json, not high.jpg, json"),
+        ([("k1", PAIR), ("k2", {**PAIR, "exe": b"x"})], "k2 has members"),
+        ([("k", {**PAIR, "json": b""})], "a member of k is empty"),
+        ([("k", {"m" * 100: b"x"})], "not a member"),
+    ],
+)
+def test_samples_that_have_no_place_in_a_shard_are_refused_and_leave_none(samples, what, tmp_path):
+    with pytest.raises(ValueError, match=what):
+        write_shard(tmp_path / "a.tar", samples)
+    with pytest.raises(BadShard, match="has no index at its end"):
+        ShardReader(tmp_path / "a.tar", MEMBERS)

@@ -17,9 +17,10 @@ from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of, overlapped
 from mlseg_dist.run_folder import shards_folder
 from shards.sample import decode_label, decode_rgb
-from shards.tar import BadShard, ShardReader, index_path
+from shards.tar import BadShard, ShardReader
 from tests.mlseg_dist.labelling.rounds import lively_run, make, with_label
 from tests.mlseg_dist.tiny_run import TinyRun
+from tests.shards.tars import index_of
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_a_damaged_pair_fails_its_shard_by_name_and_publishes_nothing(tmp_path):
     run = lively_run(tmp_path)
     entry = run.manifest.of_splits("train")[0]
     path = shards_folder(run.path) / entry.name
-    index = np.load(index_path(path))
+    index = index_of(path)
     with open(path, "r+b") as file:
         file.seek(int(index[3]["offset"][0]) + 50)
         file.write(b"\xff\x00\xff")

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +25,13 @@ from mlseg_dist.events import read_events
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
 from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.index import Place
 from shards.manifest import ShardEntry, read_manifest
-from shards.tar import ShardReader, index_path, write_shard
+from shards.tar import ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
 from tests.mlseg_dist.tiny_run import TinyRun
+from tests.shards.tars import write_loosely
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +150,9 @@ def test_a_sidecar_of_other_keys_is_never_described(run, tmp_path, fault):
         samples.pop(4)
     else:
         samples[-1] = (samples[-1][0] + "9", samples[-1][1])
-    write_shard(tmp_path / "other.tar", samples)
+    write_loosely(tmp_path / "other.tar", samples)
     (unit,) = labelling.units(config, 0, run.path)
-    with pytest.raises(Exception, match=r"no place in a shard|each once, in order"):
+    with pytest.raises(Exception, match=r"no index at its end|each once, in order"):
         labelling.describe(unit, {unit.payload[4]: tmp_path / "other.tar"}, Scratch(tmp_path))
 
 
@@ -263,30 +267,34 @@ def trusted(tmp_path):
     return run, config
 
 
-def other_sidecar(run: TinyRun, config, folder) -> None:
-    """Put what another teacher says in the place of the only sidecar, without its index."""
+def other_sidecar(run: TinyRun, config, folder) -> tuple[Path, Path]:
+    """The only sidecar of a round, and what another teacher says of the same pairs."""
     other = folder.parent / "other"
     make(run, with_label(config, tta="d4"), other)
     (theirs,), (ours,) = other.glob("*.tar"), folder.glob("*.tar")
-    shutil.copy(theirs, ours)
+    return ours, theirs
 
 
-def test_a_replaced_sidecar_and_index_are_refused(trusted):
+def test_a_replaced_sidecar_is_refused(trusted):
     run, config = trusted
-    folder = labels_folder(run.path, 1)
-    (ours,) = folder.glob("*.tar")
-    sound = ours.stat().st_size
-    other_sidecar(run, config, folder)
-    os.truncate(ours, sound)  # of the same size: a look at sizes does not find it
+    ours, theirs = other_sidecar(run, config, labels_folder(run.path, 1))
+    shutil.copy(theirs, ours)
+    with pytest.raises(UserError, match=r"has \d+ bytes|the index of .* is not the manifest"):
+        labelling.check_round(config, 1, run.path)
+
+
+def test_labels_of_another_teacher_under_the_index_of_ours_are_damage_when_they_are_read(trusted):
+    """A look at sizes and indices does not find it."""
+    run, config = trusted
+    ours, theirs = other_sidecar(run, config, labels_folder(run.path, 1))
+    with open(ours, "r+b") as file:
+        end = Place.find(file.fileno()).start - tarfile.BLOCKSIZE
+        file.write(theirs.read_bytes()[:end])
     labelling.check_round(config, 1, run.path)
-    corpus = Corpus(shards_folder(run.path), config.training_classes, folder)
+    corpus = Corpus(shards_folder(run.path), config.training_classes, labels_folder(run.path, 1))
     with pytest.raises(BadPair, match="is damaged"):
         for ref in corpus.refs("train"):
             corpus.read_sidecar(ref)
-    (theirs,) = (folder.parent / "other").glob("*.index.npy")
-    shutil.copy(theirs, index_path(ours))
-    with pytest.raises(UserError, match=r"the index of .* is not the manifest"):
-        labelling.check_round(config, 1, run.path)
 
 
 def test_what_a_round_must_be_to_be_believed(trusted):
@@ -308,7 +316,7 @@ def test_what_a_round_must_be_to_be_believed(trusted):
     write_json(path, {**json.loads(sound), "shards": []})
     refused("each shard of the train split once")
     os.truncate(tar, tar.stat().st_size - 512)
-    refused("bytes, not the")
+    refused("no index at its end")
     tar.unlink()
     refused("cannot be read")
     mark_cleaned(folder, 1, 1)

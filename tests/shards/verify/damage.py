@@ -3,12 +3,15 @@
 import json
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mlseg_core.files import sha256_file
+from shards.index import NAME
 from shards.sample import MEMBERS
-from shards.tar import NO_SEED, index_path, index_shard, save_index, wds2idx_text, write_shard
+from shards.tar import BadShard, size_and_index_sha256, wds2idx_text
 from shards.verify.corpus import verify_corpus
+from tests.shards.tars import index_of, write_loosely
 
 
 def found(folder: Path) -> list[str]:
@@ -30,20 +33,19 @@ def read_samples(path: Path) -> list[tuple[str, dict[str, bytes]]]:
     with tarfile.open(path) as tar:
         for entry in tar:
             key, _, member = entry.name.partition(".")
+            if key == NAME:
+                continue
             samples.setdefault(key, {})[member] = tar.extractfile(entry).read()
     return list(samples.items())
 
 
-def sidecar_entry(folder: Path, name: str, of: dict, members: tuple[str, ...]) -> dict:
-    """Index a sidecar shard of the train split; what a manifest says of it. of: the entry of its shard in the corpus."""
+def sidecar_entry(folder: Path, name: str, of: dict) -> dict:
+    """What a manifest says of a sidecar shard of the train split. of: the entry of its shard in the corpus."""
     path = folder / name
-    index = index_shard(path, members)
     return {
         "name": name,
-        "bytes": path.stat().st_size,
-        "sha256": sha256_file(path),
-        "index_sha256": save_index(index_path(path), index),
-        "samples": len(index),
+        **_hashes(path),
+        "samples": len(index_of(path)),
         "slide": of["slide"],
         "split": "train",
         "of": of["name"],
@@ -53,40 +55,37 @@ def sidecar_entry(folder: Path, name: str, of: dict, members: tuple[str, ...]) -
 def rewrite(folder: Path, name: str, samples: list, members: tuple[str, ...] = MEMBERS) -> None:
     """Write other samples and make every hash, index and size of the manifest agree: damage from before hashing."""
     path = folder / name
-    write_shard(path, samples)
+    write_loosely(path, samples)
+    with suppress(BadShard):
+        size_and_index_sha256(path)
+        path.with_suffix(".idx").write_text(wds2idx_text(index_of(path), members))
+    agree(folder, name)
 
-    def agree(tree):
+
+def agree(folder: Path, name: str) -> None:
+    """Make the manifest say what a tar is now."""
+
+    def edit(tree):
         entry = next(e for e in tree["shards"] if e["name"] == name)
-        try:
-            index = index_shard(path, members)
-        except Exception:
-            pass  # no index can be made of such a tar; the old one stays
-        else:
-            seeds = {key: json.loads(parts["json"])["seed_class"] for key, parts in samples}
-            for row in index:
-                seed = seeds[row["key"].decode()]
-                row["seed"] = NO_SEED if seed is None else tree["classes"].index(seed)
-            entry["index_sha256"] = save_index(index_path(path), index)
-            path.with_suffix(".idx").write_text(wds2idx_text(index, members))
-        entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        entry |= _hashes(folder / name)
         tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
 
-    edit_manifest(folder, agree)
+    edit_manifest(folder, edit)
 
 
-def rewrite_sidecar(
-    folder: Path, row: int, member: str, change: Callable[[bytes], bytes], members: tuple[str, ...]
-) -> str:
+def _hashes(path: Path) -> dict:
+    """Of its index only if it has one."""
+    found = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    with suppress(BadShard):
+        found["index_sha256"] = size_and_index_sha256(path)[1]
+    return found
+
+
+def rewrite_sidecar(folder: Path, row: int, member: str, change: Callable[[bytes], bytes]) -> str:
     """Change a member of the first shard, every hash agrees afterwards. Returns how a finding on that sample begins."""
     path = folder / entries(folder)[0]["name"]
     samples = read_samples(path)
     samples[row][1][member] = change(samples[row][1][member])
-    write_shard(path, samples)
-    digest = save_index(index_path(path), index_shard(path, members))
-
-    def agree(tree):
-        tree["shards"][0] |= {"bytes": path.stat().st_size, "sha256": sha256_file(path), "index_sha256": digest}
-        tree["totals"]["bytes"] = sum(e["bytes"] for e in tree["shards"])
-
-    edit_manifest(folder, agree)
+    write_loosely(path, samples)
+    agree(folder, path.name)
     return f"{path.name} {samples[row][0]}: "

@@ -12,11 +12,12 @@ import pytest
 
 from launch.commands import shards_look
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+from shards.index import END_MARK, NAME, Place
 from shards.manifest import read_manifest
 from shards.sample import encode_json
-from shards.tar import index_path, save_index, write_shard
 from shards.verify.corpus import verify_corpus
-from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite
+from tests.shards.tars import index_of, replace_index, write_loosely
+from tests.shards.verify.damage import agree, edit_manifest, entries, found, read_samples, rewrite
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_json_that_is_none_is_found(corpus, text):
     name = entries(corpus)[0]["name"]
     samples = read_samples(corpus / name)
     samples[1][1]["json"] = text
-    write_shard(corpus / name, samples)
+    write_loosely(corpus / name, samples)
     assert any(t.startswith(f"{name} {samples[1][0]}: json ") for t in found(corpus))
 
 
@@ -74,6 +75,8 @@ def test_json_that_is_none_is_found(corpus, text):
         (lambda t: t["views"].pop("store_px"), "nothing below it can be checked"),
         (lambda t: t["views"].update(store_px=0), "nothing below it can be checked"),
         (lambda t: t.pop("totals"), "'totals' is missing"),
+        (lambda t: t["facts"].pop("seeds"), "names no file of seeds"),
+        (lambda t: t.update(version=1), "no index inside them (version 1)"),
     ],
 )
 def test_an_edited_manifest_is_found(corpus, edit, what):
@@ -94,39 +97,58 @@ def test_a_missing_tar_is_found(corpus):
     assert found(corpus) == [f"{name}: is missing"]
 
 
-def test_a_missing_index_is_found(corpus):
+def test_a_missing_text_index_is_found(corpus):
     path = corpus / entries(corpus)[2]["name"]
-    index_path(path).unlink()
     path.with_suffix(".idx").unlink()
-    assert found(corpus) == [f"{index_path(path).name}: is missing", f"{path.stem}.idx: is missing"]
+    assert found(corpus) == [f"{path.stem}.idx: is missing"]
 
 
-@pytest.mark.parametrize("column", ["offset", "size", "crc32c", "seed", "slide", "key"])
+@pytest.mark.parametrize("column", ["offset", "size", "crc32c", "key", "a row more", "a row less"])
 def test_a_tampered_index_is_found(corpus, column):
     """Also when the manifest was made to agree with it."""
     path = corpus / entries(corpus)[0]["name"]
-    index = np.load(index_path(path))
-    if column in ("slide", "key"):
-        index[3][column] = b"s0+y0000000+x0000000" if column == "key" else b"s1"
-    elif column == "seed":
-        index[3]["seed"] = (int(index[3]["seed"]) + 1) % 17
+    index = index_of(path)
+    if column == "key":
+        index[3]["key"] = b"s0+y0000000+x0000000"
+    elif column.startswith("a row"):
+        index = index[:-1] if column == "a row less" else np.append(index, index[-1:])
     else:
         index[3][column][1] += 1
-    digest = save_index(index_path(path), index)
+    replace_index(path, index)
+    assert f"{path.name}: its index is not the manifest's: its sha256 differs" in found(corpus)
+    agree(corpus, path.name)
     texts = found(corpus)
-    assert f"{index_path(path).name}: is not the file of the manifest: its sha256 differs" in texts
-    edit_manifest(corpus, lambda tree: tree["shards"][0].update(index_sha256=digest))
-    texts = found(corpus)
-    of_seeds = [text for text in texts if text.startswith("seeds-")]
-    assert len(of_seeds) == (column == "seed")
-    assert len(texts) > len(of_seeds) and all(text.split(".")[0] == path.stem for text in texts if text not in of_seeds)
+    assert texts and all(text.startswith(path.name) and "sha256" not in text for text in texts)
+    key = "" if column == "a row more" else read_samples(path)[-1 if column == "a row less" else 3][0]
+    assert any(text.startswith(f"{path.name} {key}".strip()) and "index" in text for text in texts)
 
 
-@pytest.mark.parametrize("text", [b"", b"no index", b"\x93NUMPY\x01\x00"])
-def test_an_index_that_is_none_is_found(corpus, text):
+@pytest.mark.parametrize("back", [1024 + 4, 1024 + 30, 1024 + 52, "padding", "npy"])
+def test_a_changed_byte_of_an_index_is_found_also_when_the_manifest_agrees(corpus, back):
     path = corpus / entries(corpus)[0]["name"]
-    index_path(path).write_bytes(text)
-    assert any(line.startswith(f"{index_path(path).name}: cannot be read") for line in found(corpus))
+    data = bytearray(path.read_bytes())
+    with open(path, "rb") as file:
+        place = Place.find(file.fileno())
+    npy_end = place.first + place.rows * place.row_bytes
+    at = {"padding": npy_end + 1, "npy": npy_end - 1}.get(back) or len(data) - back
+    assert place.start < at < len(data) - len(END_MARK)
+    data[at] ^= 1
+    path.write_bytes(data)
+    agree(corpus, path.name)
+    said = {"padding": "its index is not the one that its samples give", 1024 + 52: "has no index at its end"}
+    (text,) = found(corpus)
+    assert text.startswith(f"{path.name}: {said.get(back, 'has a damaged index')}")
+
+
+def test_a_sample_and_an_index_that_follow_the_index_are_found(corpus, tmp_path):
+    path = corpus / entries(corpus)[0]["name"]
+    last = read_samples(path)[-1:]
+    write_loosely(tmp_path / "more.tar", last)
+    path.write_bytes(path.read_bytes()[: -len(END_MARK)] + (tmp_path / "more.tar").read_bytes())
+    agree(corpus, path.name)
+    texts = found(corpus)
+    for name in (last[0][0], NAME):
+        assert f"{path.name} {name}: comes after the index" in texts
 
 
 def test_a_tampered_text_index_is_found(corpus):

@@ -7,6 +7,7 @@ import pytest
 
 from mlseg_dist.data.labels import LEVELS, decode, encode
 from shards.sample import encode_json, encode_png
+from shards.seeds import write_seeds
 from shards.tar import write_shard
 from shards.verify import sample
 from shards.verify.corpus import verify_corpus
@@ -37,7 +38,7 @@ def labels(corpus, tmp_path):
             for i, c in ((0, "background"), (1, "tumour"), (2, "others"), (255, "rejected"))
         }
         listed.append(
-            sidecar_entry(folder, name, entry, LABEL_MEMBERS)
+            sidecar_entry(folder, name, entry)
             | {
                 "seeds": {"tumour": 1, "not drawn": len(samples) - 1},
                 "pixels": counts,
@@ -45,6 +46,7 @@ def labels(corpus, tmp_path):
         )
     tree = json.loads((corpus / "manifest.json").read_text())
     keep = {key: tree[key] for key in ("version", "fingerprint", "views")}
+    seeds = np.full(sum(entry["samples"] for entry in listed), 255, np.uint8)
     total = {name: sum(e["pixels"][name] for e in listed) for name in ("background", "tumour", "others")}
     tree = keep | {
         "kind": "labels",
@@ -52,7 +54,7 @@ def labels(corpus, tmp_path):
         "classes": ["background", "tumour", "others"],
         "shards": listed,
         "totals": {"shards": len(listed), **{k: sum(e[k] for e in listed) for k in ("samples", "bytes")}},
-        "facts": {"threshold": 0.75, "accepted": total},
+        "facts": {"threshold": 0.75, "accepted": total, "seeds": write_seeds(folder, seeds)},
     }
     (folder / "manifest.json").write_text(json.dumps(tree))
     return folder
@@ -76,7 +78,7 @@ def test_a_sound_round_of_labels_is_sound(labels):
     ],
 )
 def test_damaged_labels_are_found(labels, member, data, what):
-    start = rewrite_sidecar(labels, 3, member, lambda old: data, LABEL_MEMBERS)
+    start = rewrite_sidecar(labels, 3, member, lambda old: data)
     (text,) = found(labels)
     assert text.startswith(start + what)
 

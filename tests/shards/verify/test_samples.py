@@ -9,8 +9,8 @@ import pytest
 from mlseg_core.files import sha256_file
 from shards.manifest import read_manifest
 from shards.sample import MEMBERS, encode_png
-from shards.tar import index_path
 from shards.verify.corpus import verify_corpus
+from tests.shards.tars import index_of
 from tests.shards.verify.damage import edit_manifest, entries, found, read_samples, rewrite
 
 
@@ -26,7 +26,7 @@ def test_a_sound_corpus_is_sound_on_one_process_or_two(sound):
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_flipped_byte_in_any_member_is_found_and_named(corpus, member):
     path = corpus / entries(corpus)[1]["name"]
-    index = np.load(index_path(path))
+    index = index_of(path)
     row, column = index[4], MEMBERS.index(member)
     data = bytearray(path.read_bytes())
     data[int(row["offset"][column]) + int(row["size"][column]) // 2] ^= 1
@@ -42,7 +42,7 @@ def test_a_flipped_byte_in_any_member_is_found_and_named(corpus, member):
 @pytest.mark.parametrize("place", ["header", "padding", "end"])
 def test_a_flipped_byte_between_the_members_is_found(corpus, place):
     path = corpus / entries(corpus)[0]["name"]
-    index = np.load(index_path(path))
+    index = index_of(path)
     data = bytearray(path.read_bytes())
     offset, size = int(index[2]["offset"][1]), int(index[2]["size"][1])
     at = {"header": offset - 512 + 3, "padding": offset + size + (-size % 512) - 1, "end": len(data) - 1}[place]
@@ -63,7 +63,7 @@ def test_all_damage_is_found_not_the_first(corpus):
     names = [entry["name"] for entry in entries(corpus)]
     keys = []
     for name in names[:3]:
-        index = np.load(index_path(corpus / name))
+        index = index_of(corpus / name)
         data = bytearray((corpus / name).read_bytes())
         for row in index[1:4]:
             data[int(row["offset"][2]) + 5] ^= 8

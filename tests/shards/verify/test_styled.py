@@ -30,7 +30,7 @@ def styled(corpus, tmp_path):
                 images = {m: encode_jpeg(tinted(decode_rgb(members[m]), cast), 95) for m in ("high.jpg", "low.jpg")}
                 samples.append((key, {**images, "json": encode_json({"version": 1, "of": key, "target": target})}))
             write_shard(folder / name, samples)
-            listed.append(sidecar_entry(folder, name, entry, MEMBERS))
+            listed.append(sidecar_entry(folder, name, entry))
             targets[name] = target
     tree = json.loads((corpus / "manifest.json").read_text())
     tree = {key: tree[key] for key in ("version", "fingerprint", "views", "classes")} | {
@@ -64,7 +64,7 @@ def test_sound_styled_views_are_sound(styled):
     ],
 )
 def test_damage_is_found(styled, member, data, what):
-    start = rewrite_sidecar(styled, 3, member, data, MEMBERS)
+    start = rewrite_sidecar(styled, 3, member, data)
     assert any(text.startswith(start + what) for text in found(styled)), found(styled)
 
 
