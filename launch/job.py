@@ -23,6 +23,7 @@ from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.kinds import MapKind, Mapping, kind_of
 from launch.liveness import die_with_planner
+from launch.nodes import check_gpus
 from launch.plans import wait_until_planned
 from launch.rendezvous import export_ranks
 from launch.run_folder import RunFolder, package_folders
@@ -157,6 +158,8 @@ def _do(
         return
     inputs = input_hashes(graph, phase, run)
     kind = kind_of(phase)
+    if kind.on_gpu and process.part != "merge":
+        check_gpus(run, kind.job, getattr(config.cluster, kind.job), JobEnvironment().cluster == "slurm")
     process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
     if isinstance(kind, MapKind):
         mapping, folder = kind.mapping(config, run, phase), kind.folder(run, phase)
@@ -184,6 +187,7 @@ def _do(
 
 
 def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:
+    mapping.prepare()
     failures = run_units(
         mapping.units,
         mapping.work,
@@ -197,7 +201,7 @@ def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: 
         piece_unit=mapping.piece,
     )
     if failures and not mapping.goes_on:
-        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed{_first_failure(folder)}"
+        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed{_reason(folder, failures[0].unit)}"
         raise UserError(counts) if all(failed.mistake for failed in failures) else RuntimeError(counts)
 
 
@@ -216,14 +220,17 @@ def _merge(mapping: Mapping, folder: Path) -> None:
     try:
         mapping.publish()
     except Incomplete as error:
-        raise RuntimeError(f"{error}{_first_failure(folder)}") from error
+        why = next(filter(None, (_reason(folder, unit) for unit in error.missing)), "")
+        raise RuntimeError(f"{error}{why}") from error
 
 
-def _first_failure(folder: Path) -> str:
-    for path in sorted((folder / "failed").glob("*.json")):
-        failed = read_json(path)
-        return f"; {failed['unit']}: {failed['reason']} (see {path})"
-    return ""
+def _reason(folder: Path, unit: str) -> str:
+    """Why a unit failed, where that is known."""
+    path = folder / "failed" / f"{unit}.json"
+    if not path.exists():
+        return ""
+    failed = read_json(path)
+    return f"; {unit} on {failed['host']}: {failed['reason']} (see {path})"
 
 
 class _Control:

@@ -36,9 +36,13 @@ class Control(Protocol):
 
 
 class Kind(ABC):
-    """job: which entry of cluster.jobs sizes it.  recipe_version: part of every fingerprint."""
+    """job: which entry of cluster sizes it.  on_gpu: its work runs on the GPUs that the job asks for, not on the CPU beside them.
+
+    recipe_version: part of every fingerprint.
+    """
 
     job: ClassVar[JobName]
+    on_gpu: ClassVar[bool] = False
     recipe_version: ClassVar[int] = 1
 
     @abstractmethod
@@ -60,6 +64,7 @@ class Mapping:
 
     publish: proves that all is done first; raises map.Incomplete.  unit, piece: what progress counts.
     goes_on: units that failed do not fail the phase; publish decides.
+    prepare: what all units need of a worker's process, before it takes the first: what fails here fails no unit.
     """
 
     units: Sequence[Unit]
@@ -69,6 +74,7 @@ class Mapping:
     unit: str
     piece: str = "pieces"
     goes_on: bool = False
+    prepare: Callable[[], None] = lambda: None
 
 
 class MapKind(Kind):
@@ -169,6 +175,7 @@ class Generators(WholeKind):
     """A generator of each pair of styles, for gan_style; the ranks share them out."""
 
     job: ClassVar[JobName] = "train"
+    on_gpu: ClassVar[bool] = True
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         style = {**config.style.decides(), **config.style.chooses()}
@@ -196,6 +203,8 @@ class Generators(WholeKind):
 class Style(MapKind):
     """The train split in the styles of other scanners, one sidecar shard for each (shard, target)."""
 
+    on_gpu: ClassVar[bool] = True
+
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {**config.style.applies(), "seed": config.seed, "precision": config.train.precision}
 
@@ -219,6 +228,7 @@ class Style(MapKind):
 class Label(MapKind):
     """The teacher labels the train split, one sidecar shard per shard."""
 
+    on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 2
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
@@ -242,6 +252,7 @@ class Label(MapKind):
             lambda: labelling.write_round(config, phase.step - 1, run.path, folder),
             "shards",
             "pairs",
+            prepare=lambda: labelling.prepare(config, phase.step - 1, run.path),
         )
 
 
@@ -274,6 +285,7 @@ class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
     job: ClassVar[JobName] = "train"
+    on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 5
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
@@ -296,6 +308,7 @@ class Evaluate(WholeKind):
     """Every teacher on the validation and test splits and the unseen slides."""
 
     job: ClassVar[JobName] = "single"
+    on_gpu: ClassVar[bool] = True
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return config.model_dump(mode="json", include={"training_classes", "evaluate"})

@@ -15,6 +15,7 @@ from launch.config import CampaignConfig, JobConfig
 from launch.graph import Phase
 from launch.job import run_job
 from launch.kinds import MapKind, kind_of
+from launch.nodes import excluding
 from launch.plans import job_prefix
 from launch.run_folder import RunFolder
 from launch.variables import START, environment, job_environment
@@ -109,7 +110,7 @@ def job_executor(
         setup=[*job.setup, f"export {START}=$(date +%s)", *_exports(variables)],
         # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
         srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
-        additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **job.extra},
+        additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **excluding(run, job)},
         **{key: value for key, value in optional.items() if value is not None},
     )
     return executor

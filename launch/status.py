@@ -8,6 +8,7 @@ from launch.completion import survey
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.liveness import planner_pid
+from launch.nodes import avoided
 from launch.pending import in_words
 from launch.phase_metrics import last_alert, last_metrics
 from launch.phase_progress import phase_tally
@@ -41,12 +42,15 @@ class PhaseStatus:
 
 @dataclass(frozen=True)
 class CampaignStatus:
+    """avoided: node -> why jobs with GPUs leave it out."""
+
     run: str
     name: str
     done: bool
     executor: str
     alert: str
     phases: list[PhaseStatus]
+    avoided: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,7 +90,7 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     done = all(phase.state == "done" for phase in phases)
     alert_path = run.path / "alert.json"
     alert = read_json(alert_path)["alert"] if alert_path.exists() and not done else ""
-    return CampaignStatus(str(run.path), config.name, done, "slurm" if slurm else "local", alert, phases)
+    return CampaignStatus(str(run.path), config.name, done, "slurm" if slurm else "local", alert, phases, avoided(run))
 
 
 def _unfinished(state: dict[str, Any], jobs: list[QueuedJob], alive: bool, slurm: bool) -> tuple[str, str]:

@@ -5,7 +5,8 @@ temporary files beside the targets, publishes them first-wins, and then writes a
 No leases, no clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
 
 A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json`, `progress/WORKER.json` and
-`progress/done-PLAN` (marks.py). A unit that fails is recorded and the others go on; only trouble with the store ends the run.
+`progress/done-PLAN` (marks.py). A unit that fails is recorded and the others go on (failures.py); only trouble with the store ends
+the run.
 """
 
 import secrets
@@ -56,10 +57,11 @@ def run_units(
 ) -> list[Failed]:
     """Do what is not done yet; return the units that failed in this call (recorded, the run goes on).
 
+    workers: on nodes of their own; what failed at one is tried by another, as a node may be to blame (failures.py).
     folder: of the outputs, or an fsspec URL.  piece_unit: what Scratch.advance counts.
     Raises Interrupted at a unit boundary when stop() says so, DestinationError when the outputs cannot be written.
     """
-    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit)
+    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit, spread=workers > 1)
     with open_store(folder) as store:
         return plan.run(store, worker, workers, stop)
 
@@ -91,7 +93,7 @@ def map_in_processes(
 
 
 def merge(units: Sequence[Unit], folder: Path | str) -> list[Done]:
-    """Prove that all is done and return the records in the units' order. Raises Incomplete. Removes left-over temporaries."""
+    """Prove that all is done and return the records in the units' order. Raises Incomplete. Removes what else was left behind."""
     names = [unit.name for unit in units]
     if len(set(names)) != len(names):
         raise AssertionError("unit names must be unique")
@@ -104,6 +106,8 @@ def merge(units: Sequence[Unit], folder: Path | str) -> list[Done]:
             raise Incomplete(missing, store.where)
         parents = {str(PurePosixPath(name).parent) for record in records for name in record.files}
         store.remove_temporaries({*parents, ".", "done", "failed", "progress"})
+        for name in store.names("failed"):  # by another worker, at another time
+            store.remove(f"failed/{name}")
     return records
 
 

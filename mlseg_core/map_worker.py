@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import Interrupted
+from mlseg_core.failures import Failures
 from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.marks import Marks
 from mlseg_core.progress import Progress, Tally, parse_tally
@@ -58,7 +59,7 @@ def _slice(count: int, worker: int, workers: int) -> range:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, as every worker gets it."""
+    """What is to be done, as every worker gets it. spread: by workers on several nodes."""
 
     units: Sequence[Unit]
     do: Work
@@ -67,6 +68,7 @@ class Plan:
     label: str
     progress_unit: str
     piece_unit: str
+    spread: bool = False
 
     @property
     def key(self) -> str:
@@ -130,10 +132,10 @@ class Plan:
         tag: str,
         place: float,
     ) -> list[Failed]:
-        failures, standing = [], looks.standing
+        failures, standing = Failures(store, self.spread), looks.standing
         given_up: set[int] = set()
         progress.place(**standing.figures())
-        for index, is_own in self._order(own, looks, given_up, place):
+        for index, is_own in self._order(own, looks, failures, given_up, place):
             unit = self.units[index]
             if stop():
                 raise Interrupted(f"{self.label}: stopped before unit {unit.name}")
@@ -141,22 +143,22 @@ class Plan:
             try:
                 standing.add(self._do(store, unit, progress, tag, standing))
                 looks.marks.add(unit.name)
+                failures.done()
                 progress.finished(unit.cost)
             except (DestinationError, Interrupted):
                 raise
             except Exception as error:  # a bad slide must not end the night
                 given_up.add(index)
                 if not is_done(store, unit):
-                    failures.append(Failed.of(unit, error, traceback.format_exc()))
-                    write_record(store, failures[-1])
+                    failures.add(unit, error, traceback.format_exc())
                     standing.failed.add(unit.name)
             if is_own:
                 looks.after_a_unit()
             progress.place(**standing.figures(), pieces_at_hand=0, at="")
-        return failures
+        return [failed for failed in failures.here() if failed.unit not in standing.done]
 
     def _order(
-        self, own: Sequence[int], looks: "_Looks", given_up: set[int], place: float
+        self, own: Sequence[int], looks: "_Looks", failures: Failures, given_up: set[int], place: float
     ) -> Iterator[tuple[int, bool]]:
         """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
 
@@ -169,39 +171,36 @@ class Plan:
             if name not in standing.done and name not in standing.failed and not looks.is_stolen(name):
                 yield index, True
         standing.refresh(force=True)
-        while True:
+        while not failures.doubts_itself:
             left = [i for i in reversed(range(len(self.units))) if i not in given_up]
             left = [i for i in left if self.units[i].name not in standing.done]
             healthy = [i for i in left if self.units[i].name not in standing.failed]
             if not left:
                 return
-            yield from ((index, False) for index in self._stolen(healthy or left, looks, given_up, place))
+            yield from ((index, False) for index in self._stolen(healthy or left, looks, failures, given_up, place))
 
-    def _stolen(self, left: list[int], looks: "_Looks", given_up: set[int], place: float) -> Iterator[int]:
+    def _stolen(
+        self, left: list[int], looks: "_Looks", failures: Failures, given_up: set[int], place: float
+    ) -> Iterator[int]:
         """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper.
 
         The first at the worker's place, the others anywhere: of two that go the same way the second does all again.
         """
         misses, most = 0, _MISSES + len(self.units) // _NAMES_A_CALL
         anywhere = random.Random(f"{place} {len(left)}")
-        while left and misses < most:
+        while left and misses < most and not failures.doubts_itself:
             index = left.pop(int(place * len(left)))
             place = anywhere.random()
             name = self.units[index].name
             if looks.is_done(name) or (misses and looks.has_failed(name)):  # the listing is old
                 misses += 1
-            elif self._is_given_up(looks, index):
+            elif name in looks.standing.failed and failures.is_given_up(self.units[index]):
                 given_up.add(index)
             else:
                 misses = 0
                 yield index
         if left:
             looks.standing.refresh(force=True)
-
-    def _is_given_up(self, looks: "_Looks", index: int) -> bool:
-        unit = self.units[index]
-        known = read_failed(looks.store, unit) if unit.name in looks.standing.failed else None
-        return known is not None and known.is_final
 
     def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, standing: Standing) -> Done:
         """Work, publish, describe, record; each file is opened once, by what writes it.
@@ -315,9 +314,9 @@ def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> st
         return None
     if not is_done(store, unit):
         before = read_failed(store, unit)
-        deaths = 1 + (before.deaths if before is not None else 0)
+        tries, deaths = (before.tries, before.deaths + 1) if before is not None else (0, 1)
         reason = f"the process died while working on it, {deaths} times (no memory, or a library crashed)"
-        write_record(store, Failed(unit.name, reason, "", unit.inputs, deaths=deaths))
+        write_record(store, Failed(unit.name, reason, "", unit.inputs, deaths=deaths, tries=tries))
     store.note(_tally_name(worker), json.dumps(asdict(replace(tally, at=""))))
     return unit.name
 

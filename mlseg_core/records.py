@@ -50,7 +50,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a unit is not done. mistake: the user can mend it.  deaths: processes that died while working on it."""
+    """Why a unit is not done. mistake: the user can mend it.  deaths: processes that died while working on it.
+
+    tries: processes that failed at it and were not to blame themselves (failures.py).  host: of the last one.
+    """
 
     unit: str
     reason: str
@@ -58,17 +61,19 @@ class Failed:
     inputs: str = ""
     mistake: bool = False
     deaths: int = 0
+    tries: int = 0
+    host: str = ""
 
     @classmethod
-    def of(cls, unit: Unit, error: Exception, trace: str) -> "Failed":
+    def of(cls, unit: Unit, error: Exception, trace: str, host: str) -> "Failed":
         mistake = isinstance(error, UserError)
         reason = str(error) if mistake else f"{type(error).__name__}: {error}"
-        return cls(unit.name, " ".join(reason.split()), trace, unit.inputs, mistake)
+        return cls(unit.name, " ".join(reason.split()), trace, unit.inputs, mistake, host=host)
 
     @property
     def is_final(self) -> bool:
-        """Not to be tried again in this run."""
-        return self.deaths == 0 or self.deaths >= DEATHS
+        """The unit failed, and not just a process or two died while working on it."""
+        return self.tries > 0 or self.deaths == 0 or self.deaths >= DEATHS
 
 
 @dataclass

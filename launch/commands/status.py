@@ -98,6 +98,10 @@ def page(now: CampaignStatus) -> RenderableType:
     parts += [
         Text(f"{phase.name}: log: {phase.log}", overflow="fold") for phase in now.phases if phase.log and _is_bad(phase)
     ]
+    parts += [
+        Text(f"{node} is avoided until avoid/{node}.json is removed: {why}", style="yellow", overflow="fold")
+        for node, why in now.avoided.items()
+    ]
     if now.alert:
         parts.append(Text(f"ALERT: {now.alert}", style="bold red"))
     return Group(*parts)

@@ -16,7 +16,7 @@ _SHOWN = ("torch", "deepspeed", "submitit")
 
 
 def python(site: Site) -> Iterator[Finding]:
-    """Missing packages; code that differs from the run folder's; PYTHONPATH in a set-up line; DALI, where the config wants it."""
+    """Missing packages; a torch without GPUs; code unlike the run folder's; PYTHONPATH in a set-up line; DALI, where wanted."""
     missing = _missing()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _SHOWN if name not in missing)
     seen = f"Python {platform.python_version()} at {sys.executable}; {versions}"
@@ -37,7 +37,16 @@ def python(site: Site) -> Iterator[Finding]:
                 f"cluster.{name}.setup sets PYTHONPATH",
                 "Leave it out: the run folder's code comes first.",
             )
+    yield from _gpu_build(site)
     yield from _dali(site)
+
+
+def _gpu_build(site: Site) -> Iterator[Finding]:
+    """Jobs in a container have a torch of their own."""
+    names = [name for name, job in site.jobs.items() if job.gpus_per_node and not job.container]
+    if "torch" not in _missing() and "+cpu" in (version := importlib.metadata.version("torch")) and names:
+        mend = f"Install one with GPUs, or set cluster.{names[0]}.gpus_per_node=0."
+        yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", mend)
 
 
 def _dali(site: Site) -> Iterator[Finding]:

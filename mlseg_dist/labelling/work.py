@@ -56,6 +56,12 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
     return made
 
 
+def prepare(config: LearningConfig, step_index: int, run: Path) -> None:
+    """Load the teacher and the decoder, which every shard needs. Raises UserError."""
+    teacher, corpus = _teacher(config, step_index, run), kept_manifest(shards_folder(run) / "manifest.json")
+    _loader(corpus, config.steps[step_index].label, teacher.device, config.train.workers)
+
+
 def label(unit: Unit, scratch: Scratch) -> None:
     """Label one shard. Raises BadShard for a damaged sample."""
     config, step_index, run, shard_name, name = unit.payload
@@ -86,8 +92,9 @@ def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
 _decoders: dict[tuple[int, int], OnDali] = {}
 
 
-def _loader(side: int, settings: LabelConfig, device: torch.device, threads: int) -> Loader:
+def _loader(corpus: Manifest, settings: LabelConfig, device: torch.device, threads: int) -> Loader:
     """As the settings want it; DALI's is made once a process. Raises UserError."""
+    side = round(corpus.views["store_px"])
     if settings.decode_on == "cpu":
         return InThreads(side, pinned=device.type == "cuda")
     if (side, settings.batch) not in _decoders:
@@ -114,7 +121,7 @@ def sidecars(
         return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
 
     threads = config.train.workers
-    loader = _loader(round(corpus.views["store_px"]), settings, teacher.device, threads)
+    loader = _loader(corpus, settings, teacher.device, threads)
     for part in overlapped(shard, loader, teacher, settings.batch, settings.stride, threads, finish):
         yield from part
         if scratch is not None:

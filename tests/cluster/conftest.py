@@ -17,6 +17,14 @@ def slurm(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
+def slurm_with_gpus(tmp_path: Path):
+    """It counts a GPU on each node; there are none."""
+    _need("SLURM", slurm_host.missing_programs(), "slurm-wlm")
+    with slurm_host.SlurmHost(tmp_path / "slurm", gpus=1) as host:
+        yield host
+
+
+@pytest.fixture
 def slurm_with_limits(tmp_path: Path):
     _need("SLURM", slurm_host.missing_programs(), "slurm-wlm")
     _need("slurmdbd", accounting.missing_programs(), "slurmdbd slurm-wlm-mysql-plugin mariadb-server")

@@ -4,16 +4,19 @@ the phases that fail for good, nobody helps the campaign afterwards."""
 import json
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.cluster.campaign import MAPPED, STEPS, TRAINED, Campaign, by_hand, is_alive, job_processes, open_files
 from tests.cluster.commands import mlseg, said_by, sbatch, status
 from tests.cluster.slurm_host import CONTROLLER, NODES
 
+_NO_TAR = 9000
+"""Bytes; a tar has more."""
 Fault = Callable[[Campaign, str, random.Random], str]
 
 
@@ -295,6 +298,24 @@ def second_worker(campaign: Campaign, phase: str, chance: random.Random) -> str:
     return f"stood still writing {target}, went on after {after}, ended with {code}"
 
 
+def bad_node(campaign: Campaign, phase: str, chance: random.Random) -> str:
+    """From some moment on each unit of one worker fails, at once, so that it would soon have failed all: the other does them."""
+    assert phase in MAPPED
+    campaign.until(lambda: campaign.processes(phase) or campaign.is_done(phase))
+    least = chance.randrange(0, 2)
+    campaign.until(lambda: campaign.recorded(phase) >= least or campaign.is_done(phase), every_s=0.005)
+    processes = campaign.processes(phase)
+    if not processes:
+        return "too late to break anything"
+    index = chance.choice(sorted(processes))
+    with suppress(ProcessLookupError):
+        # as with a quota of its own: logs and records can be written, tars cannot
+        resource.prlimit(processes[index], resource.RLIMIT_FSIZE, (_NO_TAR, _NO_TAR))
+    campaign.until(lambda: not is_alive(processes[index], campaign.run) or campaign.is_done(phase))
+    events = [event["text"] for event in campaign.told(phase, "failed")]
+    return f"worker {index} could write no tar after {least} units: {events[-1][:80] if events else 'it met none'}"
+
+
 def master_twice(campaign: Campaign, phase: str, chance: random.Random) -> str:
     """Submitted twice at once while the phase runs: nothing is submitted again."""
     when = reach(campaign, phase, chance)
@@ -381,6 +402,7 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "kill before publish": (kill_before_publish, LABELLING),
     "kill before record": (kill_before_record, LABELLING),
     "two workers on a shard": (second_worker, LABELLING),
+    "bad node": (bad_node, ("shards", *LABELLING)),
     "master twice": (master_twice, ANY),
     "stop a rank": (stop_rank, TRAINED),
     "failing job": (failing_job, TRAINED),

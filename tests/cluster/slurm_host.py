@@ -74,9 +74,9 @@ def _find(program: str) -> str | None:
 class SlurmHost:
     """Started on entry, ended on exit; `environment` holds what commands need to find it."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
-        """settings: of slurm.conf, instead of what stands there."""
-        self.folder, self._settings = folder, settings
+    def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({}), gpus: int = 0) -> None:
+        """settings: of slurm.conf, instead of what stands there.  gpus: of each node, as SLURM counts them; there are none."""
+        self.folder, self._settings, self._gpus = folder, settings, gpus
         self.conf = folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -86,10 +86,14 @@ class SlurmHost:
         """slurm.conf, for three nodes that this machine plays."""
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
         ports = free_ports(len(NODES) + 1)
-        host = socket.gethostname()
+        host, gres = socket.gethostname(), ""
+        if self._gpus:
+            gres = f" Gres=gpu:{self._gpus}"
+            (self.folder / "gres.conf").write_text(f"Name=gpu File=/dev/null Count={self._gpus}\n")
+            self._settings = {"GresTypes": "gpu", **self._settings}
         nodes = "\n".join(
             # the one machine plays three nodes of two CPUs each
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000{gres} State=UNKNOWN"
             for name, port in zip(NODES, ports[1:], strict=True)
         )
         text = _CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=self.folder, nodes=nodes)

@@ -132,21 +132,6 @@ def test_mistakes_and_other_failures_are_recorded_alike_and_the_run_goes_on(tmp_
     assert {p.name for p in tmp_path.glob("*.txt")} == {"u000.txt", "u002.txt", "u005.txt"}
 
 
-def test_a_unit_that_failed_is_tried_once_a_run_by_all_workers_together(tmp_path):
-    tried = []
-
-    def fail(unit, scratch):
-        tried.append(unit.name)
-        raise ValueError("bad slide")
-
-    units = make_units(3)
-    for worker in (0, 1):
-        run_units(units, fail, tmp_path, worker=worker, workers=2)
-    assert sorted(tried) == ["u000", "u001", "u001", "u002", "u002"], "worker 1 tries its own slice afresh, no more"
-    run_units(units, square, tmp_path)
-    merge(units, tmp_path)
-
-
 def test_a_unit_that_a_dead_process_was_at_comes_last_and_fails_at_the_third_death(tmp_path):
     units = make_units(4)
     context = multiprocessing.get_context("fork")

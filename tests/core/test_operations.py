@@ -153,10 +153,10 @@ def test_a_worker_whose_listings_are_old_does_nothing_twice_and_ends(tmp_path):
 
     def note(unit, scratch):
         done.append(unit.name)
-        if len(done) == 5:  # somebody else does all but the last two, and one fails
+        if len(done) == 5:  # somebody else does all but the last two, and one fails twice
             run_units(units(58), label, tmp_path)
             (tmp_path / "failed").mkdir(exist_ok=True)
-            record = {"unit": "u0058", "reason": "bad", "traceback": "", "inputs": fingerprint(58)}
+            record = {"unit": "u0058", "reason": "bad", "traceback": "", "inputs": fingerprint(58), "tries": 2}
             (tmp_path / "failed" / "u0058.json").write_text(json.dumps(record))
         label(unit, scratch)
 

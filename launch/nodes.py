@@ -1,0 +1,76 @@
+"""Nodes that cannot do what a job is for: found before any work is touched, named, and left out of the jobs planned after.
+
+In: the GPUs that a job asked for. Out: an error that names the node; `RUN/avoid/NODE.json`, to be removed once it is mended.
+Without this a node whose GPU has gone would work on its CPU, a hundred times slower and to other bytes, or fail each retry.
+"""
+
+import os
+import socket
+import time
+
+from launch.config import JobConfig
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, write_json
+
+_FOLDER = "avoid"
+
+
+class UnfitNode(Exception):
+    """This node's fault: another one may do."""
+
+
+def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool) -> None:
+    """name: of the job's block in the config. Raises UnfitNode, UserError where it is no node's fault but the set-up's."""
+    if not job.gpus_per_node:
+        return
+    import torch
+
+    why = _broken(int(os.environ.get("LOCAL_RANK", "0")))
+    if not why:
+        return
+    key, asked = f"cluster.{name}", f"{job.gpus_per_node} GPU{'s' if job.gpus_per_node > 1 else ''} a node"
+    if torch.version.cuda is None and torch.version.hip is None:
+        raise UserError(
+            f"the jobs ask for {asked}, but torch {torch.__version__} is a build without GPUs",
+            key,
+            f"Install one with GPUs, or set {key}.gpus_per_node=0.",
+        )
+    if not on_slurm:
+        raise UserError(f"the job asks for {asked}: {why}", key, f"Set {key}.gpus_per_node=0 to work on the CPU.")
+    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    avoid(run, node, why)
+    raise UnfitNode(f"node {node} has no GPU that works, and the job asked for {asked}: {why}")
+
+
+def _broken(local_rank: int) -> str:
+    """Why this process's GPU cannot be worked on; empty when it can."""
+    import torch
+
+    try:
+        torch.cuda.init()
+        device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        if torch.ones(1024, device=device).sum().item() != 1024:
+            return f"{torch.cuda.get_device_name(device)} adds up wrong"
+    except (
+        Exception
+    ) as error:  # torch says it in many ways: AssertionError, RuntimeError, AcceleratorError, ZeroDivisionError
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return ""
+
+
+def avoid(run: RunFolder, node: str, why: str) -> None:
+    """Leave it out of jobs with GPUs from the next plan on."""
+    write_json(run.path / _FOLDER / f"{node}.json", {"node": node, "why": why, "since": time.time()})
+
+
+def avoided(run: RunFolder) -> dict[str, str]:
+    """Node -> why, by name."""
+    records = [read_json(path) for path in sorted((run.path / _FOLDER).glob("[!.]*.json"))]
+    return {record["node"]: record["why"] for record in records}
+
+
+def excluding(run: RunFolder, job: JobConfig) -> dict[str, str]:
+    """The job's further sbatch parameters, with the nodes to be avoided."""
+    nodes = [job.extra.get("exclude", ""), *(avoided(run) if job.gpus_per_node else {})]
+    return {**job.extra, **({"exclude": ",".join(filter(None, nodes))} if any(nodes) else {})}

@@ -1,0 +1,85 @@
+"""A node whose GPU does not work touches no unit, is named, and is left out from then on."""
+
+import json
+import subprocess
+
+import pytest
+
+from launch import nodes
+from launch.config import JobConfig
+from launch.nodes import UnfitNode, avoid, avoided, check_gpus, excluding
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from tests.cluster.conftest import slurm_with_gpus  # noqa: F401  (fixture)
+from tests.launch.conftest import tiny_campaign
+from tests.launch.test_on_slurm import mlseg, status
+
+GPUS = JobConfig(gpus_per_node=2)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def built_for_gpus(monkeypatch):
+    """As torch from PyPI is on a node without a driver."""
+    monkeypatch.setattr(nodes, "_broken", lambda local_rank: "RuntimeError: Found no NVIDIA driver on your system")
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+
+
+def test_a_job_without_gpus_asks_for_none(run):
+    check_gpus(run, "map", JobConfig(), on_slurm=True)
+
+
+def test_a_broken_node_is_named_and_written_down(run, built_for_gpus):
+    with pytest.raises(
+        UnfitNode, match=r"node n2 has no GPU that works, and the job asked for 2 GPUs a node: .*driver"
+    ):
+        check_gpus(run, "map", GPUS, on_slurm=True)
+    assert avoided(run) == {"n2": "RuntimeError: Found no NVIDIA driver on your system"}
+
+
+def test_on_this_machine_it_is_the_config(run, built_for_gpus):
+    with pytest.raises(UserError, match=r"cluster.map: .*Set cluster.map.gpus_per_node=0"):
+        check_gpus(run, "map", GPUS, on_slurm=False)
+    assert not avoided(run)
+
+
+def test_only_jobs_with_gpus_leave_it_out(run):
+    avoid(run, "n2", "no GPU")
+    avoid(run, "n7", "no GPU")
+    assert excluding(run, GPUS) == {"exclude": "n2,n7"}
+    assert excluding(run, JobConfig(extra={"nice": "1"})) == {"nice": "1"}
+    assert excluding(run, JobConfig(gpus_per_node=1, extra={"exclude": "n9"})) == {"exclude": "n9,n2,n7"}
+
+
+@pytest.mark.cluster
+def test_slurm_keeps_jobs_with_gpus_off_it_and_a_torch_without_gpus_is_one_line(slurm_with_gpus, tmp_path):  # noqa: F811
+    slurm = slurm_with_gpus
+    gpu = {"gpus_per_node": 1}
+    cluster = {"executor": "slurm", "map": {"workers": 2}, "train": gpu, "single": {}}
+    config = tiny_campaign(tmp_path, cluster=cluster)
+    row = {row["name"]: row for row in json.loads(mlseg(slurm, "preflight", config, "--json").stdout)["checks"]}
+    assert "is a build without GPUs; train jobs ask" in row["torch"]["seen"]
+    path = RunFolder(tmp_path / "runs" / "tiny")
+    for node in ("n1", "n3"):
+        avoid(path, node, "Xid 79: it has fallen off the bus")
+    answer = mlseg(slurm, "run", config)
+    assert answer.returncode == 0, answer.stderr
+    jobs = {phase["name"]: phase["jobs"][0]["id"] for phase in status(slurm, config)["phases"] if phase["jobs"]}
+    assert "ExcNodeList=n[1,3]" in shown(slurm, jobs["base"])
+    assert "ExcNodeList=(null)" in shown(slurm, jobs["shards"])
+    slurm.wait_for(lambda: status(slurm, config)["alert"] and slurm.is_idle(), 180, 2)
+    said = mlseg(slurm, "status", config).stdout
+    assert "phase base stopped for something that a person has to mend" in " ".join(said.split())
+    assert "cluster.train: the jobs ask for 1 GPU a node, but torch" in " ".join(said.split())
+    assert "n3 is avoided until avoid/n3.json is removed: Xid 79" in " ".join(said.split())
+    assert not [state for state in slurm.jobs().values() if state == "PENDING"], "the dependents end"
+
+
+def shown(slurm, job: str) -> str:
+    command = ["scontrol", "show", "job", job]
+    return subprocess.run(command, env=slurm.environment, capture_output=True, text=True, check=True).stdout
