@@ -201,8 +201,11 @@ def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: 
         piece_unit=mapping.piece,
     )
     if failures and not mapping.goes_on:
-        counts = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed{_reason(folder, failures[0].unit)}"
-        raise UserError(counts) if all(failed.mistake for failed in failures) else RuntimeError(counts)
+        text = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed here"
+        if workers > 1 and not any(failed.tries for failed in failures):
+            text += f", none was done, and other workers try them: is {socket.gethostname()} sound?"
+        text += _reason(folder, failures[0].unit)
+        raise UserError(text) if all(failed.mistake for failed in failures) else RuntimeError(text)
 
 
 def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: int, signals: Signals) -> None:

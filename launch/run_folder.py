@@ -3,6 +3,7 @@
 RUN/campaign.yaml   the resolved config          RUN/code/      the packages that the jobs import
 RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels
 RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
+RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)
 """
 
 import importlib.util

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.events import read_events
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
 from shards.index import Place
 from shards.manifest import ShardEntry, read_manifest
 from shards.tar import ShardReader
@@ -324,3 +326,22 @@ def test_what_a_round_must_be_to_be_believed(trusted):
     make(run, config, folder)
     assert not is_cleaned(folder)
     labelling.check_round(config, 1, run.path)
+
+
+@pytest.mark.parametrize("what", ["teacher", "decoder"])
+def test_what_every_shard_needs_is_missed_before_the_first(run, tmp_path, what):
+    """A process of its own: this one has the teacher in memory."""
+    changes = {"decode_on": "gpu"} if what == "decoder" else {}
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    if what == "teacher":
+        (phase_folder(copy, run.config.steps[0].name) / "teacher.pt").write_bytes(b"not the one")
+    code = (
+        "import sys; from pathlib import Path; from mlseg_dist import labelling; from mlseg_dist.config import LearningConfig\n"
+        "labelling.prepare(LearningConfig.model_validate_json(sys.stdin.read()), 0, Path(sys.argv[1]))"
+    )
+    config = with_label(run.config, **changes).model_dump_json()
+    ran = subprocess.run([sys.executable, "-c", code, copy], input=config, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    wanted = {"teacher": "teacher's weights are missing or damaged", "decoder": "label.decode_on"}[what]
+    assert "UserError" in ran.stderr and wanted in ran.stderr, ran.stderr
