@@ -52,6 +52,8 @@ class ClusterConfig(Strict):
     """Merging, evaluation, the report, planning again."""
     retries: Annotated[int, Field(ge=0, le=10)] = 3
     """How often a failed phase is planned again before a person is asked."""
+    replan: Literal["job", "login"] = "job"
+    """Who plans again: a job that waits for a failure, or, where jobs may not submit jobs, `mlseg run`, which then stays."""
 
 
 class CampaignConfig(LearningConfig):

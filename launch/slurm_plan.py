@@ -28,10 +28,21 @@ _PATIENCE_S, _AGAIN_S = 1200.0, 15.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What planning did. plan: None when nothing was missing.  refused: why nothing was planned again."""
+    """What planning did. plan: None when nothing was missing.  refused: why a person is asked.  overtaken: another plan counts."""
 
     plan: Plan | None
     refused: str = ""
+    overtaken: bool = False
+
+    def __str__(self) -> str:
+        if self.overtaken:
+            return "another planner was first; its plan counts"
+        if self.plan is None:
+            return self.refused or "nothing to submit: every phase is done or on its way"
+        return "\n".join(
+            f"submitted {phase}: {', '.join(f'{part} {job}' for part, job in jobs.items())}"
+            for phase, jobs in self.plan.jobs.items()
+        )
 
 
 def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["person", "replan"]) -> Outcome:
@@ -51,14 +62,15 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
         for item in missing:
             ends = {name: _end(name, standings, jobs, plans) for name in item.phase.inputs}
             jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job])
-        watch = submitter.submit_replan(replan, [jobs[item.phase.name][final_part(item.phase)] for item in missing])
+        watched = [jobs[item.phase.name][final_part(item.phase)] for item in missing]
+        watch = submitter.submit_replan(replan, watched) if submitter.config.cluster.replan == "job" else ""
         plan = Plan(number, by, jobs, {item.phase.name: item.reason for item in missing}, watch)
     except BaseException:
         cancel(submitter.ids)
         raise
     if not publish_plan(run, plan):
         cancel(submitter.ids)
-        return Outcome(None, "another planner was first; its plan counts")
+        return Outcome(None, overtaken=True)
     return Outcome(plan)
 
 
@@ -83,10 +95,15 @@ def cancel_on_slurm(run: RunFolder) -> list[str]:
 
 
 def replan(run_path: str) -> None:
-    """Submit what is missing, unless the retry budget is spent; then leave an alert in RUN/alert.json."""
+    """What the job does that waits for a failure."""
     run = RunFolder(Path(run_path))
     assert_frozen(run)
     os.chdir(run.frozen()["folder"])
+    print(plan_again(run), flush=True)
+
+
+def plan_again(run: RunFolder) -> Outcome:
+    """Submit what is missing, unless the retry budget is spent; then leave an alert in RUN/alert.json."""
     try:
         outcome = _plan_patiently(run)
     except Exception as error:
@@ -94,7 +111,7 @@ def replan(run_path: str) -> None:
         raise
     if outcome.refused:
         write_json(run.path / "alert.json", {"alert": outcome.refused})
-    print(outcome.refused or outcome.plan or "nothing is missing", flush=True)
+    return outcome
 
 
 def _plan_patiently(run: RunFolder) -> Outcome:

@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     slurm = uses_slurm(config)
+    if slurm and config.cluster.replan == "login" and "SLURM_JOB_ID" in os.environ:
+        raise UserError("it is `login`, but this is a job", "cluster.replan", "On the login node: bash slurm/master.sh")
     check_inputs(config)
     campaign = prepare(config, arguments.accept, arguments.accept_code)
     for warning in campaign.warnings:
@@ -93,7 +95,7 @@ def retry(arguments: argparse.Namespace) -> int:
         print(f"phase {arguments.phase} is done already")
         return EXIT_DONE
     if uses_slurm(config):
-        return _show_outcome(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
+        return _go_on(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
     (run_folder.path / "alert.json").unlink(missing_ok=True)
     return _run_here(run_folder)
 
@@ -101,18 +103,20 @@ def retry(arguments: argparse.Namespace) -> int:
 def _run_on_slurm(campaign: Campaign) -> int:
     from launch.slurm_plan import plan_on_slurm
 
-    return _show_outcome(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
+    return _go_on(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
 
 
-def _show_outcome(run: RunFolder, outcome: "Outcome") -> int:
+def _go_on(run: RunFolder, outcome: "Outcome") -> int:
+    """Say what was submitted; where jobs may not submit jobs, stay and plan again when something fails."""
     (run.path / "alert.json").unlink(missing_ok=True)
-    if outcome.plan is None:
-        print(outcome.refused or "nothing to submit: every phase is done or on its way")
-    else:
-        for phase, jobs in outcome.plan.jobs.items():
-            print(f"submitted {phase}: {', '.join(f'{part} {job}' for part, job in jobs.items())}")
-    print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch")
-    return EXIT_DONE
+    print(outcome, flush=True)
+    print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)
+    if run.config().cluster.replan == "job":
+        return EXIT_DONE
+    from launch.attend import attend
+
+    exit_status = attend(run)
+    return exit_status if exit_status != EXIT_DONE else _conclude(run)
 
 
 def _conclude(run: RunFolder) -> int:

@@ -143,4 +143,11 @@ class _Probe:
         if self.job.gpus_per_node and first["gpus"] < self.job.gpus_per_node:
             mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
             return Finding(self.row, "bad", f"{seen}; {self.job.gpus_per_node} GPUs expected", mend)
+        if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
+            told = (
+                f"{seen}; jobs here may not submit jobs ({first['no_sbatch']}), so none could plan a failed phase again"
+            )
+            return Finding(
+                self.row, "warning", told, "Set cluster.replan=login, and let `mlseg run` stay on the login node."
+            )
         return Finding(self.row, "ok", seen)

@@ -26,6 +26,7 @@ def look(folder: str, run_parent: str, local: list[str], attempt: str = "0") -> 
     facts |= {"python": platform.python_version(), "interpreter": sys.executable}
     facts |= {"cpus": len(os.sched_getaffinity(0)), "visible": Path(run_parent).is_dir()}
     facts["free"] = {name: _free(Path(name)) for name in local}
+    facts["no_sbatch"] = _no_sbatch() if environment.cluster == "slurm" and environment.global_rank == 0 else ""
     try:
         export_ranks(environment, f"{environment.job_id}-{attempt}", Path(folder))
         facts |= _devices()
@@ -35,6 +36,16 @@ def look(folder: str, run_parent: str, local: list[str], attempt: str = "0") -> 
         raise
     finally:
         write_json(Path(folder) / f"rank-{environment.global_rank}.json", facts)
+
+
+def _no_sbatch() -> str:
+    """Why a job here may not submit jobs; empty when it may. Nothing is submitted."""
+    if shutil.which("sbatch") is None:
+        return "there is no sbatch"
+    command = ["sbatch", "--test-only", "--wrap=true"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    said = (answer.stderr.strip().splitlines() or [f"sbatch ended with {answer.returncode}"])[-1]
+    return said.removeprefix("sbatch: error: ") if answer.returncode else ""
 
 
 def _free(path: Path) -> int | None:

@@ -46,6 +46,22 @@ def test_preflight_asks_slurm_and_looks_at_nodes(slurm, tmp_path: Path) -> None:
     assert not list(PROJECT.glob("pwned")) and not list(tmp_path.rglob("pwned"))
 
 
+def test_preflight_sees_that_jobs_may_not_submit_jobs(slurm, tmp_path: Path) -> None:  # noqa: F811
+    wrapper = tmp_path / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text("#!/bin/sh\necho 'sbatch: error: not from a compute node' >&2\nexit 1\n")
+    wrapper.chmod(0o755)
+    single = {"setup": [f"export PATH={wrapper.parent}:$PATH"]}
+    config = campaign(tmp_path / "campaign", single=single)
+    code, found = preflight(slurm, config, "--node-job")
+    row = found["node: single jobs"]
+    assert code == 0 and row["mark"] == "warning" and "may not submit jobs (not from a compute node)" in row["seen"], (
+        row
+    )
+    assert "cluster.replan=login" in row["mend"] and found["node: train jobs"]["mark"] == "ok"
+    assert preflight(slurm, config, "--node-job", "cluster.replan=login")[1]["node: single jobs"]["mark"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("override", "row", "said", "mend"),
     [
