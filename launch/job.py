@@ -20,6 +20,7 @@ from submitit import JobEnvironment
 from launch import rates
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
+from launch.error_words import one_line
 from launch.graph import Phase, build_graph
 from launch.kinds import MapKind, Mapping, kind_of
 from launch.liveness import die_with_planner
@@ -66,14 +67,14 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     except BaseException as error:
         status = exit_status(error)
         process.report(phase, OF_EXIT.get(status, "failed"), error)
-        said = f"mlseg: {_line(error)}" if status in OF_EXIT else traceback.format_exc()
+        said = f"mlseg: {one_line(error)}" if status in OF_EXIT else traceback.format_exc()
         print(said, file=sys.stderr, flush=True)
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
-                run.events(phase).tell("stopped", _line(error), "info", **facts)
+                run.events(phase).tell("stopped", one_line(error), "info", **facts)
             else:
-                run.events(phase).tell("failed", _line(error), "error", **facts)
+                run.events(phase).tell("failed", one_line(error), "error", **facts)
     else:
         process.report(phase, "done")
         if process.index == 0:
@@ -128,7 +129,7 @@ class Process:
             "attempt": self.attempt,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "error": _line(error) if error else "",
+            "error": one_line(error) if error else "",
             "log": self.log,
         }
         self.run.write_task(phase, self.index, **facts)
@@ -272,12 +273,3 @@ def assert_frozen(run: RunFolder) -> None:
                 run.code,
                 "Start jobs with `mlseg run`, and keep PYTHONPATH out of cluster setup lines.",
             )
-
-
-def _line(error: BaseException | None) -> str:
-    text = str(error)
-    if isinstance(error, UserError):
-        return f"error: {text}"
-    if isinstance(error, Interrupted):
-        return f"interrupted: {text}"
-    return f"{type(error).__name__}: {text}"

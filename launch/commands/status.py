@@ -30,6 +30,7 @@ _STYLES = {
     "waiting": "dim",
 }
 _JOBS = 3
+_DAY_S = 20 * 3600.0
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -132,8 +133,18 @@ def _told(phase: PhaseStatus) -> list[str]:
         lines.append(metrics_line(phase.metrics))
     lines += _jobs(phase.jobs)
     if phase.alert and phase.state != "done":
-        lines.append(f"{phase.alert['level']}: {phase.alert['text']}")
+        lines.append(f"{phase.alert['level']}{_at(phase.alert)}: {phase.alert['text']}")
     return [line for line in lines if line]
+
+
+def _at(event: dict[str, Any]) -> str:
+    """When it happened, as it may be of an attempt before."""
+    told = event.get("time")
+    return (
+        time.strftime(" at %H:%M:%S" if time.time() - told < _DAY_S else " on %d %b, %H:%M", time.localtime(told))
+        if told
+        else ""
+    )
 
 
 def metrics_line(metrics: dict[str, Any] | None) -> str:

@@ -90,7 +90,8 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
     for words in (
         "it broke",
         "step 4  loss 0.250  mIoU 1.000  val 0.500 at 2",
-        "warning: loss is nan",
+        ": loss is nan at step 4",
+            "warning at ",
         "/somewhere/log",
     ):
         assert words in told
