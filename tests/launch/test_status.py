@@ -91,7 +91,7 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
         "it broke",
         "step 4  loss 0.250  mIoU 1.000  val 0.500 at 2",
         ": loss is nan at step 4",
-            "warning at ",
+        "warning at ",
         "/somewhere/log",
     ):
         assert words in told
