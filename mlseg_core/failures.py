@@ -19,12 +19,16 @@ _IN_A_ROW = 3
 
 
 class Failures:
-    """Of one worker's process. spread: its fellows are on other nodes, and may succeed where it fails."""
+    """Of one worker's process. spread: its fellows are on other nodes, and may succeed where it fails.
+
+    given_up: units that this process leaves alone: they failed here, or often enough elsewhere.
+    """
 
     def __init__(self, store: Store, spread: bool) -> None:
         self._store, self._spread = store, spread
         self._any_done, self._in_a_row = False, 0
         self._here: dict[str, Failed] = {}
+        self.given_up: set[str] = set()
 
     @property
     def doubts_itself(self) -> bool:
@@ -36,7 +40,7 @@ class Failures:
         self._any_done, self._in_a_row = True, 0
 
     def add(self, unit: Unit, error: Exception, trace: str) -> None:
-        """A unit failed here. Its deaths stay on record; a try counts unless this process may be to blame."""
+        """A unit failed here and is not done. Its deaths stay on record; a try counts unless this process may be to blame."""
         before = read_failed(self._store, unit)
         counts = not self._spread or (self._any_done and not self.doubts_itself)
         tries, deaths = (before.tries, before.deaths) if before is not None else (0, 0)
@@ -44,12 +48,15 @@ class Failures:
         failed = replace(failed, tries=tries + counts, deaths=deaths)
         self._in_a_row += 1
         self._here[unit.name] = failed
+        self.given_up.add(unit.name)
         write_record(self._store, failed)
 
-    def is_given_up(self, unit: Unit) -> bool:
-        """Nobody needs to try it again."""
+    def gives_up(self, unit: Unit) -> bool:
+        """Of a unit that failed somewhere: whether nobody needs to try it again."""
         known = read_failed(self._store, unit)
-        return known is not None and (known.deaths >= DEATHS or known.tries >= (_TRIES if self._spread else 1))
+        if known is not None and (known.deaths >= DEATHS or known.tries >= (_TRIES if self._spread else 1)):
+            self.given_up.add(unit.name)
+        return unit.name in self.given_up
 
     def here(self) -> list[Failed]:
         """Those that failed here, in that order."""

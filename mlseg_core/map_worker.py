@@ -133,9 +133,8 @@ class Plan:
         place: float,
     ) -> list[Failed]:
         failures, standing = Failures(store, self.spread), looks.standing
-        given_up: set[int] = set()
         progress.place(**standing.figures())
-        for index, is_own in self._order(own, looks, failures, given_up, place):
+        for index, is_own in self._order(own, looks, failures, place):
             unit = self.units[index]
             if stop():
                 raise Interrupted(f"{self.label}: stopped before unit {unit.name}")
@@ -148,8 +147,9 @@ class Plan:
             except (DestinationError, Interrupted):
                 raise
             except Exception as error:  # a bad slide must not end the night
-                given_up.add(index)
-                if not is_done(store, unit):
+                if is_done(store, unit):
+                    standing.believe(unit.name)
+                else:
                     failures.add(unit, error, traceback.format_exc())
                     standing.failed.add(unit.name)
             if is_own:
@@ -158,7 +158,7 @@ class Plan:
         return [failed for failed in failures.here() if failed.unit not in standing.done]
 
     def _order(
-        self, own: Sequence[int], looks: "_Looks", failures: Failures, given_up: set[int], place: float
+        self, own: Sequence[int], looks: "_Looks", failures: Failures, place: float
     ) -> Iterator[tuple[int, bool]]:
         """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
 
@@ -172,16 +172,14 @@ class Plan:
                 yield index, True
         standing.refresh(force=True)
         while not failures.doubts_itself:
-            left = [i for i in reversed(range(len(self.units))) if i not in given_up]
-            left = [i for i in left if self.units[i].name not in standing.done]
+            settled = failures.given_up | standing.done.keys()
+            left = [i for i in reversed(range(len(self.units))) if self.units[i].name not in settled]
             healthy = [i for i in left if self.units[i].name not in standing.failed]
             if not left:
                 return
-            yield from ((index, False) for index in self._stolen(healthy or left, looks, failures, given_up, place))
+            yield from ((index, False) for index in self._stolen(healthy or left, looks, failures, place))
 
-    def _stolen(
-        self, left: list[int], looks: "_Looks", failures: Failures, given_up: set[int], place: float
-    ) -> Iterator[int]:
+    def _stolen(self, left: list[int], looks: "_Looks", failures: Failures, place: float) -> Iterator[int]:
         """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper.
 
         The first at the worker's place, the others anywhere: of two that go the same way the second does all again.
@@ -194,9 +192,7 @@ class Plan:
             name = self.units[index].name
             if looks.is_done(name) or (misses and looks.has_failed(name)):  # the listing is old
                 misses += 1
-            elif name in looks.standing.failed and failures.is_given_up(self.units[index]):
-                given_up.add(index)
-            else:
+            elif name not in looks.standing.failed or not failures.gives_up(self.units[index]):
                 misses = 0
                 yield index
         if left:

@@ -109,10 +109,11 @@ def test_only_a_process_that_did_others_is_believed(tmp_path):
         failures = Failures(store, spread=True)
         if did_others:
             failures.done()
-        assert not failures.is_given_up(unit)
+        assert not failures.gives_up(unit)
         failures.add(unit, ValueError("bad slide"), "")
+        assert failures.given_up == {unit.name}
         assert failures.here()[0].tries == tries and failures.here()[0].is_final
-    assert failures.is_given_up(unit)
+    assert Failures(store, spread=True).gives_up(unit)
 
 
 def test_units_that_all_fail_are_tried_once_by_their_owners_and_a_few_times_by_others(tmp_path):
