@@ -1,7 +1,8 @@
-"""Nodes that cannot do what a job is for: found before any work is touched, named, and left out of the jobs planned after.
+"""Nodes that cannot do what a job is for: named, and left out of the jobs with GPUs that are planned after.
 
-In: the GPUs that a job asked for. Out: an error that names the node; `RUN/avoid/NODE.json`, to be removed once it is mended.
-Without this a node whose GPU has gone would work on its CPU, a hundred times slower and to other bytes, or fail each retry.
+In: the GPUs that a job asked for; what training's watch said of nodes where ranks stood still. Out: an error before any work is
+touched; `RUN/avoid/NODE.json`, to be removed once it is mended. Without this a node whose GPU has gone would work on its CPU, a
+hundred times slower and to other bytes, or get each retry, as it is idle.
 """
 
 import os
@@ -9,11 +10,16 @@ import socket
 import time
 
 from launch.config import JobConfig
+from launch.graph import Phase
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
+from mlseg_dist.events import read_events
 
 _FOLDER = "avoid"
+_TIMES = 2
+_HELD_UP = ("silent", "still")
+"""Verdicts of training's watch that name a culprit (mlseg_dist/training/health/verdict.py)."""
 
 
 class UnfitNode(Exception):
@@ -62,6 +68,17 @@ def _broken(local_rank: int) -> str:
 def avoid(run: RunFolder, node: str, why: str) -> None:
     """Leave it out of jobs with GPUs from the next plan on."""
     write_json(run.path / _FOLDER / f"{node}.json", {"node": node, "why": why, "since": time.time()})
+
+
+def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
+    """Nodes where a rank held the job up in two attempts. since: time.time(); what was said before counts no more."""
+    held: dict[str, dict[int, str]] = {}
+    for event in read_events(run.phase(phase)):
+        if event["event"] == "stuck" and event["why"] in _HELD_UP and event["time"] >= since:
+            held.setdefault(event["node"], {})[event["pid"]] = event["text"]
+    for node, said in held.items():
+        if len(said) >= _TIMES:
+            avoid(run, node, f"{len(said)} times a rank there held {phase.name} up: {list(said.values())[-1]}")
 
 
 def avoided(run: RunFolder) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Literal
 from launch.completion import Standing, survey
 from launch.graph import build_graph
 from launch.job import assert_frozen
+from launch.nodes import avoid_stuck
 from launch.planner import final_part, last_words, missing_phases, refusal
 from launch.plans import Plan, latest_jobs, publish_plan, queued_jobs, read_plans
 from launch.run_folder import RunFolder
@@ -56,6 +57,10 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
         return Outcome(None)
     if by == "replan" and (refused := refusal(run, missing, plans, statuses)):
         return Outcome(None, refused)
+    if by == "replan":
+        last_seen_by_person = max((plan.made for plan in plans if plan.by == "person"), default=0.0)
+        for item in missing:
+            avoid_stuck(run, item.phase, since=last_seen_by_person)
     submitter = Submitter(run)
     try:
         jobs: dict[str, dict[str, str]] = {}

@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import time
 
 import pytest
 
 from launch import nodes
 from launch.config import JobConfig
-from launch.nodes import UnfitNode, avoid, avoided, check_gpus, excluding
+from launch.graph import Phase
+from launch.nodes import UnfitNode, avoid, avoid_stuck, avoided, check_gpus, excluding
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from tests.cluster.conftest import slurm_with_gpus  # noqa: F401  (fixture)
@@ -54,6 +56,23 @@ def test_only_jobs_with_gpus_leave_it_out(run):
     assert excluding(run, GPUS) == {"exclude": "n2,n7"}
     assert excluding(run, JobConfig(extra={"nice": "1"})) == {"nice": "1"}
     assert excluding(run, JobConfig(gpus_per_node=1, extra={"exclude": "n9"})) == {"exclude": "n9,n2,n7"}
+
+
+def test_a_node_that_held_two_attempts_up_is_left_out(run):
+    phase, said = Phase(2, "base", "train"), {"why": "still", "step": 3}
+    tell = run.events(phase).tell
+    run.phase(phase).mkdir(parents=True)
+    tell("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)
+    tell("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)  # named by two ranks
+    tell("stuck", "all ranks wait", node="n1", pid=8, **(said | {"why": "all-wait"}))
+    tell("stuck", "all ranks wait", node="n1", pid=9, **(said | {"why": "all-wait"}))
+    avoid_stuck(run, phase, since=0)
+    assert not avoided(run)
+    tell("stuck", "rank 3 on n2 (pid 12) stands still", node="n2", pid=12, **said)
+    avoid_stuck(run, phase, since=time.time() + 1)
+    assert not avoided(run), "a person has planned since"
+    avoid_stuck(run, phase, since=0)
+    assert avoided(run) == {"n2": "2 times a rank there held base up: rank 3 on n2 (pid 12) stands still"}
 
 
 @pytest.mark.cluster
