@@ -22,6 +22,9 @@ from shards.manifest import Manifest, ShardEntry, read_manifest
 from shards.seeds import read_seeds
 from shards.tar import BadShard, ShardReader
 
+_PAIRS_AT_ONCE = 1 << 20
+"""Of a hundred million: what is made of them meanwhile fits a processor's cache."""
+
 
 @dataclass(frozen=True)
 class PairRef:
@@ -182,14 +185,15 @@ class Corpus:
     @cached_property
     def drawing_classes(self) -> np.ndarray:
         """uint8 (pairs,): class that a pair is drawn for: 0, 1, 2, or 255 (not drawn; not of the train split)."""
-        seeds = read_seeds(self.folder, self.manifest)
-        human = self.training_class_of[seeds]
+        classes = read_seeds(self.folder, self.manifest)
         if self.round is None or self.labels_folder is None:
-            accepted = np.full(len(seeds), IGNORED, np.uint8)
+            accepted = np.full(len(classes), IGNORED, np.uint8)
         else:
-            accepted = self._accepted(read_seeds(self.labels_folder, self.round), len(seeds))
-            accepted[seeds != IGNORED] = IGNORED
-        classes = np.where(human != IGNORED, human, accepted)
+            accepted = self._accepted(read_seeds(self.labels_folder, self.round), len(classes))
+        for first in range(0, len(classes), _PAIRS_AT_ONCE):
+            part = slice(first, first + _PAIRS_AT_ONCE)
+            human, unannotated = self.training_class_of[classes[part]], classes[part] == IGNORED
+            classes[part] = np.where(unannotated, accepted[part], human)
         for position, shard in enumerate(self.manifest.shards):
             if shard.split != "train":
                 classes[self.first[position] : self.first[position + 1]] = IGNORED
