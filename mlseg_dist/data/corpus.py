@@ -185,23 +185,26 @@ class Corpus:
     @cached_property
     def drawing_classes(self) -> np.ndarray:
         """uint8 (pairs,): class that a pair is drawn for: 0, 1, 2, or 255 (not drawn; not of the train split)."""
-        classes = read_seeds(self.folder, self.manifest)
+        seeds = read_seeds(self.folder, self.manifest)
         if self.round is None or self.labels_folder is None:
-            accepted = np.full(len(classes), IGNORED, np.uint8)
+            classes = np.full(len(seeds), IGNORED, np.uint8)
         else:
-            accepted = self._accepted(read_seeds(self.labels_folder, self.round), len(classes))
-        for first in range(0, len(classes), _PAIRS_AT_ONCE):
+            classes = self._accepted(read_seeds(self.labels_folder, self.round), len(seeds))
+        for first in range(0, len(seeds), _PAIRS_AT_ONCE):
             part = slice(first, first + _PAIRS_AT_ONCE)
-            human, unannotated = self.training_class_of[classes[part]], classes[part] == IGNORED
-            classes[part] = np.where(unannotated, accepted[part], human)
+            human, unannotated = self.training_class_of[seeds[part]], seeds[part] == IGNORED
+            classes[part] = np.where(unannotated, classes[part], human)
         for position, shard in enumerate(self.manifest.shards):
             if shard.split != "train":
                 classes[self.first[position] : self.first[position + 1]] = IGNORED
         return classes
 
     def _accepted(self, of_round: np.ndarray, pairs: int) -> np.ndarray:
-        """What the round says of each seed, in the corpus's order. Raises UserError when a train shard is not labelled."""
-        accepted = np.full(pairs, IGNORED, np.uint8)
+        """What the round says of each seed of the train split, in the corpus's order; anything for other splits.
+
+        Raises UserError when a shard is not labelled.
+        """
+        accepted = np.empty(pairs, np.uint8)
         assert self.round is not None
         starts = dict(zip((shard.of for shard in self.round.shards), _starts(self.round.shards), strict=False))
         for position, shard in enumerate(self.manifest.shards):
