@@ -34,6 +34,7 @@ from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, run_units
+from mlseg_core.node import node_name
 
 Part = Literal["work", "merge", "both"]
 _FENCE_POLL_S = 5.0
@@ -204,7 +205,7 @@ def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: 
     if failures and not mapping.goes_on:
         text = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed here"
         if workers > 1 and not any(failed.tries for failed in failures):
-            text += f", none was done, and other workers try them: is {socket.gethostname()} sound?"
+            text += f", none was done, and other workers try them: is {node_name()} sound?"
         text += _reason(folder, failures[0].unit)
         raise UserError(text) if all(failed.mistake for failed in failures) else RuntimeError(text)
 

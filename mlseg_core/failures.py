@@ -1,14 +1,14 @@
 """When a unit fails, whose fault is it: the unit's, or that of a node on which nothing works?
 
 A node with a broken GPU, or one that does not see the slides, fails a unit in no time and takes the next: it would fail the
-whole map. So a failure counts only if this process has done others, a second process has to fail at it too, and one that fails
-at all takes none from others.
+whole map. So a failure counts only if this process has done others, a second process has to fail at the same unit, and one that
+fails three in a row takes none from others.
 In: what a worker's units came to. Out: `failed/UNIT.json`, what is given up, whether the worker may go on.
 """
 
-import socket
 from dataclasses import replace
 
+from mlseg_core.node import node_name
 from mlseg_core.records import DEATHS, Failed, Unit, read_failed, write_record
 from mlseg_core.store import Store
 
@@ -44,7 +44,7 @@ class Failures:
         before = read_failed(self._store, unit)
         counts = not self._spread or (self._any_done and not self.doubts_itself)
         tries, deaths = (before.tries, before.deaths) if before is not None else (0, 0)
-        failed = Failed.of(unit, error, trace, socket.gethostname())
+        failed = Failed.of(unit, error, trace, node_name())
         failed = replace(failed, tries=tries + counts, deaths=deaths)
         self._in_a_row += 1
         self._here[unit.name] = failed

@@ -7,7 +7,6 @@ timer of faulthandler's that needs no interpreter. Alone in its job such a rank 
 
 import faulthandler
 import os
-import socket
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Protocol, Self, TypeVar
 
 from mlseg_core.errors import EXIT_FAILED
 from mlseg_core.files import write_atomic
+from mlseg_core.node import node_name
 from mlseg_dist.config import HealthConfig
 from mlseg_dist.events import Tell, read_events
 from mlseg_dist.training.health import process
@@ -62,7 +62,7 @@ class Watch:
         host: str = "",
     ) -> None:
         self.health, self.world, self.phase, self.pulse, self.tell = health, world, phase, pulse, tell
-        self.host = host or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        self.host = host or node_name()
         self._give_up, self._pid, self._born = give_up, os.getpid(), process.born(os.getpid())
         self._dumped, self._ending = False, ""
         self._awake = time.monotonic()  # since when this process has not stood still as a whole
