@@ -15,8 +15,6 @@ from tests.cluster.campaign import MAPPED, STEPS, TRAINED, Campaign, by_hand, is
 from tests.cluster.commands import mlseg, said_by, sbatch, status
 from tests.cluster.slurm_host import CONTROLLER, NODES
 
-_NO_TAR = 9000
-"""Bytes; a tar has more."""
 Fault = Callable[[Campaign, str, random.Random], str]
 
 
@@ -308,12 +306,18 @@ def bad_node(campaign: Campaign, phase: str, chance: random.Random) -> str:
     if not processes:
         return "too late to break anything"
     index = chance.choice(sorted(processes))
-    with suppress(ProcessLookupError):
-        # as with a quota of its own: logs and records can be written, tars cannot
-        resource.prlimit(processes[index], resource.RLIMIT_FSIZE, (_NO_TAR, _NO_TAR))
+    with suppress(ProcessLookupError, FileNotFoundError):
+        # it can do small things, write records among them, and gets no memory for a batch or a thread
+        resource.prlimit(processes[index], resource.RLIMIT_AS, (_memory(processes[index]),) * 2)
     campaign.until(lambda: not is_alive(processes[index], campaign.run) or campaign.is_done(phase))
     events = [event["text"] for event in campaign.told(phase, "failed")]
-    return f"worker {index} could write no tar after {least} units: {events[-1][:80] if events else 'it met none'}"
+    return f"worker {index} got no memory after {least} units: {events[-1][:90] if events else 'it met none'}"
+
+
+def _memory(pid: int) -> int:
+    """Bytes of its address space, and a little more."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return pages * resource.getpagesize() + (1 << 20)
 
 
 def master_twice(campaign: Campaign, phase: str, chance: random.Random) -> str:
