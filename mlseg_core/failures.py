@@ -6,8 +6,6 @@ fails three in a row takes none from others.
 In: what a worker's units came to. Out: `failed/UNIT.json`, what is given up, whether the worker may go on.
 """
 
-from dataclasses import replace
-
 from mlseg_core.node import node_name
 from mlseg_core.records import DEATHS, Failed, Unit, read_failed, write_record
 from mlseg_core.store import Store
@@ -44,8 +42,7 @@ class Failures:
         before = read_failed(self._store, unit)
         counts = not self._spread or (self._any_done and not self.doubts_itself)
         tries, deaths = (before.tries, before.deaths) if before is not None else (0, 0)
-        failed = Failed.of(unit, error, trace, node_name())
-        failed = replace(failed, tries=tries + counts, deaths=deaths)
+        failed = Failed.of(unit, error, trace, node_name(), tries + counts, deaths)
         self._in_a_row += 1
         self._here[unit.name] = failed
         self.given_up.add(unit.name)

@@ -65,10 +65,10 @@ class Failed:
     host: str = ""
 
     @classmethod
-    def of(cls, unit: Unit, error: Exception, trace: str, host: str) -> "Failed":
+    def of(cls, unit: Unit, error: Exception, trace: str, host: str, tries: int, deaths: int) -> "Failed":
         mistake = isinstance(error, UserError)
         reason = str(error) if mistake else f"{type(error).__name__}: {error}"
-        return cls(unit.name, " ".join(reason.split()), trace, unit.inputs, mistake, host=host)
+        return cls(unit.name, " ".join(reason.split()), trace, unit.inputs, mistake, deaths, tries, host)
 
     @property
     def is_final(self) -> bool:
