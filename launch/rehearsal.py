@@ -80,9 +80,16 @@ def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
     for slide in chosen:
         paths = {"slide": slide.slide.absolute(), "annotation": slide.annotation and slide.annotation.absolute()}
         values = {**vars(slide), **paths}
-        writer.writerow(["" if values[name] is None else values[name] for name in (*REQUIRED, *OPTIONAL)])
+        writer.writerow([_cell(values[name]) for name in (*REQUIRED, *OPTIONAL)])
     write_atomic(target, rows.getvalue())
     return target.absolute()
+
+
+def _cell(value: object) -> object:
+    """A field of Slide as its column has it."""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else value
 
 
 def _some(config: CampaignConfig, slides: Sequence[Slide], split: str, share: float) -> list[Slide]:

@@ -10,12 +10,18 @@ from mlseg_core.errors import UserError
 
 SPLITS = ("train", "val", "test", "dev-unseen", "final-unseen")
 REQUIRED = ("slide", "patient", "stain", "scanner", "source", "split", "annotation")
-OPTIONAL = ("mpp", "score")
+OPTIONAL = ("mpp", "score", "origin", "mpp_override")
+ORIGINS = ("level0", "bounds")
 
 
 @dataclass(frozen=True)
 class Slide:
-    """One row. slide: path of the image; annotation: path or None; mpp: µm/px of level 0 when the file does not say."""
+    """One row.
+
+    slide: path of the image.  annotation: path or None.  mpp: µm/px of level 0, or None where the file says it.
+    origin: where the annotation's coordinates start, `level0` or `bounds`; None: as its format has it.
+    mpp_override: the row says that the file's own µm/px is wrong and `mpp` is right.
+    """
 
     slide: Path
     patient: str
@@ -26,6 +32,8 @@ class Slide:
     annotation: Path | None
     mpp: float | None
     score: float | None
+    origin: str | None = None
+    mpp_override: bool = False
 
     @property
     def slug(self) -> str:
@@ -55,7 +63,9 @@ def read_slide_table(path: Path) -> list[Slide]:
     unknown = [name for name in header if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
         what = f"missing columns: {', '.join(missing)}" if missing else f"unknown columns: {', '.join(unknown)}"
-        raise UserError(what, path, f"The header is {','.join(REQUIRED + OPTIONAL)} (the last two optional).")
+        raise UserError(
+            what, path, f"The header is {','.join(REQUIRED + OPTIONAL)} (the columns from mpp on are optional)."
+        )
     if not rows:
         raise UserError("no slides in the table", path, "Add a row for each slide.")
     slides = [_row(path, number, row) for number, row in enumerate(rows, start=2)]
@@ -79,6 +89,15 @@ def _row(path: Path, number: int, row: dict) -> Slide:
     for file in (slide, annotation):
         if file is not None and not file.exists():
             raise UserError(f"file {str(file)!r} does not exist", where, "Paths are relative to the slide table.")
+    if row.get("origin") and row["origin"] not in ORIGINS:
+        raise UserError(
+            f"origin {row['origin']!r} is unknown", where, f"Use one of {', '.join(ORIGINS)}, or leave it empty."
+        )
+    override = row.get("mpp_override", "").lower()
+    if override not in ("", "yes", "no"):
+        raise UserError(f"mpp_override is {row['mpp_override']!r}", where, "Use yes or no, or leave it empty.")
+    if override == "yes" and not row.get("mpp"):
+        raise UserError("mpp_override is yes, but column 'mpp' is empty", where, "Fill in mpp.")
     return Slide(
         slide,
         row["patient"],
@@ -89,6 +108,8 @@ def _row(path: Path, number: int, row: dict) -> Slide:
         annotation,
         _number(row.get("mpp", ""), "mpp", where),
         _number(row.get("score", ""), "score", where),
+        row.get("origin") or None,
+        override == "yes",
     )
 
 

@@ -17,7 +17,7 @@ from mlseg_core.files import fingerprint, sha256_file, write_atomic
 from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.sample import decode_label, decode_rgb
-from shards.slide_table import OPTIONAL, REQUIRED, SPLITS
+from shards.slide_table import REQUIRED, SPLITS
 from shards.tiles_config import TilesConfig
 
 RECIPE = 1
@@ -149,11 +149,11 @@ def outline(mask: np.ndarray) -> shapely.Geometry:
 
 def write_table(config: TilesConfig, folder: Path) -> Path:
     """`folder/slides.csv`."""
-    lines = [",".join(REQUIRED + OPTIONAL)]
+    lines = [",".join(REQUIRED)]
     for row in _rows(config):
         name = Path(row["image"]).stem
         fields = [f"{name}.tif", row["patient"], row["stain"], row["scanner"], row["source"], row["split"]]
-        lines.append(",".join([*(f'"{field}"' for field in fields), f'"{name}.geojson"', "", ""]))
+        lines.append(",".join([*(f'"{field}"' for field in fields), f'"{name}.geojson"']))
     path = folder / "slides.csv"
     write_atomic(path, "\n".join(lines) + "\n")
     return path

@@ -18,7 +18,7 @@ _WINDOWS, _WINDOW = 16, 1 << 16
 
 def slide_inputs(config: ShardsConfig, slide: Slide) -> dict[str, str]:
     """Part -> its hash or value. An annotation that cannot be read is a part too: cutting will say what is wrong with it."""
-    row = {k: v for k, v in asdict(slide).items() if k not in ("slide", "annotation")}
+    row = {k: v for k, v in asdict(slide).items() if k not in ("slide", "annotation", "origin", "mpp_override")}
     views = config.model_dump(mode="json", include={"high_mpp", "low_mpp", "store_px", "jpeg_quality"})
     sampling = config.model_dump(
         mode="json",
