@@ -147,7 +147,7 @@ class Shards(MapKind):
     """Slides cut into tars of samples."""
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
-        return [config.shards.model_dump(mode="json"), _file_hash(config.slides)]
+        return [config.shards.decides(), _file_hash(config.slides)]
 
     def folder(self, run: RunFolder, phase: Phase) -> Path:
         return shards_folder(run.path)
@@ -159,12 +159,12 @@ class Shards(MapKind):
         from shards import build
 
         table, folder = slide_table(config, run), self.folder(run, phase)
-        todo = build.units(config.shards, table)
+        plan = build.plan_cut(config.shards, table, folder)
         return Mapping(
-            todo,
+            plan.units,
             build.cut,
             build.describe,
-            lambda: build.write_manifest(config.shards, table, todo, folder),
+            lambda: build.write_manifest(config.shards, table, plan.units, folder, plan.known),
             "slides",
             "pairs",
             goes_on=True,

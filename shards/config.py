@@ -1,7 +1,7 @@
 """How slides are cut into shards."""
 
 import math
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -50,6 +50,9 @@ class ShardsConfig(Strict):
     priority: tuple[str, ...] = ()
     """Fine classes from weak to strong: where annotations overlap the later wins; the others come first, in list order."""
 
+    hash_slides: bool = False
+    """Record a sha256 of every byte of each slide that is cut; planning and `shards verify --slides` compare it."""
+
     tissue: TissueConfig = TissueConfig()
     audit: AuditConfig = AuditConfig()
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -71,6 +74,10 @@ class ShardsConfig(Strict):
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")
         return self
+
+    def decides(self) -> dict[str, Any]:
+        """What the shards depend on, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"hash_slides"})
 
     @property
     def weak_to_strong(self) -> list[str]:

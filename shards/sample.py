@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from shards.index import fits
+
 MEMBERS = ("high.jpg", "high.png", "json", "low.jpg", "low.png")
 _PNG = [  # for label maps 3 times faster than the defaults, and smaller
     cv2.IMWRITE_PNG_COMPRESSION,
@@ -21,7 +23,8 @@ _PNG = [  # for label maps 3 times faster than the defaults, and smaller
     cv2.IMWRITE_PNG_FILTER,
     cv2.IMWRITE_PNG_FILTER_UP,
 ]
-_KEY = re.compile(r"[A-Za-z0-9_-]+\+y\d{7}\+x\d{7}")
+_KEY = re.compile(r"[A-Za-z0-9_-]+\+y(\d{7,8})\+x(\d{7,8})")
+_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,18 @@ class Pair:
     info: dict[str, Any]
 
 
-def make_key(slug: str, center: tuple[float, float]) -> str:
-    """KEY of the patch of a slide at a level-0 centre (x, y): no dot, unique, sorts by slide, then position."""
-    key = f"{slug}+y{round(center[1]):07d}+x{round(center[0]):07d}"
-    if not _KEY.fullmatch(key):
+def position_digits(size: tuple[int, int]) -> int:
+    """Digits of the positions in the KEYs of a slide of `size` level-0 px: alike in all of them, so that they sort."""
+    return max(_DIGITS, len(str(max(size))))
+
+
+def make_key(slug: str, center: tuple[float, float], digits: int = _DIGITS) -> str:
+    """KEY of the patch of a slide at a level-0 centre (x, y): no dot, unique, sorts by slide, then position.
+
+    digits: see position_digits. Raises ValueError for a name or a position that has no place in a KEY.
+    """
+    key = f"{slug}+y{round(center[1]):0{digits}d}+x{round(center[0]):0{digits}d}"
+    if not _KEY.fullmatch(key) or not fits(key):
         raise ValueError(f"not a valid key: {key!r}")
     return key
 

@@ -3,15 +3,19 @@
 import csv
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlseg_core.errors import UserError
+from shards.leaks import Row, look_alikes, refuse_split_patients
 
 SPLITS = ("train", "val", "test", "dev-unseen", "final-unseen")
 REQUIRED = ("slide", "patient", "stain", "scanner", "source", "split", "annotation")
 OPTIONAL = ("mpp", "score", "origin", "mpp_override")
 ORIGINS = ("level0", "bounds")
+MOST_SLUG = 44
+_MOST_SLUG_BEFORE = 46
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,45 @@ class Slide:
     origin: str | None = None
     mpp_override: bool = False
 
+    known_as: str | None = None
+    """The slug under which an earlier recipe cut this slide, where it differs from today's."""
+
     @property
     def slug(self) -> str:
         """The slide's name in KEYs and shard names: letters, digits, `_` and `-`; all sort above the `+` that ends it.
 
-        A name that had to be changed gets a short hash, so that two names never become one.
+        A name that had to be changed gets a short hash, so that two names never become one. At most 46 characters, and
+        44 unless recipe 5 gave it: a KEY has 64, and positions of eight digits take 20.
         """
-        name = self.slide.stem
-        slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
-        if slug == name:
-            return slug
-        return f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        if self.known_as is not None:
+            return self.known_as
+        name = _name(self.slide)
+        before = _slug_before(name)
+        if len(before) <= _MOST_SLUG_BEFORE:
+            return before
+        plain = _plain(name)
+        if plain == name and len(name) <= MOST_SLUG:
+            return name
+        return f"{plain[: MOST_SLUG - 9]}_{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+    @property
+    def slug_before(self) -> str:
+        """The slug that recipe 5 gave: it took what follows the last dot of a folder's name for an extension."""
+        return _slug_before(self.slide.stem)
+
+
+def _name(slide: Path) -> str:
+    """The slide's own name. A folder of DICOM files has no extension, nor has a UID, whose last part is a number."""
+    return slide.name if slide.suffix[1:].isdecimal() or slide.is_dir() else slide.stem
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def _slug_before(name: str) -> str:
+    slug = _plain(name)[:40]
+    return slug if slug == name else f"{slug}_{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
 
 
 def read_slide_table(path: Path) -> list[Slide]:
@@ -69,7 +101,7 @@ def read_slide_table(path: Path) -> list[Slide]:
     if not rows:
         raise UserError("no slides in the table", path, "Add a row for each slide.")
     slides = [_row(path, number, row) for number, row in enumerate(rows, start=2)]
-    _check_patients(path, slides)
+    refuse_split_patients(path, rows_of(slides))
     _check_slugs(path, slides)
     return slides
 
@@ -125,25 +157,25 @@ def _number(text: str, name: str, where: str) -> float | None:
     return value
 
 
-def _check_patients(path: Path, slides: list[Slide]) -> None:
-    split_of: dict[str, str] = {}
-    for slide in slides:
-        split = split_of.setdefault(slide.patient, slide.split)
-        if split != slide.split:
-            raise UserError(
-                f"patient {slide.patient!r} is in two splits, {split} and {slide.split}",
-                path,
-                "Put all slides of a patient into one split; anything else leaks.",
-            )
+def rows_of(slides: Sequence[Slide]) -> list[Row]:
+    """The slides as the checks for leaks see them, with the line that each has in its table."""
+    return [Row(line, s.slide.name, s.patient, s.split) for line, s in enumerate(slides, start=2)]
+
+
+def table_warnings(slides: Sequence[Slide]) -> list[str]:
+    """What a person should know of a table that can be used: values that look alike and count as different."""
+    named = {name: [getattr(slide, name) for slide in slides] for name in ("patient", "stain", "scanner", "source")}
+    return [warning for name, values in named.items() for warning in look_alikes(name, values)]
 
 
 def _check_slugs(path: Path, slides: list[Slide]) -> None:
-    seen: dict[str, Slide] = {}
-    for slide in slides:
-        twin = seen.setdefault(slide.slug, slide)
-        if twin is not slide:
-            raise UserError(
-                f"two slides are named {slide.slide.stem!r}: {twin.slide} and {slide.slide}",
-                path,
-                "Rename one of them.",
-            )
+    seen: dict[str, tuple[int, Slide]] = {}
+    for line, slide in enumerate(slides, start=2):
+        first, twin = seen.setdefault(slide.slug, (line, slide))
+        if twin is slide:
+            continue
+        if twin.slide == slide.slide:
+            what = f"slide {slide.slide.name!r} is listed twice, in lines {first} and {line}"
+            raise UserError(what, path, "Remove one of the rows.")
+        what = f"two slides are named {slide.slug!r} in shards: {twin.slide} (line {first}) and {slide.slide} (line {line})"
+        raise UserError(what, path, "Rename one of them.")

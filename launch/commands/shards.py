@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from launch.commands import shards_look
 from launch.config import CampaignConfig, load_campaign
@@ -18,6 +18,9 @@ from mlseg_core.map import map_in_processes, merge
 from shards.config import ShardsConfig
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
+
+if TYPE_CHECKING:
+    from shards.build import CutPlan
 
 Settings = TypeVar("Settings", bound=Strict)
 
@@ -96,8 +99,24 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
 
 def build_shards(arguments: argparse.Namespace) -> int:
     """shards build"""
+    from shards import build
+
     config, slides, out = _build_of(arguments)
-    return _build(arguments, config, slides, out)
+    plan = build.plan_cut(config, slides, out, renew=False)
+    if plan.corrected:
+        first, why = next(iter(plan.corrected.items()))
+        many = len(plan.corrected) > 1
+        stays = (
+            f"{len(plan.corrected)} slides stay as an earlier version cut them"
+            if many
+            else "1 slide stays as an earlier version cut it"
+        )
+        print(
+            f"mlseg: warning: {stays} and would be cut in another way today; {'first: ' if many else ''}{first}: {why}. "
+            f"`mlseg shards regenerate --dry-run` names {'them' if many else 'it'}, `regenerate` cuts again.",
+            file=sys.stderr,
+        )
+    return _build(arguments, config, slides, out, plan)
 
 
 def regenerate_shards(arguments: argparse.Namespace) -> int:
@@ -105,7 +124,8 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
     from shards import build
 
     config, slides, out = _build_of(arguments)
-    found = build.changes(build.units(config, slides), out)
+    plan = build.plan_cut(config, slides, out, renew=True)
+    found = build.changes(plan, out)
     if arguments.json:
         print(json.dumps([vars(change) for change in found], ensure_ascii=False))
     else:
@@ -116,7 +136,7 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
         print(f"{counts['cut']} slides to cut, {counts['keep']} stay as they are, {counts['drop']} to drop")
     if arguments.dry_run:
         return EXIT_DONE
-    status = _build(arguments, config, slides, out)
+    status = _build(arguments, config, slides, out, plan)
     removed = build.prune(out) if arguments.prune else []
     left = 0 if arguments.prune else len(build.superseded(out))
     if removed or left:
@@ -131,18 +151,19 @@ def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path |
     return config, arguments.slides or _slides(arguments), _out(arguments, "shards")
 
 
-def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, out: Path | str) -> int:
+def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, out: Path | str, plan: "CutPlan") -> int:
     """Cut what is missing. Exit status 1 when slides are in quarantine, though the manifest of the others is written."""
     from shards import build
 
+    for warning in plan.warnings:
+        print(f"mlseg: warning: {slides}: {warning}", file=sys.stderr)
     for slug, problem in build.check_slides(config, slides).items():
         print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
-    todo = build.units(config, slides)
     map_in_processes(
-        todo, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",
+        plan.units, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",
         piece_unit="pairs",
     )  # fmt: skip
-    manifest = build.write_manifest(config, slides, todo, out)
+    manifest = build.write_manifest(config, slides, plan.units, out, plan.known)
     bad = sum(bool(slide.quarantined) for slide in manifest.slides)
     counts = manifest.totals
     print(f"{out}: {counts['samples']} pairs of {len(manifest.slides) - bad} slides in {counts['shards']} shards")

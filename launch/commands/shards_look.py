@@ -20,6 +20,12 @@ def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         help="a corpus, a round of labels or styled views: the folder of its manifest.json",
     )
     verify.add_argument("--json", action="store_true", help="print the findings as JSON")
+    verify.add_argument(
+        "--slides",
+        type=Path,
+        metavar="CSV",
+        help="also read every byte of the slides of this table: are they the files that were cut? Their sha256 is recorded",
+    )
     cores = len(os.sched_getaffinity(0))
     verify.add_argument("--workers", type=int, default=cores, metavar="N", help="processes; default: all cores")
     verify.set_defaults(run=verify_shards)
@@ -41,6 +47,10 @@ def verify_shards(arguments: argparse.Namespace) -> int:
         raise UserError("its shards were cleaned away; only the manifest is left", arguments.folder, mend)
     with contextlib.redirect_stdout(sys.stderr):  # findings alone go to stdout
         report = verify_corpus(arguments.folder, arguments.workers)
+        if arguments.slides is not None:
+            from shards.verify.slides import verify_slides
+
+            verify_slides(arguments.folder, arguments.slides, report)
     if arguments.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:

@@ -6,6 +6,6 @@ regions  classes mapped, holes cut (holes), rasterised (raster)
 """
 
 from shards.annotation.interface import UNLABELLED, Annotation
-from shards.annotation.read import classes_found, read_annotation
+from shards.annotation.read import classes_found, is_mask, read_annotation
 
-__all__ = ["UNLABELLED", "Annotation", "classes_found", "read_annotation"]
+__all__ = ["UNLABELLED", "Annotation", "classes_found", "is_mask", "read_annotation"]

@@ -29,7 +29,7 @@ def read_annotation(path: Path, config: ShardsConfig, size: tuple[int, int], mpp
 
     Raises UserError: damaged or unknown file, names that nobody mapped (all of them), wrong scale, wrong slide.
     """
-    if _is_mask(path):
+    if is_mask(path):
         return LabelMask(path, config, size)
     drawing = _drawing(path)
     _refuse_unmapped(drawing, config, path)
@@ -47,7 +47,7 @@ def read_annotation(path: Path, config: ShardsConfig, size: tuple[int, int], mpp
 
 def classes_found(path: Path) -> set[str]:
     """All names that a class map can give a meaning to; of a mask, its values as text. Raises UserError."""
-    if _is_mask(path):
+    if is_mask(path):
         return {str(value) for value in mask_values(path)}
     return {shape.name for shape in _drawing(path).shapes if not shape.hole}
 
@@ -78,7 +78,8 @@ def _is_off(reach: tuple[float, float, float, float], size: tuple[int, int]) -> 
     return reach[2] <= 0 or reach[3] <= 0 or reach[0] >= size[0] or reach[1] >= size[1]
 
 
-def _is_mask(path: Path) -> bool:
+def is_mask(path: Path) -> bool:
+    """Whether the annotation is a label mask, PNG or TIFF, by its first bytes. Raises UserError."""
     try:
         with open(path, "rb") as file:
             return file.read(8) == b"\x89PNG\r\n\x1a\n" or is_tiff(path)

@@ -3,8 +3,9 @@
 A slide's files depend on its pixels, its annotation, its row and the config, on nothing else: the same inputs give the
 same sha256 on any number of workers.
 
+identity  who a slide file is; known_slides: what an earlier planning learnt of it
 inputs    what a slide's shards depend on, part by part
-plan      one unit a slide; mistakes found before any work
+plan      one unit a slide; mistakes found before any work; corrections: what an earlier recipe cut in another way
 cut       one slide -> tars and overview
 overview  what people see of a slide: thumbnail, tissue, patches
 publish   facts of the tars, quarantine.csv, the manifest
@@ -13,16 +14,18 @@ changes   which slides have to be cut again, and why
 
 from shards.build.changes import Change, changes, prune, superseded
 from shards.build.cut import cut
-from shards.build.plan import check_slides, units
+from shards.build.plan import CutPlan, check_slides, plan_cut, units
 from shards.build.publish import QUARANTINE, describe, write_manifest
 
 __all__ = [
     "QUARANTINE",
     "Change",
+    "CutPlan",
     "changes",
     "check_slides",
     "cut",
     "describe",
+    "plan_cut",
     "prune",
     "superseded",
     "units",

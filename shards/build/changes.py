@@ -3,12 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mlseg_core.config import validate
-from mlseg_core.map import Done, Unit
+from mlseg_core.map import Done
 from mlseg_core.records import missing_files
 from mlseg_core.store import Store, open_store
+from shards.build.known_slides import KNOWN_SLIDES
+from shards.build.plan import CutPlan, read_records
 from shards.build.publish import QUARANTINE
 from shards.manifest import Manifest
 from shards.seeds import seeds_name
@@ -28,6 +30,9 @@ _WHY = {
 }
 
 
+_LOST = "a file of it is gone or cut short"
+
+
 @dataclass(frozen=True)
 class Change:
     """One slide. action: `cut` (new, changed or failed before), `keep`, `drop` (no longer in the table)."""
@@ -37,32 +42,27 @@ class Change:
     why: str
 
 
-def changes(todo: list[Unit], out: Path | str) -> list[Change]:
-    """What a build would do now, in the table's order, then what is dropped. Reads only."""
+def changes(plan: CutPlan, out: Path | str) -> list[Change]:
+    """What a build of this plan would do now, in the table's order, then what is dropped. Reads only."""
     store = open_store(out)
-    records = _records(store)
+    records = read_records(store)
     gone = missing_files(store, (Done(**record) for record in records.values()))
     found = []
-    for unit in todo:
+    for unit in plan.units:
         record = records.get(unit.name)
-        if record is None:
+        if record is not None and record["inputs"] == unit.inputs:
+            lost = unit.name in gone
+            found.append(Change(unit.name, "cut" if lost else "keep", _LOST if lost else ""))
+        elif unit.name in plan.corrected:
+            found.append(Change(unit.name, "cut", plan.corrected[unit.name]))
+        elif record is None:
             found.append(Change(unit.name, "cut", "it is not cut yet"))
-        elif record["inputs"] == unit.inputs and unit.name not in gone:
-            found.append(Change(unit.name, "keep", ""))
-        elif record["inputs"] == unit.inputs:
-            found.append(Change(unit.name, "cut", "a file of it is gone or cut short"))
         else:
-            old, new = record["facts"]["inputs"], unit.payload[2]
+            old, new = record["facts"]["inputs"], plan.counted.get(unit.name, unit.payload[2])
             names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
             found.append(Change(unit.name, "cut", "; ".join(_WHY.get(name, name) for name in names)))
-    wanted = {unit.name for unit in todo}
+    wanted = {unit.name for unit in plan.units}
     return found + [Change(name, "drop", "it is not in the slide table") for name in sorted(set(records) - wanted)]
-
-
-def _records(store: Store) -> dict[str, dict[str, Any]]:
-    """Slug -> done record, of whatever inputs."""
-    names = [name for name in store.sizes("done") if name.endswith(".json")]
-    return {name.removesuffix(".json"): json.loads(store.read(f"done/{name}")) for name in names}
 
 
 def superseded(out: Path | str) -> list[str]:
@@ -71,7 +71,7 @@ def superseded(out: Path | str) -> list[str]:
     manifest = validate(json.loads(store.read("manifest.json")), Manifest, store.where)
     stems = {shard.name.removesuffix(".tar") for shard in manifest.shards}
     stems |= {slide.overview.removesuffix(".json") for slide in manifest.slides if slide.overview}
-    kept = {"manifest.json", QUARANTINE, "index.html", seeds_name(manifest)}
+    kept = {"manifest.json", QUARANTINE, "index.html", seeds_name(manifest), KNOWN_SLIDES}
     names = [name for name in _files(store) if name not in kept]
     return sorted(name for name in names if _stem(name) not in stems)
 

@@ -9,13 +9,13 @@ import numpy as np
 from mlseg_core.map import Scratch, Unit
 from shards.annotation import UNLABELLED, Annotation, read_annotation
 from shards.audit import audit_slide
-from shards.build.inputs import slide_identity
+from shards.build.identity import slide_identity
 from shards.build.overview import write_overview
 from shards.config import ShardsConfig
 from shards.plane import BLOCK_PX, Plane
 from shards.pyramids import Unreadable
 from shards.reader import SlideReader
-from shards.sample import Pair, encode_pair, make_key
+from shards.sample import Pair, encode_pair, make_key, position_digits
 from shards.sampling import Seed, choose_seeds
 from shards.slide_table import Slide
 from shards.tar import write_shard
@@ -55,7 +55,11 @@ def cut(unit: Unit, scratch: Scratch) -> None:
 
 
 def _check_unchanged(slide: Slide, parts: dict[str, str]) -> None:
-    if slide_identity(slide.slide) != parts["slide"]:
+    try:
+        same = slide_identity(slide.slide, parts["slide"]) == parts["slide"]
+    except OSError as error:
+        raise BadSlide(f"the slide cannot be read ({error.strerror}): check the file and its rights") from None
+    if not same:
         raise BadSlide("the slide file was replaced or is still being copied: it changed since the build was planned")
 
 
@@ -87,6 +91,7 @@ class Cutter:
         self._config, self._slide, self._reader = config, slide, reader
         self._high = Plane(reader, annotation, config.high_mpp, _HIGH_BYTES)
         self._low = Plane(reader, annotation, config.low_mpp, _LOW_BYTES)
+        self._digits = position_digits(reader.size)
         self.unreadable = 0
         self._last_error = ""
 
@@ -112,7 +117,7 @@ class Cutter:
         step = [config.high_mpp / mpp for mpp in self._reader.mpp]
         center = (seed.column * step[0], seed.row * step[1])
         return Pair(
-            key=make_key(self._slide.slug, center),
+            key=make_key(self._slide.slug, center, self._digits),
             high=self._high.image(*high),
             low=self._low.image(*low),
             high_label=high_label,

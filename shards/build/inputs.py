@@ -1,34 +1,39 @@
 """What a slide's shards depend on, part by part: a change of one part has a name, and touches only the slides it concerns."""
 
-import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file
-from shards.annotation import classes_found
+from shards.annotation import classes_found, is_mask
 from shards.config import ShardsConfig
 from shards.slide_table import Slide
 
-RECIPE = 5  # raise it when the same inputs give other bytes
-_HEAD = 1 << 20
-_WINDOWS, _WINDOW = 16, 1 << 16
+RECIPE = 6
+"""Raise it when the same inputs give other bytes; say in corrections.py which slides that concerns."""
+BEFORE = 5
+"""The recipe before, whose corpora stay as they are until somebody asks for `regenerate`."""
+_ROW_OF_RECIPE_5 = ("patient", "stain", "scanner", "source", "split", "mpp", "score")
 
 
-def slide_inputs(config: ShardsConfig, slide: Slide) -> dict[str, str]:
-    """Part -> its hash or value. An annotation that cannot be read is a part too: cutting will say what is wrong with it."""
-    row = {k: v for k, v in asdict(slide).items() if k not in ("slide", "annotation", "origin", "mpp_override")}
+def slide_inputs(config: ShardsConfig, slide: Slide, identity: str, recipe: int = RECIPE) -> dict[str, str]:
+    """Part -> its hash or value, as `recipe` counted them. identity: of the slide's files (identity.py).
+
+    An annotation that cannot be read is a part too: cutting will say what is wrong with it.
+    """
+    row = {k: v for k, v in asdict(slide).items() if k not in ("slide", "annotation", "known_as")}
+    if recipe == BEFORE:
+        row = {name: row[name] for name in _ROW_OF_RECIPE_5}
     views = config.model_dump(mode="json", include={"high_mpp", "low_mpp", "store_px", "jpeg_quality"})
     sampling = config.model_dump(
         mode="json",
         include={"stride_um", "tissue_stride_um", "max_per_class", "max_tissue", "samples_per_shard", "seed"},
     )
     parts: dict[str, Any] = {
-        "recipe": RECIPE,
+        "recipe": recipe,
         "name": slide.slug,
         "row": row,
-        "slide": slide_identity(slide.slide),
+        "slide": identity,
         "views": views,
         "sampling": sampling,
         "tissue": config.tissue.model_dump(mode="json"),
@@ -36,46 +41,32 @@ def slide_inputs(config: ShardsConfig, slide: Slide) -> dict[str, str]:
     }
     if slide.annotation is not None:
         parts["annotation"] = sha256_file(slide.annotation)
-        parts |= _class_parts(config, slide.annotation)
+        parts |= _class_parts(config, slide, recipe)
     return {name: part if isinstance(part, str) else fingerprint(part) for name, part in parts.items()}
 
 
-def _class_parts(config: ShardsConfig, annotation: Path) -> dict[str, Any]:
+def recipe_of(parts: dict[str, str]) -> int | None:
+    """The recipe that counted these parts, when this code still knows it."""
+    return next((recipe for recipe in (RECIPE, BEFORE) if parts.get("recipe") == fingerprint(recipe)), None)
+
+
+def _class_parts(config: ShardsConfig, slide: Slide, recipe: int) -> dict[str, Any]:
     """The class map and the caps, as far as they concern the names (of a mask: the values) in this annotation."""
+    assert slide.annotation is not None
     try:
-        found = sorted(classes_found(annotation))
+        found = sorted(classes_found(slide.annotation))
+        by_value = config.mask_classes if recipe == BEFORE or is_mask(slide.annotation) else {}
     except UserError as error:
         return {"class map": str(error)}
-    names = {name: config.mask_classes.get(name) for name in found}
-    targets = {name: config.annotation_classes.get(value or name) for name, value in names.items()}
+    targets = {name: config.annotation_classes.get(by_value.get(name) or name) for name in found}
     used = [name for name in config.weak_to_strong if name in set(targets.values())]
     ids = {name: config.fine_classes.index(name) for name in used}
     caps = {name: config.class_caps[name] for name in used if name in config.class_caps}
     return {"class map": [targets, ids], "priority": used, "class caps": caps}
 
 
-def slide_files(path: Path) -> list[Path]:
-    """All files of a slide: a DICOM slide is a folder, an MRXS slide has a folder of its own beside it."""
-    if path.is_dir():
-        return sorted(path.glob("*.dcm"))
-    if path.suffix.lower() == ".dcm":
-        return sorted(path.parent.glob("*.dcm"))
-    beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else None
-    more = sorted(file for file in beside.rglob("*") if file.is_file()) if beside and beside.is_dir() else []
-    return [path, *more]
-
-
-def slide_identity(path: Path) -> str:
-    """Hash that tells a slide from another without reading all of it: sizes, heads, tails and windows between them."""
-    digest = hashlib.sha256()
-    for file in slide_files(path):
-        size = file.stat().st_size
-        digest.update(f"{file.name if file != path else ''} {size} ".encode())
-        with open(file, "rb") as data:
-            digest.update(data.read(_HEAD))
-            for number in range(1, _WINDOWS):
-                data.seek(size * number // _WINDOWS)
-                digest.update(data.read(_WINDOW))
-            data.seek(max(0, size - _HEAD))
-            digest.update(data.read(_HEAD))
-    return digest.hexdigest()
+def took_value_for_name(config: ShardsConfig, slide: Slide) -> bool:
+    """Whether recipe 5 looked up a name that somebody drew among the values of masks, and so missed edits of its class."""
+    if slide.annotation is None or is_mask(slide.annotation):
+        return False
+    return any(name in config.mask_classes for name in classes_found(slide.annotation))

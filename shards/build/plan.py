@@ -1,40 +1,145 @@
-"""Slide table -> one unit a slide. Mistakes that a user can mend are found here, before any work."""
+"""Slide table -> one unit a slide. Mistakes that a user can fix are found here, before any work.
 
+A corpus that an earlier recipe cut keeps its slides: their units are planned as that recipe planned them, so that nothing
+is cut again unasked. `renew` asks (see corrections.py).
+"""
+
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Unit
+from mlseg_core.store import Store, open_store
 from shards.annotation import read_annotation
-from shards.build.inputs import slide_files, slide_inputs
+from shards.build.corrections import corrections
+from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, unreadable
+from shards.build.inputs import BEFORE, recipe_of, slide_inputs
+from shards.build.known_slides import read_known
 from shards.config import ShardsConfig
+from shards.leaks import doubles, refuse_shared_content
 from shards.reader import SlideReader
-from shards.slide_table import Slide, read_slide_table
+from shards.slide_table import Slide, read_slide_table, rows_of, table_warnings
 
 _THREADS = 8  # files may lie on a slow network
 
 
-def units(config: ShardsConfig, slides_csv: Path) -> list[Unit]:
-    """One unit a slide; payload: (config, slide, inputs by part). Raises UserError for a table that makes no sense."""
+@dataclass(frozen=True)
+class CutPlan:
+    """units: one a slide, in the table's order; payload: (config, slide, inputs by part).
+
+    known: slug -> the slide as it is now.
+    counted: unit -> its inputs as the recipe that cut it before counted them, where that is not this one.
+    corrected: unit -> why it would be cut in another way today, though nothing of it changed; by `renew` it stays as it is, or
+    is planned anew.
+    warnings: what a person should know of the table before the work.
+    """
+
+    units: list[Unit]
+    known: dict[str, Known] = field(default_factory=dict)
+    counted: dict[str, dict[str, str]] = field(default_factory=dict)
+    corrected: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def units(config: ShardsConfig, slides_csv: Path, out: Path | str | None = None) -> list[Unit]:
+    """The units of plan_cut."""
+    return plan_cut(config, slides_csv, out).units
+
+
+def plan_cut(
+    config: ShardsConfig, slides_csv: Path, out: Path | str | None = None, renew: bool | None = None
+) -> CutPlan:
+    """Plan every slide of the table.
+
+    out: the corpus that is to be continued; what is known of its slides saves reading them again.
+    renew: True plans anew what an earlier recipe cut in another way than this one would; False keeps it and says so in
+    `corrected`; None keeps it and does not look. Raises UserError for a table that makes no sense.
+    """
     slides = _readable_table(slides_csv)
+    planner = _Planner(config, open_store(out) if out is not None else None, renew)
     with ThreadPoolExecutor(_THREADS) as pool:
-        inputs = list(pool.map(lambda slide: slide_inputs(config, slide), slides))
-    return [
-        Unit(slide.slug, fingerprint(parts), (config, slide, parts), cost=_cost(slide))
-        for slide, parts in zip(slides, inputs, strict=True)
-    ]
+        now = list(pool.map(planner.look, slides))
+        rows, contents = rows_of(slides), [known.content for known in now]
+        refuse_shared_content(slides_csv, rows, contents)
+        found = list(pool.map(planner.plan, slides, now))
+    return CutPlan(
+        [unit for unit, _, _ in found],
+        {slide.slug: known for slide, known in zip(slides, now, strict=True)},
+        {unit.name: counted for unit, counted, _ in found if counted},
+        {unit.name: why for unit, _, why in found if why},
+        [*table_warnings(slides), *doubles(rows, contents)],
+    )
 
 
-def _cost(slide: Slide) -> float:
-    return sum(file.stat().st_size for file in slide_files(slide.slide)) / 2**20
+class _Planner:
+    """Plans slides one by one, on any thread. store: of the corpus that is to be continued."""
+
+    def __init__(self, config: ShardsConfig, store: Store | None, renew: bool | None) -> None:
+        self._config, self._renew = config, renew
+        self._records = read_records(store) if store is not None else {}
+        self._met = read_known(store) if store is not None else {}
+
+    def look(self, slide: Slide) -> Known:
+        """The slide as it is now."""
+        try:
+            return recognise(slide.slide, self._met.get(slide.slug))
+        except OSError as error:  # cutting it will say the same, and put it into quarantine
+            return unreadable(str(error.strerror))
+
+    def plan(self, slide: Slide, now: Known) -> tuple[Unit, dict[str, str], str]:
+        """Its unit; its inputs as an earlier recipe counted them; why it would be cut in another way today."""
+        config, cost = self._config, now.state.bytes / 2**20
+        parts = slide_inputs(config, slide, now.identity)
+        fresh = Unit(slide.slug, fingerprint(parts), (config, slide, parts), cost)
+        for named in dict.fromkeys((slide.slug, slide.slug_before)):
+            record = self._records.get(named)
+            if record is None or recipe_of(record["facts"]["inputs"]) != BEFORE:
+                continue
+            then = replace(slide, known_as=named)
+            counted = self._counted_before(then, now, self._met.get(slide.slug), record["facts"]["inputs"])
+            if fingerprint(counted) != record["inputs"]:
+                if named == slide.slug:
+                    return fresh, counted, ""
+                continue
+            kept = Unit(named, record["inputs"], (config, then, counted), cost)
+            if self._renew is None:
+                return kept, {}, ""
+            why = "; ".join(corrections(config, then))
+            return (fresh if why and self._renew else kept), {}, why
+        return fresh, {}, ""
+
+    def _counted_before(self, slide: Slide, now: Known, met: Known | None, recorded: dict[str, str]) -> dict[str, str]:
+        identity = recorded.get("slide", "")
+        if is_full(now.identity) or (met is not None and met.identity != now.identity):
+            identity = now.identity  # a change that the first form may miss
+        elif is_first_form(identity) and now.content:
+            identity = slide_identity(slide.slide, identity)
+        return slide_inputs(self._config, slide, identity, BEFORE)
+
+
+def read_records(store: Store) -> dict[str, dict[str, Any]]:
+    """Unit -> its done record, of whatever inputs. A record that is damaged proves nothing and is left out."""
+    records = {}
+    for name in store.sizes("done"):
+        if name.endswith(".json") and not name.startswith("."):
+            try:
+                record = json.loads(store.read(f"done/{name}"))
+                _ = record["facts"]["inputs"], record["inputs"], record["files"]  # what planning needs
+                records[name.removesuffix(".json")] = record
+            except (ValueError, TypeError, KeyError):
+                continue
+    return records
 
 
 def check_slides(config: ShardsConfig, slides_csv: Path) -> dict[str, UserError]:
     """Slug -> what is wrong with the slide or its annotation: these will be quarantined.
 
     Raises UserError when the table makes no sense, or when more than `max_quarantined` of its slides are bad: then it is
-    the table or the class map that wants mending, before any work.
+    the table or the class map that has to be corrected, before any work.
     """
     slides = _readable_table(slides_csv)
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.map import Done, Failed, Incomplete, Scratch, Unit
 from mlseg_core.records import missing_files, read_done, read_failed
 from mlseg_core.store import Store, open_store
+from shards.build.identity import Known, file_state, slide_identity, slide_sha256
+from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
 from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS
@@ -24,9 +28,11 @@ QUARANTINE = "quarantine.csv"
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
     """Count what the published tars hold, for the manifest; write their indices as text too (X.idx)."""
-    config, _, parts = unit.payload
+    config, slide, parts = unit.payload
     overview = next(name for name in files if name.endswith(".json"))
+    hashed = {"slide_file": _hashed(slide, parts["slide"]).as_json()} if config.hash_slides else {}
     return {
+        **hashed,
         "inputs": parts,
         "overview": overview,
         "quarantined": json.loads(files[overview].read_text())["quarantined"],
@@ -34,6 +40,14 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
             name: _index_and_count(config, name, path, derived) for name, path in files.items() if name.endswith(".tar")
         },
     }
+
+
+def _hashed(slide: Slide, identity: str) -> Known:
+    """The slide as it was cut, with the hash of every byte. Raises RuntimeError when it changes meanwhile."""
+    state, sha256 = file_state(slide.slide), slide_sha256(slide.slide)
+    if file_state(slide.slide) != state or slide_identity(slide.slide, identity) != identity:
+        raise RuntimeError("the slide file changed while it was hashed")
+    return Known(state, identity, sha256)
 
 
 def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scratch) -> dict[str, Any]:
@@ -60,8 +74,16 @@ def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scrat
     }
 
 
-def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out: Path | str) -> Manifest:
+def write_manifest(
+    config: ShardsConfig,
+    slides_csv: Path,
+    todo: list[Unit],
+    out: Path | str,
+    known: Mapping[str, Known] | None = None,
+) -> Manifest:
     """Prove that every slide is cut or has failed, write quarantine.csv, the seeds, then manifest.json.
+
+    known: slug -> the slide as it was planned, to be remembered for the next planning.
 
     Slides in quarantine give no samples. Raises map.Incomplete when a slide is neither, RuntimeError when more than
     `max_quarantined` of them are in quarantine: the manifest is not written then.
@@ -104,7 +126,20 @@ def write_manifest(config: ShardsConfig, slides_csv: Path, todo: list[Unit], out
         facts={"seeds": publish_seeds(store, entries, packed)},
     )
     write_manifest_file(store, manifest)
+    hashed = {name: record.facts["slide_file"] for name, record in done.items() if "slide_file" in record.facts}
+    _remember(store, known or {}, {name: Known.from_json(raw) for name, raw in hashed.items()})
     return manifest
+
+
+def _remember(store: Store, planned: Mapping[str, Known], hashed: Mapping[str, Known]) -> None:
+    """Keep what was learnt of the slides; a full hash stays while the slide's size and modification time do."""
+    before = read_known(store)
+    merged = {**before, **planned}
+    for slug in merged:
+        for other in (before.get(slug), hashed.get(slug)):
+            if other is not None and other.sha256 and other.state == merged[slug].state:
+                merged[slug] = replace(merged[slug], sha256=other.sha256)
+    write_known(store, {**hashed, **merged})
 
 
 def _settle(store: Store, todo: list[Unit]) -> tuple[dict[str, Done], dict[str, Failed]]:

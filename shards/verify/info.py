@@ -7,7 +7,7 @@ from typing import Any
 from shards.manifest import Manifest, SlideEntry
 
 _ROW = ("slug", "slide", "patient", "stain", "scanner", "source", "split", "score")
-_PLACE = re.compile(r"\+y(\d{7})\+x(\d{7})$")
+_PLACE = re.compile(r"\+y(\d{7,8})\+x(\d{7,8})$")
 
 
 def info_faults(
