@@ -51,7 +51,7 @@ class Slide:
         """
         if self.known_as is not None:
             return self.known_as
-        name = _name(self.slide)
+        name = slide_name(self.slide)
         before = _slug_before(name)
         if len(before) <= _MOST_SLUG_BEFORE:
             return before
@@ -66,7 +66,7 @@ class Slide:
         return _slug_before(self.slide.stem)
 
 
-def _name(slide: Path) -> str:
+def slide_name(slide: Path) -> str:
     """The slide's own name. A folder of DICOM files has no extension, nor has a UID, whose last part is a number."""
     return slide.name if slide.suffix[1:].isdecimal() or slide.is_dir() else slide.stem
 

@@ -7,6 +7,7 @@ from launch.campaign import load_where
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
+from shards.slide_table import slide_name
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,7 +48,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """predict"""
     config, run = _load(arguments)
     step = _step(config, run, arguments.step)
-    out = arguments.out or run.path / "predictions" / arguments.slide.stem
+    out = arguments.out or run.path / "predictions" / slide_name(arguments.slide)
     from mlseg_dist.predict import predict_slide
 
     summary = predict_slide(config, step, run.path, arguments.slide, out, arguments.mpp)

@@ -10,6 +10,9 @@ from mlseg_core.files import fingerprint
 from mlseg_dist.style.config import StyleConfig
 from shards.manifest import Manifest, ShardEntry
 
+_LONGEST = 60
+"""Of a style's name as part of a file's, so that the whole name, a slide's slug included, stays below 255 bytes."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -27,7 +30,7 @@ class Pair:
 def plain(value: str) -> str:
     """A name for files; values that differ get names that differ."""
     name = re.sub(r"[^A-Za-z0-9_]+", "-", value).strip("-")
-    return name if name == value else f"{name[:24]}-{fingerprint(value)[:4]}"
+    return name if name == value and len(name) <= _LONGEST else f"{name[:24]}-{fingerprint(value)[:4]}"
 
 
 def styles(manifest: Manifest, by: str) -> dict[str, list[ShardEntry]]:

@@ -25,7 +25,7 @@ CLASSES = Path(__file__).parents[2] / "configs" / "classes" / "breast.yaml"
 SIZE = 512
 MPP = 2.0
 SLIDES = (
-    ("a", "P1", "ER", "Philips", "DS1", "train"),
+    ("TCGA-00-AAAA-01Z-00-DX1.00000000-0000-0000-0000-000000000000", "P1", "ER", "Philips", "DS1", "train"),
     ("b", "P2", "ER", "Philips", "DS1", "val"),
     ("c", "P3", "ER", "Philips", "DS1", "test"),
     ("d", "P4", "H&E", "Motic", "DS7", "dev-unseen"),

@@ -31,8 +31,15 @@ def corpus(tmp_path):
     """Slides, a config file, and the command's options; built once."""
     table = write_corpus(tmp_path / "slides")
     write_annotation(tmp_path / "slides/s2.geojson", square_feature("Vessel", 200, 200, 600, 600))
+    write_annotation(
+        tmp_path / "slides/s0.geojson",
+        square_feature("7", 100, 100, 420, 700),
+        square_feature("Tumor", 450, 450, 650, 650),
+    )
     config = tmp_path / "shards.yaml"
-    config.write_text(yaml.safe_dump(shards_config(**SETTINGS).model_dump(mode="json")))
+    raw = shards_config(**SETTINGS).model_dump(mode="json")
+    raw["annotation_classes"]["7"], raw["mask_classes"] = "stroma", {"7": "DCIS"}
+    config.write_text(yaml.safe_dump(raw))
     words = [str(config), "--slides", str(table), "--out", str(tmp_path / "shards")]
     assert main(["shards", "build", *words]) == 0
     return tmp_path, words
@@ -66,6 +73,11 @@ def class_map(folder):
     edit(folder / "shards.yaml", annotation_classes={"Vessel": "duct"})
 
 
+def name_like_a_mask_value(folder):
+    """Built when the class was another one, and its name is a value of masks as well."""
+    edit(folder / "shards.yaml", annotation_classes={"7": "duct"})
+
+
 def unused_class(folder):
     edit(folder / "shards.yaml", annotation_classes={"Nerve": "normal"})
 
@@ -89,6 +101,7 @@ def lost_tar(folder):
         (slide, ["s1"], "the slide file changed"),
         (row, ["s1"], "its row in the slide table changed"),
         (class_map, ["s2"], "the class map changed for classes that it uses"),
+        (name_like_a_mask_value, ["s0"], "the class map changed for classes that it uses"),
         (cap, ["s2"], "the caps of classes that it uses changed"),
         (unused_class, [], ""),
         (quality, ["s0", "s1", "s2"], "resolution, size or quality of the views changed"),

@@ -34,7 +34,7 @@ SMALL = StyleConfig(
 SLIDES = (
     ("p1", "Philips", "train"),
     ("p2", "Philips", "train"),
-    ("m1", "Morphle", "train"),
+    ("TCGA-00-AAAA-01Z-00-DX1.00000000-0000-0000-0000-000000000000", "Morphle", "train"),
     ("m2", "Morphle", "train"),
     ("p3", "Philips", "val"),
 )
