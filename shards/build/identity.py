@@ -3,7 +3,7 @@
 Planning must not read a terabyte, so a slide that has the size and modification time of an earlier planning keeps the
 identity found then, and any other is read in windows. Three forms tell themselves apart by their prefix:
 
-    w2:…       sizes, heads, tails and a window in every MiB (in files over 4 GiB: 4096 windows)
+    w2:…       sizes, heads, tails and a window in every MiB (in files over 512 MiB: 512 windows)
     sha256:…   every byte; where windows alone would call a changed file unchanged
     (none)     sizes, heads, tails and 15 windows: corpora that recipe 5 cut carry it, and it is still compared
 """
@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-_HEAD = 1 << 20
+_HEAD = 1 << 16
 _WINDOW = 4096
 _EVERY = 1 << 20
-_MOST_WINDOWS = 4096
+_MOST_WINDOWS = 512
+_BLOCK = 1 << 20
 _WINDOWS, _FULL, _UNREADABLE = "w2:", "sha256:", "unreadable: "
-_FIRST_WINDOWS, _FIRST_WINDOW = 16, 1 << 16
+_FIRST_HEAD, _FIRST_WINDOWS, _FIRST_WINDOW = 1 << 20, 16, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def slide_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for file in slide_files(path):
         with open(file, "rb") as data:
-            while block := data.read(_HEAD):
+            while block := data.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()
 
@@ -148,10 +149,10 @@ def _places(size: int) -> Iterator[tuple[int, int]]:
 
 def _first_form(path: Path) -> str:
     def places(size: int) -> Iterator[tuple[int, int]]:
-        yield 0, _HEAD
+        yield 0, _FIRST_HEAD
         for number in range(1, _FIRST_WINDOWS):
             yield size * number // _FIRST_WINDOWS, _FIRST_WINDOW
-        yield max(0, size - _HEAD), _HEAD
+        yield max(0, size - _FIRST_HEAD), _FIRST_HEAD
 
     return _hash(path, places, lambda file: file.name if file != path else "")
 

@@ -5,6 +5,7 @@ is cut again unasked. `renew` asks (see corrections.py).
 """
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +19,14 @@ from shards.annotation import read_annotation
 from shards.build.corrections import corrections
 from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, unreadable
 from shards.build.inputs import BEFORE, recipe_of, slide_inputs
-from shards.build.known_slides import read_known
+from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
 from shards.leaks import doubles, refuse_shared_content
 from shards.reader import SlideReader
 from shards.slide_table import Slide, read_slide_table, rows_of, table_warnings
 
 _THREADS = 8  # files may lie on a slow network
+_LOOKING_THREADS = 32  # windows are many small reads, and waiting for a network is all that they cost
 
 
 @dataclass(frozen=True)
@@ -60,35 +62,77 @@ def plan_cut(
     `corrected`; None keeps it and does not look. Raises UserError for a table that makes no sense.
     """
     slides = _readable_table(slides_csv)
-    planner = _Planner(config, open_store(out) if out is not None else None, renew)
+    store = open_store(out) if out is not None else None
+    met = read_known(store) if store is not None else {}
+    known, warnings = _look(slides_csv, slides, met)
+    planner = _Planner(config, read_records(store) if store is not None else {}, met, renew)
     with ThreadPoolExecutor(_THREADS) as pool:
-        now = list(pool.map(planner.look, slides))
-        rows, contents = rows_of(slides), [known.content for known in now]
-        refuse_shared_content(slides_csv, rows, contents)
-        found = list(pool.map(planner.plan, slides, now))
+        found = list(pool.map(planner.plan, slides, known.values()))
     return CutPlan(
         [unit for unit, _, _ in found],
-        {slide.slug: known for slide, known in zip(slides, now, strict=True)},
+        known,
         {unit.name: counted for unit, counted, _ in found if counted},
         {unit.name: why for unit, _, why in found if why},
-        [*table_warnings(slides), *doubles(rows, contents)],
+        warnings,
     )
 
 
-class _Planner:
-    """Plans slides one by one, on any thread. store: of the corpus that is to be continued."""
+def look_at_slides(slides_csv: Path, out: Path) -> list[str]:
+    """Recognise every slide of the table and remember it beside the corpus to be, so that no worker has to read it again.
 
-    def __init__(self, config: ShardsConfig, store: Store | None, renew: bool | None) -> None:
-        self._config, self._renew = config, renew
-        self._records = read_records(store) if store is not None else {}
-        self._met = read_known(store) if store is not None else {}
+    Returns warnings. Raises UserError for a table that makes no sense, and for a slide that is in two splits.
+    """
+    store = open_store(out)
+    known, warnings = _look(slides_csv, _readable_table(slides_csv), read_known(store))
+    write_known(store, known)
+    return warnings
 
-    def look(self, slide: Slide) -> Known:
-        """The slide as it is now."""
+
+def _look(slides_csv: Path, slides: list[Slide], met: Mapping[str, Known]) -> tuple[dict[str, Known], list[str]]:
+    """Slug -> the slide as it is now, in the table's order; warnings. met: as an earlier planning met them."""
+
+    def look(slide: Slide) -> Known:
         try:
-            return recognise(slide.slide, self._met.get(slide.slug))
+            return recognise(slide.slide, met.get(slide.slug))
         except OSError as error:  # cutting it will say the same, and put it into quarantine
             return unreadable(str(error.strerror))
+
+    with ThreadPoolExecutor(_LOOKING_THREADS) as pool:
+        found = list(pool.map(look, slides))
+    rows, contents = rows_of(slides), [known.content for known in found]
+    refuse_shared_content(slides_csv, rows, contents)
+    known = {slide.slug: one for slide, one in zip(slides, found, strict=True)}
+    touched = [slug for slug, now in known.items() if slug in met and _only_touched(met[slug], now)]
+    return known, [*table_warnings(slides), *doubles(rows, contents), *_of_touched(touched)]
+
+
+def _only_touched(met: Known, now: Known) -> bool:
+    """A new modification time, and no full hash to say whether the content between the windows is as it was."""
+    return (
+        met.state != now.state
+        and met.state.bytes == now.state.bytes
+        and met.identity == now.identity
+        and not now.sha256
+    )
+
+
+def _of_touched(slugs: list[str]) -> list[str]:
+    if not slugs:
+        return []
+    which = slugs[0] if len(slugs) == 1 else f"{len(slugs)} slides (first: {slugs[0]})"
+    return [
+        f"{which}: the modification time is new, size and sampled content are as before, so the shards stay; to have every byte "
+        "compared from now on, run `mlseg shards verify DIR --slides CSV` once"
+    ]
+
+
+class _Planner:
+    """Plans slides one by one, on any thread. records, met: of the corpus that is to be continued."""
+
+    def __init__(
+        self, config: ShardsConfig, records: Mapping[str, dict[str, Any]], met: Mapping[str, Known], renew: bool | None
+    ) -> None:
+        self._config, self._records, self._met, self._renew = config, records, met, renew
 
     def plan(self, slide: Slide, now: Known) -> tuple[Unit, dict[str, str], str]:
         """Its unit; its inputs as an earlier recipe counted them; why it would be cut in another way today."""

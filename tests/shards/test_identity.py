@@ -129,6 +129,17 @@ def test_with_a_full_hash_a_change_of_one_byte_is_seen_even_under_the_old_time(c
     assert main(["shards", "verify", str(folder / "shards"), "--slides", table]) == 0
 
 
+def test_a_touched_slide_stays_and_is_named(corpus, capsys):
+    folder, words = corpus
+    assert main(["shards", "build", *words]) == 0
+    os.utime(folder / "slides/s1.tif", ns=(1, 10**18))
+    capsys.readouterr()
+    assert main(["shards", "build", *words]) == 0
+    assert "s1: the modification time is new" in capsys.readouterr().err
+    assert main(["shards", "build", *words]) == 0
+    assert "modification time" not in capsys.readouterr().err, "it was told once"
+
+
 def test_verify_tells_a_slide_that_was_replaced(corpus, capsys):
     folder, words = corpus
     assert main(["shards", "build", *words]) == 0
