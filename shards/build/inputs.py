@@ -40,7 +40,10 @@ def slide_inputs(config: ShardsConfig, slide: Slide, identity: str, recipe: int 
         "audit": config.audit.model_dump(mode="json"),
     }
     if slide.annotation is not None:
-        parts["annotation"] = sha256_file(slide.annotation)
+        try:
+            parts["annotation"] = sha256_file(slide.annotation)
+        except OSError as error:
+            parts["annotation"] = f"unreadable: {error.strerror}"
         parts |= _class_parts(config, slide, recipe)
     return {name: part if isinstance(part, str) else fingerprint(part) for name, part in parts.items()}
 

@@ -57,6 +57,11 @@ def entity_bomb(folder):
     (folder / "s1.geojson").write_text(text)
 
 
+def a_folder_as_annotation(folder):
+    (folder / "s1.geojson").unlink()
+    (folder / "s1.geojson").mkdir()
+
+
 def off_the_slide(folder):
     write_annotation(folder / "s1.geojson", square_feature("Tumor", 90_000, 90_000, 99_000, 99_000))
 
@@ -79,6 +84,7 @@ def empty(folder):
         (no_mpp, ["µm/px", "column mpp"]),
         (unmapped, ["<b>Tumor</b>", "ADH", "annotation_classes"]),
         (entity_bomb, ["s1.geojson", "entities"]),
+        (a_folder_as_annotation, ["s1.geojson", "cannot be read", "directory"]),
         (off_the_slide, ["lies off the slide"]),
         (fluorescence, ["inverted"]),
         (empty, ["empty", "tissue"]),
