@@ -6,7 +6,7 @@ from pathlib import Path
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Unit
-from shards.annotation import read_annotation
+from shards.annotation import Frame, read_annotation
 from shards.build.inputs import slide_files, slide_inputs
 from shards.config import ShardsConfig
 from shards.reader import SlideReader
@@ -51,7 +51,7 @@ def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:
     try:
         with SlideReader(slide.slide, slide.mpp) as reader:
             if slide.annotation is not None:
-                read_annotation(slide.annotation, config, reader.size, reader.mpp)
+                read_annotation(slide.annotation, config, Frame.of(reader, slide.origin))
     except UserError as error:
         return error
     return None

@@ -210,7 +210,7 @@ def test_millions_of_vertices(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 2_000_000, endpoint=False)
     radii = 40_000 + 100 * np.random.default_rng(0).random(len(angles))
     ring = np.round(np.stack([50_000 + radii * np.cos(angles), 50_000 + radii * np.sin(angles)], axis=1), 1)
-    drawing = Drawing()
+    drawing = Drawing("geojson")
     drawing.add("Tumor", [ring])
     annotation = Regions(drawing, CONFIG, (100_000, 100_000))
     start = time.perf_counter()
@@ -223,7 +223,7 @@ def test_millions_of_vertices(tmp_path):
 
 
 def test_a_hundred_thousand_regions(tmp_path):
-    drawing = Drawing()
+    drawing = Drawing("geojson")
     for i in range(100_000):
         x, y = i % 400 * 100, i // 400 * 100
         drawing.add("Tumor" if i % 2 else "Stroma", [np.array(square(x, y, x + 30, y + 20), float)])
