@@ -65,7 +65,9 @@ def work(row: Row) -> dict[str, float]:
 
 def _cut(config: ShardsConfig, slide: Slide, centers: list[list[float]]) -> Iterator[Pair]:
     with SlideReader(slide.slide, slide.mpp, _TILE_CACHE_BYTES) as reader:
-        annotation = read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
+        annotation = (
+            read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
+        )
         cutter = Cutter(config, slide, reader, annotation)
         for center in centers:
             column, line = (round(value * mpp / config.high_mpp) for value, mpp in zip(center, reader.mpp, strict=True))

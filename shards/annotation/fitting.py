@@ -68,10 +68,8 @@ def _images(frame: Frame) -> list[_Image]:
 
 def _has_plausible_scale(mask: tuple[int, int], size: tuple[int, int], frame: Frame) -> bool:
     """Sizes may be rounded up or down."""
-    for x, y in _scales(mask, size, frame):
-        if abs(mask[0] - size[0] / x) < 1 and abs(mask[1] - size[1] / y) < 1:
-            return True
-    return False
+    scales = _scales(mask, size, frame)
+    return any(abs(mask[0] - size[0] / x) < 1 and abs(mask[1] - size[1] / y) < 1 for x, y in scales)
 
 
 def _scales(mask: tuple[int, int], size: tuple[int, int], frame: Frame) -> Iterator[tuple[float, float]]:
@@ -92,15 +90,18 @@ def _around(value: float) -> tuple[int, ...]:
 
 def _fits_none(mask: tuple[int, int], images: list[_Image], frame: Frame, path: Path) -> UserError:
     what = f"the mask is {mask[0]} × {mask[1]} px"
-    wanted = " nor of ".join(f"{'the slide, ' if image.origin == 'level0' else 'its bounds, '}{image.size[0]} × {image.size[1]}" for image in images)
+    wanted = " nor of ".join(
+        f"{'the slide, ' if image.origin == 'level0' else 'its bounds, '}{image.size[0]} × {image.size[1]}"
+        for image in images
+    )
     alike = [image for image in images if _has_shape(mask, image.size)]
     if not alike:
         return UserError(
             f"{what}, which is not the shape of {wanted}", path, "Name the mask of this slide; it must cover all of it."
         )
-    factor = max(alike[0].size) / max(mask)
+    part = f"1/{max(alike[0].size) / max(mask):.4g} of {alike[0]}"
     return UserError(
-        f"{what}, which is 1/{factor:.4g} of {alike[0]}: no scale that masks are exported at, so it seems to belong to another slide",
+        f"{what}, which is {part}: no scale that masks are exported at, so it seems to belong to another slide",
         path,
         "Name the mask of this slide, or export it at level 0 divided by 1, 2, 4, 8, …",
     )

@@ -64,7 +64,7 @@ def _class_name(feature: dict) -> str | None:
 def _plane(feature: dict, number: int) -> tuple[int, int]:
     """(z, t). QuPath writes `plane` into the geometry; other tools write it beside."""
     holders = (feature["geometry"], feature, feature.get("properties"))
-    plane = next((h["plane"] for h in holders if isinstance(h, dict) and h.get("plane") is not None), {})
+    plane: Any = next((h["plane"] for h in holders if isinstance(h, dict) and h.get("plane") is not None), {})
     if not isinstance(plane, dict):
         raise ValueError(f"the plane of feature {number} is damaged")
     z, t = (0 if plane.get(axis) is None else plane[axis] for axis in "zt")

@@ -91,7 +91,7 @@ class LabelMask:
         offset = self.placement.offset
         moved = "" if offset == (0.0, 0.0) else str(offset)  # a mask of level 0 keeps the digest that it always had
         self.digest = hashlib.sha256(f"{sha256_file(path)}{names}{moved}".encode()).hexdigest()
-        self.bounds = box and tuple((np.multiply(box, (*self._scale, *self._scale)) + (*offset, *offset)).tolist())
+        self.bounds = box and tuple(np.add(np.multiply(box, (*self._scale, *self._scale)), (*offset, *offset)).tolist())
 
     def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
         label = np.full((size[1], size[0]), UNLABELLED, np.uint8)

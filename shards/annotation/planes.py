@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 from shards.annotation.drawing import Drawing, Shape
 
+OTHER_PLANE = ("on another z plane", "at another time point")
+"""How the kinds of ignored shapes begin that lie on other planes."""
 FIRST = (0, 0)
 """z, t of the plane that everything without a plane lies on."""
 
@@ -32,11 +34,11 @@ def keep_one_plane(drawing: Drawing, matters: Callable[[Shape], bool]) -> tuple[
     else:
         listed = ", ".join(f"{_name(plane)} ({count})" for plane, count in sorted(planes.items()))
         raise ValueError(f"its shapes lie on several planes, none of them the first: {listed}")
-    for shape in drawing.shapes:
-        if shape.plane != taken:
-            kind = "on another z plane" if shape.plane[0] != taken[0] else "at another time point"
-            drawing.ignored[f"{kind} ({_name(shape.plane)})"] += 1
-    drawing.shapes = [shape for shape in drawing.shapes if shape.plane == taken]
+    others = [shape for shape in drawing.shapes if shape.plane != taken and matters(shape)]
+    for shape in others:
+        kind = OTHER_PLANE[shape.plane[0] == taken[0]]
+        drawing.ignored[f"{kind} ({_name(shape.plane)})"] += 1
+    drawing.shapes = [shape for shape in drawing.shapes if shape.plane == taken or not matters(shape)]
     return taken
 
 

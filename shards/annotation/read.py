@@ -50,7 +50,9 @@ def _lay(drawing: Drawing, config: ShardsConfig, frame: Frame, path: Path) -> Pl
     try:
         plane = keep_one_plane(drawing, lambda shape: config.annotation_classes.get(shape.name) != IGNORED)
     except ValueError as error:
-        raise UserError(str(error), path, "Slides are read at one focal plane: export the shapes of one plane.") from None
+        raise UserError(
+            str(error), path, "Slides are read at one focal plane: export the shapes of one plane."
+        ) from None
     placement = replace(place(drawing.format, frame.bounds, frame.origin), plane=plane)
     drawing.move(placement.offset)
     return placement
