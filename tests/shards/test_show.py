@@ -432,7 +432,7 @@ def test_the_page_says_where_annotations_lie_and_what_was_left_out(tmp_path):
     text = " ".join(page.text)
     assert "GeoJSON, counted from the scanned bounds at (1000, 600); left out: 1 on another z plane (z 2)" in text
     assert "Regions on other planes than the one that was taken are left out: 1 on 1 slide." in text
-    assert "labels on tissue 100.0%" in text
+    assert "labels on tissue 100 %" in text
     columns = [said for said, _ in page.tables["all-slides"][0]]
     cells = {row[0][0]: row[columns.index("labels from")][0] for row in page.tables["all-slides"][1:]}
     assert cells["s.scn"] == "the scanned bounds at (1000, 600)" and cells["t.tif"] == "level 0"
