@@ -201,3 +201,11 @@ def test_the_slide_table_overrides_the_origin_and_a_wrong_one_is_caught(tmp_path
     assert "column origin of the slide table" in rows["s"]
     rows, overview = built(scn, tmp_path / "stated", "bounds")
     assert not rows and overview["annotation"]["stated"] is True
+
+
+def test_slides_are_checked_before_any_work_as_they_are_cut(scn):
+    config = shards_config(store_px=32, stride_um=32.0, max_quarantined=1.0)
+    for origin, bad in (("", []), ("bounds", []), ("level0", ["s"])):
+        table = scn / f"checked-{origin}.csv"
+        table.write_text(HEAD + f"s.scn,P0,ER,Leica,DS1,train,a.geojson,,,{origin}\n")
+        assert list(build.check_slides(config, table)) == bad
