@@ -133,15 +133,15 @@ def _pairs_of_table(config: CampaignConfig, table: Path) -> Amounts:
 
 def _seeds(config: CampaignConfig, slide: Slide) -> tuple[int, int]:
     """Patches of a slide, and those with a class to learn; none of a slide that will be quarantined."""
-    from shards.annotation import UNLABELLED, read_annotation
+    from shards.annotation import UNLABELLED, Frame, read_annotation
     from shards.audit.tissue import TissueMask
     from shards.reader import SlideReader
     from shards.sampling import choose_seeds
 
     try:
         with SlideReader(slide.slide, slide.mpp) as reader:
-            size, mpp = reader.size, reader.mpp
-        drawn = None if slide.annotation is None else read_annotation(slide.annotation, config.shards, size, mpp)
+            size, mpp, frame = reader.size, reader.mpp, Frame.of(reader, slide.origin)
+        drawn = None if slide.annotation is None else read_annotation(slide.annotation, config.shards, frame)
     except UserError:
         return 0, 0
     everywhere = TissueMask(np.ones((1, 1), bool), (float(size[0]), float(size[1])))

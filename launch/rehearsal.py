@@ -120,14 +120,14 @@ def _two_styles(config: CampaignConfig, slides: Sequence[Slide]) -> list[str]:
 
 def _training_classes(config: CampaignConfig, slide: Slide) -> set[int]:
     """Training classes that the slide's annotation can give seeds of."""
-    from shards.annotation import read_annotation
+    from shards.annotation import Frame, read_annotation
     from shards.reader import SlideReader
 
     if slide.annotation is None:
         return set()
     try:
         with SlideReader(slide.slide, slide.mpp) as reader:
-            annotation = read_annotation(slide.annotation, config.shards, reader.size, reader.mpp)
+            annotation = read_annotation(slide.annotation, config.shards, Frame.of(reader, slide.origin))
     except UserError:
         return set()
     names = config.shards.fine_classes

@@ -12,6 +12,7 @@ from PIL import Image
 from mlseg_core.errors import UserError
 from shards.glass import find_glass
 from shards.pyramids import Unreadable, level_scales, open_pyramid
+from shards.pyramids.bounds import Bounds, scanned_bounds
 
 _CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
 _GLASS_PX = 1024
@@ -48,6 +49,11 @@ class SlideReader:
     @cached_property
     def _scales(self) -> list[tuple[float, float]]:
         return level_scales(self._pyramid)
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """x, y, width, height of the scanned part, level-0 px; None: the file does not say."""
+        return scanned_bounds(self.properties, self.size)
 
     def _mpp(self, given: float | None) -> tuple[float, float]:
         if given is not None:

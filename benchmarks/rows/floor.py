@@ -16,7 +16,7 @@ import openslide
 
 from benchmarks.rows.job import load
 from benchmarks.rows.row import Row, finer_level, run
-from shards.annotation import read_annotation
+from shards.annotation import Frame, read_annotation
 from shards.build.cut import Cutter
 from shards.config import ShardsConfig
 from shards.pyramids import open_pyramid
@@ -65,7 +65,9 @@ def work(row: Row) -> dict[str, float]:
 
 def _cut(config: ShardsConfig, slide: Slide, centers: list[list[float]]) -> Iterator[Pair]:
     with SlideReader(slide.slide, slide.mpp, _TILE_CACHE_BYTES) as reader:
-        annotation = read_annotation(slide.annotation, config, reader.size, reader.mpp) if slide.annotation else None
+        annotation = (
+            read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
+        )
         cutter = Cutter(config, slide, reader, annotation)
         for center in centers:
             column, line = (round(value * mpp / config.high_mpp) for value, mpp in zip(center, reader.mpp, strict=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.config import validate
-from shards.annotation import read_annotation
+from shards.annotation import Frame, read_annotation
 from shards.audit import audit_slide
 from shards.config import ShardsConfig
 from shards.reader import SlideReader
@@ -20,7 +20,7 @@ def write_job(path: Path, settings: dict[str, Any], table: Path) -> int:
     for slide in read_slide_table(table):
         with SlideReader(slide.slide, slide.mpp) as reader:
             annotation = (
-                read_annotation(slide.annotation, config, reader.size, reader.mpp) if slide.annotation else None
+                read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
             )
             tissue = audit_slide(reader, config.tissue, config.audit).tissue
             seeds = choose_seeds(config, slide.slug, slide.split, reader.size, reader.mpp, annotation, tissue).seeds

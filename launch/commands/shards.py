@@ -157,7 +157,7 @@ def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, ou
 
     for warning in plan.warnings:
         print(f"mlseg: warning: {slides}: {warning}", file=sys.stderr)
-    for slug, problem in build.check_slides(config, slides).items():
+    for slug, problem in build.check_slides(config, slides, plan).items():
         print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
     map_in_processes(
         plan.units, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",

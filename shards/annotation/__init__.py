@@ -2,10 +2,12 @@
 
 interface  what an annotation offers; read  opens one, told by its content
 geojson, asap, aperio, mask  the formats; markup and elements  XML; drawing  what a vector file says
-regions  classes mapped, holes cut (holes), rasterised (raster)
+origin  where coordinates begin; fitting  which image a mask covers; planes  z-stacks; extent  what lies off the slide
+regions  classes mapped, holes cut (holes), rasterised (region, raster)
 """
 
 from shards.annotation.interface import UNLABELLED, Annotation
+from shards.annotation.origin import Frame
 from shards.annotation.read import classes_found, is_mask, read_annotation
 
-__all__ = ["UNLABELLED", "Annotation", "classes_found", "is_mask", "read_annotation"]
+__all__ = ["UNLABELLED", "Annotation", "Frame", "classes_found", "is_mask", "read_annotation"]

@@ -18,7 +18,7 @@ class AperioReader:
     """Takes the elements of one file in order."""
 
     def __init__(self) -> None:
-        self.drawing = Drawing()
+        self.drawing = Drawing("aperio")
         self._layers = 0
         self._layer: dict[str, str] = {}
         self._label = ""

@@ -17,7 +17,7 @@ class AsapReader:
     """Takes the elements of one file in order."""
 
     def __init__(self) -> None:
-        self.drawing = Drawing()
+        self.drawing = Drawing("asap")
         self._found: list[tuple[str, str, np.ndarray]] = []
         self._annotation: dict[str, str] = {}
         self._points: list[tuple[float, float, float]] = []

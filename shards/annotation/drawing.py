@@ -4,9 +4,11 @@ The parsers of all vector formats yield a Drawing; they raise ValueError, and re
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from shards.annotation.origin import Format
 
 NO_CLASS = "(no class)"
 MOST_PX = 1e9
@@ -19,19 +21,21 @@ TOLERANCE_PX = 0.25
 class Shape:
     """A polygon: rings (exterior, then holes), float64 (n, 2) level-0 px, not closed by a repeated point.
 
-    hole: it is cut from the region of its layer that contains it.
+    hole: it is cut from the region of its layer that contains it.  plane: (z, t) that it was drawn on.
     """
 
     name: str
     rings: tuple[np.ndarray, ...]
     hole: bool = False
     layer: str = ""
+    plane: tuple[int, int] = (0, 0)
 
 
 @dataclass
 class Drawing:
     """Shapes in the file's order."""
 
+    format: Format
     shapes: list[Shape] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     mpp: float | None = None
@@ -39,14 +43,28 @@ class Drawing:
     hole_names: frozenset[str] = frozenset()
     """Class names that mean a hole unless somebody mapped them."""
 
-    def add(self, name: str, rings: list[np.ndarray], hole: bool = False, layer: str = "") -> None:
+    def add(
+        self,
+        name: str,
+        rings: list[np.ndarray],
+        hole: bool = False,
+        layer: str = "",
+        plane: tuple[int, int] = (0, 0),
+    ) -> None:
         """Rings without area are dropped and counted; a polygon whose exterior is one goes with its holes."""
         tidy = [tidy_ring(ring) for ring in rings]
         whole = [ring for ring in tidy if _has_area(ring)]
         if len(whole) < len(tidy):
             self.ignored["ring without area"] += len(tidy) - len(whole)
         if tidy and _has_area(tidy[0]):
-            self.shapes.append(Shape(name, tuple(whole), hole, layer))
+            self.shapes.append(Shape(name, tuple(whole), hole, layer, plane))
+
+    def move(self, offset: tuple[float, float]) -> None:
+        """Shift all shapes by `offset` (x, y), level-0 px. By nothing: they stay as they are, to the last bit."""
+        if offset != (0.0, 0.0):
+            self.shapes = [
+                replace(shape, rings=tuple(ring + np.array(offset) for ring in shape.rings)) for shape in self.shapes
+            ]
 
 
 def tidy_ring(points: np.ndarray) -> np.ndarray:

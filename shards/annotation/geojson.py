@@ -1,7 +1,8 @@
 """GeoJSON as QuPath writes it, 0.2 (bare list) to 0.5 (FeatureCollection), and single Features -> Drawing.
 
 The class is `properties.classification`, else `properties.name`, else "(no class)". Cells, tiles and other detections
-that carry no class are what software found, not what a person drew: ignored and counted. z and planes are ignored.
+that carry no class are what software found, not what a person drew: ignored and counted. The plane that a shape was
+drawn on stands in its geometry, where it is not the first one; a third coordinate of a point is ignored.
 """
 
 import json
@@ -21,7 +22,7 @@ _NOT_AREAS = {"Point", "MultiPoint", "LineString", "MultiLineString"}
 
 def parse_geojson(data: bytes) -> Drawing:
     """UTF-8, UTF-16 or UTF-32, with or without a byte order mark. Raises ValueError, RecursionError."""
-    drawing = Drawing()
+    drawing = Drawing("geojson")
     for number, feature in enumerate(_features(json.loads(data)), start=1):
         if not isinstance(feature, dict) or "geometry" not in feature:
             raise ValueError(f"feature {number} has no geometry")
@@ -29,8 +30,9 @@ def parse_geojson(data: bytes) -> Drawing:
         if name is None:
             drawing.ignored["detection without a class"] += 1
             continue
+        plane = _plane(feature, number)
         for rings in _polygons(feature["geometry"], drawing, number):
-            drawing.add(name, rings)
+            drawing.add(name, rings, plane=plane)
     return drawing
 
 
@@ -57,6 +59,18 @@ def _class_name(feature: dict) -> str | None:
     if isinstance(kind, str) and kind in _FOUND_BY_SOFTWARE:
         return None
     return str(properties.get("name") or NO_CLASS)
+
+
+def _plane(feature: dict, number: int) -> tuple[int, int]:
+    """(z, t). QuPath writes `plane` into the geometry; other tools write it beside."""
+    holders = (feature["geometry"], feature, feature.get("properties"))
+    plane: Any = next((h["plane"] for h in holders if isinstance(h, dict) and h.get("plane") is not None), {})
+    if not isinstance(plane, dict):
+        raise ValueError(f"the plane of feature {number} is damaged")
+    z, t = (0 if plane.get(axis) is None else plane[axis] for axis in "zt")
+    if not all(type(value) in (int, float) and value == value // 1 and abs(value) < 1e9 for value in (z, t)):
+        raise ValueError(f"the plane of feature {number} is damaged")
+    return max(0, int(z)), max(0, int(t))  # -1 stands for all planes, as it does for channels
 
 
 def _polygons(geometry: Any, drawing: Drawing, number: int) -> Iterator[list[np.ndarray]]:

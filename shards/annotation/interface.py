@@ -5,6 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from shards.annotation.extent import OffSlide
+from shards.annotation.origin import Placement
+
 UNLABELLED = 255
 """Label of a pixel that nobody annotated, holes included."""
 
@@ -20,6 +23,13 @@ class Annotation(Protocol):
     """sha256 of what it says: geometry and fine class names. Unconcerned class map edits leave it as it is."""
     ignored: Counter[str]
     """What the file holds and no label came of, by kind: points, lines, degenerate rings, …"""
+
+    placement: Placement
+    """Where its coordinates begin, and which plane was taken."""
+
+    def off(self, scanned: tuple[float, float, float, float]) -> OffSlide:
+        """How much of it lies outside the box `scanned` (x0, y0, x1, y1), level-0 px."""
+        ...
 
     def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
         """Fine class ids, uint8 (height, width), of the view of `size` px whose top left corner is the point `corner`.

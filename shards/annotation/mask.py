@@ -15,7 +15,10 @@ from PIL import Image
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
+from shards.annotation.extent import OffSlide
+from shards.annotation.fitting import fit_mask
 from shards.annotation.interface import UNLABELLED
+from shards.annotation.origin import Frame
 from shards.config import ShardsConfig
 from shards.pyramids.pyramid import Unreadable, is_tiff
 from shards.pyramids.tiff import TiffPyramid
@@ -73,37 +76,37 @@ class _Tiff:
 class LabelMask:
     """An Annotation (see there) drawn as pixels. A view's pixel takes the value of the mask pixel its centre lies in."""
 
-    def __init__(self, path: Path, config: ShardsConfig, size: tuple[int, int]) -> None:
-        """Scans the whole mask once. size: the slide's (width, height), level-0 px. Raises UserError."""
+    def __init__(self, path: Path, config: ShardsConfig, frame: Frame) -> None:
+        """Scans the whole mask once. frame: the slide that it covers, all of it or its bounds. Raises UserError."""
         self.ignored: Counter[str] = Counter()
-        self._pixels, self._slide = _open(path), size
-        width, height = self._pixels.size
-        self._scale = (size[0] / width, size[1] / height)
-        across = width - size[0] * height / size[1], height - size[1] * width / size[0]
-        if min(map(abs, across)) > 1:
-            raise UserError(
-                f"the mask is {width} × {height} px, which is not the shape of the slide, {size[0]} × {size[1]}",
-                path,
-                "Name the mask of this slide; it must cover all of it.",
-            )
+        self._pixels, self._slide = _open(path), frame.size
+        fit = fit_mask(self._pixels.size, frame, path)
+        self._scale, self.placement = fit.scale, fit.placement
         self._fine_of = _fine_of(config)
         counts, box = _scan(self._pixels, self._fine_of)
         _refuse_unmapped(counts, config, path)
         meant = {value: int(self._fine_of[value]) for value in counts if self._fine_of[value] != UNLABELLED}
         self.fine = frozenset(meant.values())
         names = sorted((value, config.fine_classes[fine]) for value, fine in meant.items())
-        self.digest = hashlib.sha256(f"{sha256_file(path)}{names}".encode()).hexdigest()
-        self.bounds = box and tuple(np.multiply(box, (*self._scale, *self._scale)).tolist())
+        offset = self.placement.offset
+        moved = "" if offset == (0.0, 0.0) else str(offset)  # a mask of level 0 keeps the digest that it always had
+        self.digest = hashlib.sha256(f"{sha256_file(path)}{names}{moved}".encode()).hexdigest()
+        self.bounds = box and tuple(np.add(np.multiply(box, (*self._scale, *self._scale)), (*offset, *offset)).tolist())
 
     def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
         label = np.full((size[1], size[0]), UNLABELLED, np.uint8)
+        begin = [corner[axis] - self.placement.offset[axis] for axis in (0, 1)]
         columns, rows = (
-            np.floor((corner[axis] + (np.arange(size[axis]) + 0.5) * step[axis]) / self._scale[axis]) for axis in (0, 1)
+            np.floor((begin[axis] + (np.arange(size[axis]) + 0.5) * step[axis]) / self._scale[axis]) for axis in (0, 1)
         )
         for y0, y1 in _blocks(rows, self._pixels.size[1]):
             for x0, x1 in _blocks(columns, self._pixels.size[0]):
                 label[y0:y1, x0:x1] = self._picked(columns[x0:x1].astype(int), rows[y0:y1].astype(int))
         return label
+
+    def off(self, scanned: tuple[float, float, float, float]) -> OffSlide:
+        """Nothing: a mask covers its slide and no more."""
+        return OffSlide()
 
     def _picked(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Fine ids at the crossings of mask columns and rows, both rising."""

@@ -1,12 +1,13 @@
 """Opens an annotation file of any supported format, told by its content, and maps its classes.
 
-A path, the classes of the config and the slide's size and µm/px come in; an Annotation goes out.
+A path, the classes of the config and the frame of the slide come in; an Annotation goes out.
 """
 
 import gzip
 import io
 import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from mlseg_core.errors import UserError
@@ -15,34 +16,46 @@ from shards.annotation.geojson import parse_geojson
 from shards.annotation.interface import Annotation
 from shards.annotation.markup import parse_xml
 from shards.annotation.mask import LabelMask, mask_values
+from shards.annotation.origin import Frame, Placement, place
+from shards.annotation.planes import keep_one_plane
 from shards.annotation.regions import Regions, is_hole
-from shards.config import ShardsConfig
+from shards.config import IGNORED, ShardsConfig
 from shards.pyramids.pyramid import is_tiff
 
 _MOST_BYTES = 1 << 29  # of text, unpacked
 _MPP_TOLERANCE = 0.02
+_MOST_OFF_SLIDE = 0.5  # share of the annotated area; people draw over the edge, but not by half
 _FORMATS = "Give QuPath GeoJSON, ASAP, Aperio or HALO XML, or a label mask as PNG or TIFF."
 
 
-def read_annotation(path: Path, config: ShardsConfig, size: tuple[int, int], mpp: tuple[float, float]) -> Annotation:
-    """The annotation of a slide of `size` (width, height) level-0 px at `mpp` µm/px (x, y).
+def read_annotation(path: Path, config: ShardsConfig, frame: Frame) -> Annotation:
+    """The annotation of the slide that `frame` describes, laid on its level 0.
 
-    Raises UserError: damaged or unknown file, names that nobody mapped (all of them), wrong scale, wrong slide.
+    Raises UserError: damaged or unknown file, names that nobody mapped (all of them), wrong scale, wrong slide, more
+    than half of it off the slide, shapes on several planes.
     """
     if is_mask(path):
-        return LabelMask(path, config, size)
+        return LabelMask(path, config, frame)
     drawing = _drawing(path)
+    placement = _lay(drawing, config, frame, path)
     _refuse_unmapped(drawing, config, path)
-    _refuse_other_scale(drawing, mpp, path)
-    regions = Regions(drawing, config, size)
-    if regions.reach is not None and _is_off(regions.reach, size):
-        x0, y0, x1, y1 = (round(edge) for edge in regions.reach)
-        raise UserError(
-            f"all of the annotation (x {x0} to {x1}, y {y0} to {y1}) lies off the slide of {size[0]} × {size[1]} px",
-            path,
-            "It belongs to another slide or was saved at another scale; export it in level-0 px.",
-        )
+    _refuse_other_scale(drawing, frame.mpp, path)
+    regions = Regions(drawing, config, frame.size, placement)
+    _refuse_off_slide(regions, frame, path)
     return regions
+
+
+def _lay(drawing: Drawing, config: ShardsConfig, frame: Frame, path: Path) -> Placement:
+    """Keep the shapes of one plane and count their coordinates from level 0. Raises UserError."""
+    try:
+        plane = keep_one_plane(drawing, lambda shape: config.annotation_classes.get(shape.name) != IGNORED)
+    except ValueError as error:
+        raise UserError(
+            str(error), path, "Slides are read at one focal plane: export the shapes of one plane."
+        ) from None
+    placement = replace(place(drawing.format, frame.bounds, frame.origin), plane=plane)
+    drawing.move(placement.offset)
+    return placement
 
 
 def classes_found(path: Path) -> set[str]:
@@ -74,8 +87,22 @@ def _refuse_other_scale(drawing: Drawing, mpp: tuple[float, float], path: Path) 
         )
 
 
-def _is_off(reach: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
-    return reach[2] <= 0 or reach[3] <= 0 or reach[0] >= size[0] or reach[1] >= size[1]
+def _refuse_off_slide(regions: Regions, frame: Frame, path: Path) -> None:
+    off = regions.off(frame.scanned)
+    if regions.reach is None or off.share <= _MOST_OFF_SLIDE:
+        return
+    x0, y0, x1, y1 = (round(edge) for edge in regions.reach)
+    share = "all" if off.mostly == off.regions and off.share > 0.9995 else f"{off.share:.0%}"
+    slide = f"the slide of {frame.size[0]} × {frame.size[1]} px"
+    fix = "It belongs to another slide or was saved at another scale; export it in level-0 px."
+    if frame.bounds is not None:
+        left, top, right, bottom = (round(edge) for edge in frame.scanned)
+        slide = f"the scanned part (x {left} to {right}, y {top} to {bottom}) of {slide}"
+        fix = (
+            f"Its coordinates were counted from {regions.placement}: if that is wrong, say level0 or bounds in column "
+            "origin of the slide table; else it belongs to another slide or was saved at another scale."
+        )
+    raise UserError(f"{share} of the annotation (x {x0} to {x1}, y {y0} to {y1}) lies off {slide}", path, fix)
 
 
 def is_mask(path: Path) -> bool:

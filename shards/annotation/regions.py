@@ -7,36 +7,26 @@ import numpy as np
 import shapely
 
 from shards.annotation.drawing import Drawing, Shape
+from shards.annotation.extent import OffSlide, off_slide
 from shards.annotation.holes import owners
 from shards.annotation.interface import UNLABELLED
-from shards.annotation.raster import Ring, Window, overlap, window_of
+from shards.annotation.origin import Placement
+from shards.annotation.raster import Ring, overlap, window_of
+from shards.annotation.region import Region
 from shards.config import HOLE, IGNORED, ShardsConfig
-
-
-class Region:
-    """One annotated polygon less its holes, and its fine class id."""
-
-    def __init__(self, shape: Shape, fine: int) -> None:
-        self.layer, self.fine = shape.layer, fine
-        self.exterior, *self.holes = [Ring(points) for points in shape.rings]
-
-    def fill(self, corner: tuple[float, float], step: tuple[float, float], window: Window) -> np.ndarray:
-        """bool (height, width) of the window, see Ring.fill."""
-        inside = self.exterior.fill(corner, step, window)
-        for hole in self.holes:
-            part = overlap(window_of(hole.bounds, corner, step, (window[2], window[3])), window)
-            if part is not None:
-                x0, y0 = part[0] - window[0], part[1] - window[1]
-                cut = hole.fill(corner, step, part)
-                inside[y0 : y0 + cut.shape[0], x0 : x0 + cut.shape[1]] &= 1 - cut
-        return inside.view(bool)
 
 
 class Regions:
     """An Annotation (see there) of polygons."""
 
-    def __init__(self, drawing: Drawing, config: ShardsConfig, size: tuple[int, int]) -> None:
-        """All class names must be mapped. size: the slide's (width, height), level-0 px."""
+    def __init__(
+        self, drawing: Drawing, config: ShardsConfig, size: tuple[int, int], placement: Placement | None = None
+    ) -> None:
+        """All class names must be mapped, and all coordinates count from level 0: placement says what was done to them.
+
+        size: the slide's (width, height), level-0 px.
+        """
+        self.placement = placement or Placement(drawing.format, "level0")
         self.ignored: Counter[str] = Counter(drawing.ignored)
         self._size = size
         self._regions = _mapped(drawing, config, self.ignored)
@@ -76,6 +66,10 @@ class Regions:
         if len(self._bounds) == 0:
             return None
         return (*self._bounds[:, :2].min(axis=0).tolist(), *self._bounds[:, 2:].max(axis=0).tolist())
+
+    def off(self, scanned: tuple[float, float, float, float]) -> OffSlide:
+        """How much of it lies outside the box `scanned` (x0, y0, x1, y1), level-0 px."""
+        return off_slide(self._regions, scanned)
 
     def _digest(self, config: ShardsConfig) -> str:
         digest = hashlib.sha256()

@@ -7,8 +7,11 @@ from pydantic import Field
 from mlseg_core.config import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Flag = Literal["colour", "inverted", "empty", "pen", "blurred"]
-"""colour: declared colour contradicts the pixels; inverted: dark background (fluorescence); empty: hardly any tissue."""
+Flag = Literal["colour", "inverted", "empty", "pen", "blurred", "off_tissue", "off_slide"]
+"""colour: declared colour contradicts the pixels; inverted: dark background (fluorescence); empty: hardly any tissue.
+
+off_tissue: labels lie on glass; off_slide: annotations lie beside the slide. Their limits stand in labels.py.
+"""
 
 
 class TissueConfig(Strict):
@@ -24,7 +27,10 @@ class AuditConfig(Strict):
     """Limits of the flags, and the policy."""
 
     quarantine: tuple[Flag, ...] = ("colour", "inverted", "empty")
-    """Slides with one of these flags give no samples; they are listed in quarantine.csv."""
+    """Slides with one of these flags give no samples; they are listed in quarantine.csv.
+
+    Slides whose labels lie on glass nearly all (see labels.py) are listed there too, whether `off_tissue` is named or not.
+    """
     min_tissue: Share = 0.002
     """Less tissue than this share of the slide: flag `empty`."""
     max_pen: Share = 0.05

@@ -21,15 +21,20 @@ _MISREAD_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Audit:
-    """measures: plain numbers for JSON. flags: flag -> a sentence with the figures, for people."""
+    """measures: plain numbers for JSON. flags: flag -> a sentence with the figures, for people.
+
+    always: flags that mean quarantine whatever the policy says.
+    """
 
     tissue: TissueMask
     measures: dict[str, float]
     flags: dict[str, str]
+    always: tuple[str, ...] = ()
 
     def quarantined(self, config: AuditConfig) -> str | None:
         """Why the slide gives no samples under this policy; None when it does."""
-        reasons = [f"{flag}: {self.flags[flag]}" for flag in config.quarantine if flag in self.flags]
+        named = dict.fromkeys((*config.quarantine, *self.always))
+        reasons = [f"{flag}: {self.flags[flag]}" for flag in named if flag in self.flags]
         return " ".join(reasons) or None
 
 

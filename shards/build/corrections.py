@@ -6,19 +6,39 @@ In: a slide that recipe 5 cut and that has not changed since. Out: one reason fo
 from collections.abc import Iterator
 
 from mlseg_core.errors import UserError
+from shards.annotation import Frame, read_annotation
+from shards.annotation.corrections import corrections as of_annotation
+from shards.audit import audit_slide
+from shards.audit.labels import with_labels
 from shards.build.inputs import took_value_for_name
 from shards.config import ShardsConfig
+from shards.reader import SlideReader
 from shards.slide_table import Slide
 
 
-def corrections(config: ShardsConfig, slide: Slide) -> list[str]:
-    """Why the slide would give other shards today. It opens the slide and its annotation."""
+def corrections(config: ShardsConfig, slide: Slide, thorough: bool) -> list[str]:
+    """Why the slide would give other shards today. It opens the slide and its annotation.
+
+    thorough: also detects tissue, which takes a second or two, and asks whether the labels lie on it.
+    """
     try:
-        return list(_concerning(config, slide))
+        return list(_concerning(config, slide, thorough))
     except UserError as error:
         return [f"it would be refused today: {error}"]
 
 
-def _concerning(config: ShardsConfig, slide: Slide) -> Iterator[str]:
+def _concerning(config: ShardsConfig, slide: Slide, thorough: bool) -> Iterator[str]:
     if took_value_for_name(config, slide):
         yield "edits of its class map may have been missed: it has a class that is named like a value in mask_classes"
+    with SlideReader(slide.slide, slide.mpp) as reader:
+        if slide.annotation is None:
+            return
+        frame = Frame.of(reader, slide.origin)
+        found = of_annotation(slide.annotation, config, frame)
+        yield from found
+        if thorough and not found:
+            annotation = read_annotation(slide.annotation, config, frame)
+            audit = audit_slide(reader, config.tissue, config.audit)
+            before, now = audit, with_labels(audit, annotation, config, frame.scanned)
+            if not before.quarantined(config.audit) and (why := now.quarantined(config.audit)):
+                yield f"it would be put into quarantine today: {why}"

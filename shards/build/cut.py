@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from mlseg_core.map import Scratch, Unit
-from shards.annotation import UNLABELLED, Annotation, read_annotation
+from shards.annotation import UNLABELLED, Annotation, Frame, read_annotation
 from shards.audit import audit_slide
+from shards.audit.labels import with_labels
 from shards.build.identity import slide_identity
 from shards.build.overview import write_overview
 from shards.config import ShardsConfig
@@ -39,11 +40,15 @@ def cut(unit: Unit, scratch: Scratch) -> None:
     _check_unchanged(slide, parts)
     name = f"{slide.slug}-{unit.inputs[:8]}"
     with SlideReader(slide.slide, slide.mpp, _TILE_BYTES) as reader:
-        annotation = read_annotation(slide.annotation, config, reader.size, reader.mpp) if slide.annotation else None
+        annotation = (
+            read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
+        )
         reader.thumbnail(_LOOK_PX)
         if reader.lost_share > _MOST_UNREADABLE:
             raise BadSlide(f"{reader.lost_share:.0%} of the slide cannot be decoded ({reader.lost_why})")
         audit = audit_slide(reader, config.tissue, config.audit)
+        if annotation is not None:
+            audit = with_labels(audit, annotation, config, Frame.of(reader).scanned)
         sampling = choose_seeds(config, slide.slug, slide.split, reader.size, reader.mpp, annotation, audit.tissue)
         cutter = Cutter(config, slide, reader, annotation)
         if audit.quarantined(config.audit) is None:

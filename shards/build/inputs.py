@@ -23,7 +23,8 @@ def slide_inputs(config: ShardsConfig, slide: Slide, identity: str, recipe: int 
     """
     row = {k: v for k, v in asdict(slide).items() if k not in ("slide", "annotation", "known_as")}
     if recipe == BEFORE:
-        row = {name: row[name] for name in _ROW_OF_RECIPE_5}
+        since = {name: row[name] for name in ("origin", "mpp_override") if row[name]}
+        row = {name: row[name] for name in _ROW_OF_RECIPE_5} | since
     views = config.model_dump(mode="json", include={"high_mpp", "low_mpp", "store_px", "jpeg_quality"})
     sampling = config.model_dump(
         mode="json",

@@ -49,6 +49,7 @@ def write_overview(
         "glass": list(reader.glass),
         "measures": audit.measures,
         "flags": audit.flags,
+        "annotation": _laid(annotation) if annotation is not None else None,
         "quarantined": audit.quarantined(config.audit),
         "patch_um": [config.store_px * config.high_mpp, config.store_px * config.low_mpp],
         "seeds": seeds[::every],
@@ -63,3 +64,16 @@ def write_overview(
         ("tissue.png", mask_png(audit.tissue)),
     ):
         scratch.file(f"overview/{name}.{suffix}").write_bytes(data)
+
+
+def _laid(annotation: Annotation) -> dict[str, object]:
+    """How the annotation was laid on the slide, and what no label came of, by kind."""
+    placement = annotation.placement
+    return {
+        "format": placement.format,
+        "origin": placement.origin,
+        "offset": list(placement.offset),
+        "stated": placement.stated,
+        "plane": dict(zip("zt", placement.plane, strict=True)),
+        "ignored": dict(sorted(annotation.ignored.items())),
+    }

@@ -15,7 +15,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Unit
 from mlseg_core.store import Store, open_store
-from shards.annotation import read_annotation
+from shards.annotation import Frame, read_annotation
 from shards.build.corrections import corrections
 from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, unreadable
 from shards.build.inputs import BEFORE, recipe_of, slide_inputs
@@ -37,13 +37,14 @@ class CutPlan:
     counted: unit -> its inputs as the recipe that cut it before counted them, where that is not this one.
     corrected: unit -> why it would be cut in another way today, though nothing of it changed; by `renew` it stays as it is, or
     is planned anew.
-    warnings: what a person should know of the table before the work.
+    cut: names of the units that are cut already.  warnings: what a person should know of the table before the work.
     """
 
     units: list[Unit]
     known: dict[str, Known] = field(default_factory=dict)
     counted: dict[str, dict[str, str]] = field(default_factory=dict)
     corrected: dict[str, str] = field(default_factory=dict)
+    cut: frozenset[str] = frozenset()
     warnings: list[str] = field(default_factory=list)
 
 
@@ -65,7 +66,8 @@ def plan_cut(
     store = open_store(out) if out is not None else None
     met = read_known(store) if store is not None else {}
     known, warnings = _look(slides_csv, slides, met)
-    planner = _Planner(config, read_records(store) if store is not None else {}, met, renew)
+    records = read_records(store) if store is not None else {}
+    planner = _Planner(config, records, met, renew)
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(planner.plan, slides, known.values()))
     return CutPlan(
@@ -73,6 +75,7 @@ def plan_cut(
         known,
         {unit.name: counted for unit, counted, _ in found if counted},
         {unit.name: why for unit, _, why in found if why},
+        frozenset(unit.name for unit, _, _ in found if records.get(unit.name, {}).get("inputs") == unit.inputs),
         warnings,
     )
 
@@ -152,7 +155,7 @@ class _Planner:
             kept = Unit(named, record["inputs"], (config, then, counted), cost)
             if self._renew is None:
                 return kept, {}, ""
-            why = "; ".join(corrections(config, then))
+            why = "; ".join(corrections(config, then, thorough=self._renew))
             return (fresh if why and self._renew else kept), {}, why
         return fresh, {}, ""
 
@@ -179,19 +182,24 @@ def read_records(store: Store) -> dict[str, dict[str, Any]]:
     return records
 
 
-def check_slides(config: ShardsConfig, slides_csv: Path) -> dict[str, UserError]:
+def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = None) -> dict[str, UserError]:
     """Slug -> what is wrong with the slide or its annotation: these will be quarantined.
 
-    Raises UserError when the table makes no sense, or when more than `max_quarantined` of its slides are bad: then it is
-    the table or the class map that has to be corrected, before any work.
+    plan: what it has as cut already is not looked at again. Raises UserError when the table makes no sense, or when more
+    than `max_quarantined` of its slides are bad: then it is the table or the class map that has to be corrected, before
+    any work.
     """
     slides = _readable_table(slides_csv)
+    total = len(slides)
+    if plan is not None:
+        cut = [unit.payload[1].slide for unit in plan.units if unit.name in plan.cut]
+        slides = [slide for slide in slides if slide.slide not in cut]
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(lambda slide: _problem(config, slide), slides))
     bad = {slide.slug: problem for slide, problem in zip(slides, found, strict=True) if problem is not None}
-    if len(bad) > config.max_quarantined * len(slides):
+    if len(bad) > config.max_quarantined * total:
         first = next(iter(bad.values()))
-        more = f" (and {len(bad) - 1} more of {len(slides)} slides are bad)" if len(bad) > 1 else ""
+        more = f" (and {len(bad) - 1} more of {total} slides are bad)" if len(bad) > 1 else ""
         raise UserError(f"{first.what.rstrip('.')}{more}", first.where, first.mend)
     return bad
 
@@ -200,7 +208,7 @@ def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:
     try:
         with SlideReader(slide.slide, slide.mpp) as reader:
             if slide.annotation is not None:
-                read_annotation(slide.annotation, config, reader.size, reader.mpp)
+                read_annotation(slide.annotation, config, Frame.of(reader, slide.origin))
     except UserError as error:
         return error
     return None

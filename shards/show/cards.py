@@ -12,13 +12,19 @@ from shards.sample import decode_label, decode_rgb, encode_jpeg
 from shards.show.colours import UNANNOTATED
 from shards.show.html import Html, count, dot, join, jpeg_uri, percent, text
 from shards.show.sources import Corpus, Overview
+from shards.show.words import laid_words
 
 MOST_CARDS = 60
 _THUMB_PX = 480
 _JPEG_QUALITY = 80
 _MOST_POINTS = 4000  # of all outlines of a card
 _MOST_SEEDS = 1500  # drawn on a card
-_MEASURES = {"tissue_share": "tissue", "pen_share": "pen", "blurred_share": "blurred"}
+_MEASURES = {
+    "tissue_share": "tissue",
+    "pen_share": "pen",
+    "blurred_share": "blurred",
+    "labels_on_tissue": "labels on tissue",
+}
 
 
 def chosen(corpus: Corpus) -> list[SlideEntry]:
@@ -60,6 +66,7 @@ def _facts(corpus: Corpus, slide: SlideEntry, view: Overview | None, colours: di
         )
         said = [f"{name} {percent(view.measures[key])}" for key, name in _MEASURES.items() if key in view.measures]
         lines.append(text(" · ".join(said)))
+        lines += [text(laid_words(view.laid))] if view.laid is not None else []
     seeds: Counter[str] = Counter()
     for shard in corpus.manifest.shards:
         if shard.slide == slide.slug:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shards.annotation.planes import OTHER_PLANE
 from shards.show.counts import KINDS, Group, by_split, group, splits, values
 from shards.show.html import percent
 from shards.show.sources import Corpus
@@ -35,6 +36,12 @@ def _slides(corpus: Corpus) -> Iterator[Remark]:
     flagged = Counter(name for view in corpus.overviews.values() if view is not None for name in view.flags)
     if flagged:
         yield Remark(False, "Flagged slides: " + ", ".join(f"{count} {name}" for name, count in flagged.items()) + ".")
+    laid = [view.laid for view in corpus.overviews.values() if view is not None and view.laid is not None]
+    planes = [sum(n for kind, n in one.ignored.items() if kind.startswith(OTHER_PLANE)) for one in laid]
+    if sum(planes):
+        slides = _slides_of(sum(number > 0 for number in planes))
+        said = f"Regions on other planes than the one that was taken are left out: {sum(planes):,} on {slides}."
+        yield Remark(False, said)
     here = [slide for slide in manifest.slides if not slide.quarantined]
     empty = [slide.slide for slide in here if not corpus.samples_of(slide)]
     if empty:

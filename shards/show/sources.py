@@ -13,11 +13,25 @@ from shards.manifest import Manifest, SlideEntry, read_manifest
 
 
 @dataclass(frozen=True)
+class Laid:
+    """format: as the readers name it; origin: `level0` or `bounds`, at the level-0 point `offset`; stated: the slide table
+    says so; plane: (z, t) that was taken; ignored: kind -> shapes that no label came of."""
+
+    format: str
+    origin: str
+    offset: tuple[float, float]
+    stated: bool
+    plane: tuple[int, int]
+    ignored: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Overview:
     """What the build saw of a slide. Positions are level-0 px.
 
     size: level-0 (width, height) px; mpp: µm/px (x, y); field_um: side of the high view. seeds: int (n, 3) x, y, fine
     class id or 255, thinned when there are more than 5000. outlines: (fine class id, ring (n, 2)). path: of its JSON.
+    laid: how the annotation was laid on the slide; None: there is none, or the build did not say yet.
     """
 
     path: Path
@@ -32,6 +46,7 @@ class Overview:
     seeds_total: int
     dropped: dict[str, int]
     outlines: tuple[tuple[int, np.ndarray], ...]
+    laid: Laid | None = None
 
     @property
     def thumbnail(self) -> Path:
@@ -115,6 +130,19 @@ def _parsed(path: Path, facts: dict[str, Any]) -> Overview:
         seeds_total=int(facts["seeds_total"]),
         dropped={str(reason): int(number) for reason, number in facts["dropped"].items()},
         outlines=tuple(rings),
+        laid=_laid(facts["annotation"]) if facts.get("annotation") else None,
+    )
+
+
+def _laid(facts: dict[str, Any]) -> Laid:
+    x, y = facts["offset"]
+    return Laid(
+        format=str(facts["format"]),
+        origin=str(facts["origin"]),
+        offset=(float(x), float(y)),
+        stated=bool(facts["stated"]),
+        plane=(int(facts["plane"]["z"]), int(facts["plane"]["t"])),
+        ignored={str(kind): int(number) for kind, number in facts["ignored"].items()},
     )
 
 

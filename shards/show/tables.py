@@ -5,6 +5,7 @@ from collections import Counter
 from shards.show.counts import KINDS, Group, by_split, classes, group, values
 from shards.show.html import NOTHING, Html, cell, count, details, dot, head, join, percent, table, text
 from shards.show.sources import Corpus
+from shards.show.words import placement_words
 
 _MOST_TRACEBACK = 4000
 
@@ -127,6 +128,7 @@ def all_slides_table(corpus: Corpus) -> Html:
     columns = [
         *(head(name, "left") for name in names),
         *(head(name) for name in ("score", "pairs", "mm", "µm/px", "tissue")),
+        head("labels from", "left"),
     ]
     rows = []
     for slide in corpus.manifest.slides:
@@ -152,5 +154,7 @@ def all_slides_table(corpus: Corpus) -> Html:
                 )
             )
         ]
+        laid = view.laid if view is not None else None
+        cells.append(cell(text("–" if laid is None else placement_words(laid)), "left"))
         rows.append(join(cells))
     return table("all-slides", [*columns], rows)

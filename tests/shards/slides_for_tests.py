@@ -80,3 +80,41 @@ def write_corpus(folder: Path, slides: int = 3) -> Path:
         lines.append(f"s{number}.tif,P{number},ER,Philips,DS1,{split},s{number}.geojson,,5\n")
     (folder / "slides.csv").write_text("".join(lines))
     return folder / "slides.csv"
+
+
+def write_scn(path: Path, picture: np.ndarray, at: tuple[int, int], glass: tuple[int, int]) -> None:
+    """A Leica SCN at 1 µm/px: `picture` (side, side, 3) was scanned at the point `at` of a glass of `glass` px."""
+    side, nm = len(picture), 1000
+    small = cv2.resize(picture, (side // 4, side // 4), interpolation=cv2.INTER_AREA)
+    head = '<collection name="c" uuid="u" sizeX="{}" sizeY="{}"><barcode>x</barcode>'.format(*(n * nm for n in glass))
+    xml = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" uuid="u">'
+        + head
+        + _scn_image("macro", "1", [(300, 200)], (*(n * nm for n in glass), 0, 0), 0)
+        + _scn_image(
+            "main", "10", [(side, side), (side // 4, side // 4)], (side * nm, side * nm, *(n * nm for n in at)), 1
+        )
+        + "</collection></scn>"
+    )
+    options = {"tile": (256, 256), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    options |= {"resolution": (1e4, 1e4), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        tiff.write(np.full((200, 300, 3), 250, np.uint8), description=xml, **options)
+        tiff.write(picture, **options)
+        tiff.write(small, **options)
+
+
+def _scn_image(name: str, power: str, sizes: list[tuple[int, int]], view: tuple[int, ...], first: int) -> str:
+    """view: width, height and offset (x, y) in nm."""
+    levels = "".join(
+        f'<dimension sizeX="{w}" sizeY="{h}" r="{level}" ifd="{first + level}"/>' for level, (w, h) in enumerate(sizes)
+    )
+    width, height, x, y = view
+    return (
+        f'<image name="{name}" uuid="{name}"><creationDate>2011-01-01T00:00:00Z</creationDate><device model="M" version="1"/>'
+        f'<pixels sizeX="{sizes[0][0]}" sizeY="{sizes[0][1]}">{levels}</pixels>'
+        f'<view sizeX="{width}" sizeY="{height}" offsetX="{x}" offsetY="{y}" spacingZ="0"/>'
+        f"<scanSettings><objectiveSettings><objective>{power}</objective></objectiveSettings><illuminationSettings>"
+        "<numericalAperture>0.2</numericalAperture><illuminationSource>brightfield</illuminationSource>"
+        "</illuminationSettings></scanSettings></image>"
+    )

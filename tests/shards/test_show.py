@@ -28,6 +28,7 @@ from tests.shards.slides_for_tests import (
     square_feature,
     tissue_slide,
     write_annotation,
+    write_scn,
     write_slide,
 )
 
@@ -419,3 +420,55 @@ def test_the_command_writes_the_page_and_says_where(built, corpus, tmp_path, cap
         render(corpus)
     with pytest.raises(UserError, match="no such file"):
         render(tmp_path)
+
+
+def test_the_page_says_where_annotations_lie_and_what_was_left_out(tmp_path):
+    folder = tmp_path / "slides"
+    write_scn_corpus(folder)
+    todo = build.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
+    map_in_processes(todo, build.cut, tmp_path / "out", 1, describe=build.describe)
+    build.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
+    page = Page(render(tmp_path / "out"))
+    text = " ".join(page.text)
+    assert "GeoJSON, counted from the scanned bounds at (1000, 600); left out: 1 on another z plane (z 2)" in text
+    assert "Regions on other planes than the one that was taken are left out: 1 on 1 slide." in text
+    assert "labels on tissue 100 %" in text
+    columns = [said for said, _ in page.tables["all-slides"][0]]
+    cells = {row[0][0]: row[columns.index("labels from")][0] for row in page.tables["all-slides"][1:]}
+    assert cells["s.scn"] == "the scanned bounds at (1000, 600)" and cells["t.tif"] == "level 0"
+    assert "off_tissue: Only 0% of what is labelled" in " ".join(
+        said for row in page.tables["quarantine"] for said, _ in row
+    )
+
+
+def test_overviews_of_older_builds_say_less_and_are_shown(tmp_path):
+    """Those of commit 37b9573 do not say how the annotation was laid."""
+    folder = tmp_path / "slides"
+    write_scn_corpus(folder)
+    todo = build.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
+    map_in_processes(todo, build.cut, tmp_path / "out", 1, describe=build.describe)
+    build.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
+    for path in (tmp_path / "out/overview").glob("*.json"):
+        facts = json.loads(path.read_text())
+        facts.pop("annotation")
+        for name in ("off_slide_share", "off_slide_regions", "labels_on_tissue"):
+            facts["measures"].pop(name, None)
+        path.write_text(json.dumps(facts))
+    corpus = read_corpus(tmp_path / "out")
+    assert all(view is not None and view.laid is None for view in corpus.overviews.values())
+    assert "counted from" not in " ".join(Page(render(tmp_path / "out")).text)
+
+
+def write_scn_corpus(folder: Path) -> None:
+    """An SCN with bounds and a region on another plane, a plain TIFF, and one whose labels lie on glass."""
+    folder.mkdir()
+    write_scn(folder / "s.scn", tissue_slide(3, 1024), at=(1000, 600), glass=(3000, 2000))
+    other = square_feature("DCIS", 600, 600, 700, 700)
+    other["geometry"]["plane"] = {"c": -1, "z": 2, "t": 0}
+    write_annotation(folder / "s.geojson", square_feature("Tumor", 300, 300, 500, 500), other)
+    lines = [HEADER, "s.scn,P0,ER,Leica,DS1,train,s.geojson,,\n"]
+    for number, (name, left) in enumerate((("t", 150), ("u", 5)), start=1):
+        write_slide(folder / f"{name}.tif", tissue_slide(number))
+        write_annotation(folder / f"{name}.geojson", square_feature("Tumor", left, 300, left + 90, 500))
+        lines.append(f"{name}.tif,P{number},ER,Philips,DS1,train,{name}.geojson,,\n")
+    (folder / "slides.csv").write_text("".join(lines))

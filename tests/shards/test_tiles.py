@@ -12,7 +12,7 @@ from launch.config import load_campaign
 from mlseg_core.errors import UserError
 from mlseg_core.map import run_units
 from shards import tiles
-from shards.annotation import read_annotation
+from shards.annotation import Frame, read_annotation
 from shards.reader import SlideReader
 from shards.slide_table import read_slide_table
 from shards.tiles_config import TilesConfig
@@ -56,7 +56,7 @@ def test_labels_are_the_masks_and_splits_are_by_patient(tmp_path):
             image, _ = reader.read((60.0, 45.0), reader.mpp[0], 64)
         original = cv2.imread(str(tmp_path / "tiles/i" / f"{slide.slide.stem}.png"))[..., ::-1]
         assert np.abs(image.astype(int) - original[13:77, 28:92]).max() <= 1
-        label = read_annotation(slide.annotation, shards, (120, 90), (0.5, 0.5)).label(
+        label = read_annotation(slide.annotation, shards, Frame((120, 90), (0.5, 0.5))).label(
             (0.0, 0.0), (1.0, 1.0), (120, 90)
         )
         assert np.array_equal(label, np.array(ids, np.uint8)[mask])

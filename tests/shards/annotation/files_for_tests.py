@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.annotation import Annotation, read_annotation
+from shards.annotation import Annotation, Frame, read_annotation
 from shards.config import ShardsConfig
 
 REAL = Path(__file__).parents[3] / "../shared/realdata/annotations"
@@ -74,8 +74,9 @@ def write(folder: Path, content: str | bytes, name: str = "a.annotation", packed
     return folder / name
 
 
-def opened(path: Path, config: ShardsConfig = CONFIG, size: tuple[int, int] = (100, 100)) -> Annotation:
-    return read_annotation(path, config, size, (0.5, 0.5))
+def opened(path: Path, config: ShardsConfig = CONFIG, size: tuple[int, int] = (100, 100), **frame) -> Annotation:
+    """frame: bounds, levels and origin of a Frame."""
+    return read_annotation(path, config, Frame(size, (0.5, 0.5), **frame))
 
 
 def whole(annotation: Annotation, size: tuple[int, int] = (100, 100)) -> np.ndarray:

@@ -9,7 +9,7 @@ import shapely
 
 from mlseg_core.config import read_yaml, validate
 from mlseg_core.errors import UserError
-from shards.annotation import UNLABELLED, classes_found, read_annotation
+from shards.annotation import UNLABELLED, Frame, classes_found, read_annotation
 from shards.annotation.raster import Ring
 from shards.config import ShardsConfig
 from tests.shards.annotation.files_for_tests import REAL
@@ -47,7 +47,7 @@ def test_asap(path):
     """Groups as the file lists them; without splines the area is that of its polygons less its negatives."""
     root = xml.etree.ElementTree.parse(path).getroot()
     found = Counter(node.get("PartOfGroup") for node in root.iter("Annotation"))
-    annotation = read_annotation(path, config_of(path), SLIDE, (0.25, 0.25))
+    annotation = read_annotation(path, config_of(path), Frame(SLIDE, (0.25, 0.25)))
     assert classes_found(path) == set(found)
     assert len(annotation.outlines(50.0)) == sum(found.values()) and not annotation.ignored
     shapes = [
@@ -64,7 +64,7 @@ def test_asap(path):
 
 def test_camelyon_splines_are_nearly_their_polygons():
     path = REAL / "asap/annotations_tumor_009.xml"
-    annotation = read_annotation(path, config_of(path), SLIDE, (0.25, 0.25))
+    annotation = read_annotation(path, config_of(path), Frame(SLIDE, (0.25, 0.25)))
     root = xml.etree.ElementTree.parse(path).getroot()
     polygons = [
         even_odd([(float(c.get("X")), float(c.get("Y"))) for c in node.iter("Coordinate")])
@@ -77,7 +77,7 @@ def test_camelyon_splines_are_nearly_their_polygons():
 @pytest.mark.parametrize("name", ["annotations_tumor_009.xml", "annotations_tumor_076.xml"])
 def test_camelyon_reads_with_its_class_file(name):
     raw = read_yaml(ROOT / "configs/classes/camelyon.yaml")["shards"]
-    annotation = read_annotation(REAL / "asap" / name, validate(raw, ShardsConfig, "test"), SLIDE, (0.25, 0.25))
+    annotation = read_annotation(REAL / "asap" / name, validate(raw, ShardsConfig, "test"), Frame(SLIDE, (0.25, 0.25)))
     assert annotation.fine == {raw["fine_classes"].index("tumour")}
 
 
@@ -89,22 +89,22 @@ def test_aperio_areas_are_what_imagescope_wrote_down():
     for name, area in written.items():
         names = {other: name if other == name else "hole" for other in written}
         alone = config.model_copy(update={"fine_classes": (name,), "annotation_classes": names})
-        annotation = read_annotation(APERIO, alone, SLIDE, (0.2525, 0.2519))
+        annotation = read_annotation(APERIO, alone, Frame(SLIDE, (0.2525, 0.2519)))
         [(_, ring)] = annotation.outlines(1e-6)
         assert Ring(ring).area == pytest.approx(area, abs=0.1), name
         label, pixel = mean_label(annotation)
         assert (label == 0).sum() * pixel == pytest.approx(even_odd(ring).area, rel=2e-3), name
     with pytest.raises(UserError, match=r"drawn at 0.252 µm/px, the slide has 0.5"):
-        read_annotation(APERIO, config, SLIDE, (0.5, 0.5))
+        read_annotation(APERIO, config, Frame(SLIDE, (0.5, 0.5)))
 
 
 def test_qupath_without_classifications_goes_by_name():
     config = config_of(QUPATH)
-    annotation = read_annotation(QUPATH, config, SLIDE, (0.25, 0.25))
+    annotation = read_annotation(QUPATH, config, Frame(SLIDE, (0.25, 0.25)))
     outlines = annotation.outlines(1e-6)
     assert Counter(config.fine_classes[fine] for fine, _ in outlines) == {"UT": 1, "I": 2}
     with pytest.raises(UserError, match=r"'I' \(2\), 'UT' \(1\)"):
-        read_annotation(QUPATH, config.model_copy(update={"annotation_classes": {}}), SLIDE, (0.25, 0.25))
+        read_annotation(QUPATH, config.model_copy(update={"annotation_classes": {}}), Frame(SLIDE, (0.25, 0.25)))
     label, pixel = mean_label(annotation)
     expected = shapely.union_all([shapely.Polygon(ring) for _, ring in outlines]).area
     assert (label != UNLABELLED).sum() * pixel == pytest.approx(expected, rel=2e-3)
@@ -112,7 +112,7 @@ def test_qupath_without_classifications_goes_by_name():
 
 def test_negatives_of_a_real_file_are_empty_inside():
     path = next(path for path in ASAP if "TCGA-BA-A6DF" in path.name)
-    annotation = read_annotation(path, config_of(path), SLIDE, (0.25, 0.25))
+    annotation = read_annotation(path, config_of(path), Frame(SLIDE, (0.25, 0.25)))
     root = xml.etree.ElementTree.parse(path).getroot()
     negatives = [
         shapely.Polygon([(float(c.get("X")), float(c.get("Y"))) for c in node.iter("Coordinate")])
