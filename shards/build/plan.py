@@ -9,7 +9,7 @@ from mlseg_core.map import Unit
 from shards.annotation import read_annotation
 from shards.build.inputs import slide_files, slide_inputs
 from shards.config import ShardsConfig
-from shards.reader import SlideReader
+from shards.reader import open_slide
 from shards.slide_table import Slide, read_slide_table
 
 _THREADS = 8  # files may lie on a slow network
@@ -49,7 +49,7 @@ def check_slides(config: ShardsConfig, slides_csv: Path) -> dict[str, UserError]
 
 def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:
     try:
-        with SlideReader(slide.slide, slide.mpp) as reader:
+        with open_slide(slide, config.high_mpp) as reader:
             if slide.annotation is not None:
                 read_annotation(slide.annotation, config, reader.size, reader.mpp)
     except UserError as error:
