@@ -23,6 +23,7 @@ _COLOUR_SPACES = {
 }
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
 _NO_RGB_FROM_YCBCR = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd: their bytes stay YCbCr
+_LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."
 
 AnyPage = tifffile.TiffPage | tifffile.TiffFrame
@@ -132,6 +133,13 @@ def mask_levels(series: tifffile.TiffPageSeries, path: Path) -> list[Level]:
         raise UserError(
             f"the mask holds {page.dtype}, not whole numbers", path, "Export 8-bit or 16-bit class numbers."
         )
+    if page.compression in _LOSSY:
+        what = "the mask is compressed as JPEG, so its numbers are not the ones that were drawn"
+        raise UserError(what, path, "Export it without JPEG.")
+    orientation = page.tags.valueof("Orientation", 1)
+    if orientation not in (0, 1):
+        what = f"the mask says that it is to be shown turned (TIFF orientation {orientation})"
+        raise UserError(what, path, "Turn its pixels and remove the tag, so that slide and mask agree.")
     return [_level(series.levels[0], 1, 1, (0, 1, 2), path)]
 
 
