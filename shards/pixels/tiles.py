@@ -134,11 +134,9 @@ def _picture(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
 
 def _in_planes(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
     """Whether OpenCV would see one colour only, or another image."""
-    return (
-        file.is_ome
-        or len(series.pages) > 1
-        or (series.keyframe.planarconfig == 2 and series.keyframe.samplesperpixel > 1)
-    )
+    page = series.keyframe
+    planes = len(series.pages) > 1 or (page.planarconfig == 2 and page.samplesperpixel > 1)
+    return colour_fault(series) is None and (file.is_ome or planes)
 
 
 def _refuse_transparent(alpha: np.ndarray, path: Path) -> None:

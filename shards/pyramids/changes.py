@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlseg_core.errors import UserError
+from shards.pyramids.ome import is_ome
 from shards.pyramids.opening import open_pyramid
 from shards.pyramids.openslide_pyramid import GENERIC_TIFF, OpenSlidePyramid, refusal
 from shards.pyramids.pyramid import Pyramid, is_tiff
@@ -21,6 +22,8 @@ def read_differently(path: Path, mpp_given: float | None = None) -> str | None:
     if path.is_dir() or not is_tiff(path):
         return None
     before = _before(path)
+    if before is None and not is_ome(path):
+        return None
     try:
         now = open_pyramid(path, _CACHE_BYTES)
     except UserError as error:

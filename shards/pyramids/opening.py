@@ -43,7 +43,7 @@ def _wants_tifffile(file: Path) -> bool:
     try:
         with open_tiff(file) as tiff:
             series = tiff.series[0]
-            return not is_palette(series) and (colour_fault(series) is not None or len(series.pages) > 1)
+            return not is_palette(series) and (colour_fault(series, converts=True) is not None or len(series.pages) > 1)
     except Exception:  # only OpenSlide can read it
         return False
 

@@ -79,8 +79,8 @@ def series_images(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> l
     return [image for image in fits if image.name == (series.name or "")] or fits
 
 
-def colour_fault(series: tifffile.TiffPageSeries) -> str | None:
-    """Why a series is not one picture of 8-bit RGB; None when it is."""
+def colour_fault(series: tifffile.TiffPageSeries, converts: bool = False) -> str | None:
+    """Why a series is not one picture of 8-bit RGB; None when it is. converts: the reader makes RGB of YCbCr, as libtiff does."""
     page, (channels, samples, stack) = series.keyframe, _counts(series)
     if stack:
         return f"the TIFF holds {stack}, not one picture"
@@ -92,7 +92,7 @@ def colour_fault(series: tifffile.TiffPageSeries) -> str | None:
         return f"the TIFF has {channels * samples} channels of {page.dtype}, not RGB"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"the TIFF holds {page.dtype}, not 8-bit pixels"
-    if page.photometric == _YCBCR and page.compression in _NO_RGB_FROM_YCBCR:
+    if not converts and page.photometric == _YCBCR and page.compression in _NO_RGB_FROM_YCBCR:
         return "the TIFF's colours are YCbCr without JPEG, not RGB"
     if channels == 3 and series.kind not in ("ome", "shaped"):
         return "the TIFF holds 3 channels as separate pictures, whose colours it does not say"

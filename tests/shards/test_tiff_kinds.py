@@ -280,3 +280,14 @@ def test_a_scanners_resolution_in_inches_is_a_scale(tmp_path):
 def test_a_file_that_is_gone_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"none\.tif: the slide cannot be opened"):
         open_pyramid(tmp_path / "none.tif", CACHE)
+
+
+def test_ycbcr_without_jpeg_stays_with_openslide(tmp_path):
+    """libtiff makes RGB of it, tifffile does not."""
+    options = {"photometric": "ycbcr", "subsampling": (1, 1), "compression": "deflate", "metadata": None, **TILES, **CM}
+    ycbcr = cv2.cvtColor(PICTURE, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    tifffile.imwrite(tmp_path / "s.tif", np.ascontiguousarray(ycbcr), **options)
+    shown = whole(open_pyramid(tmp_path / "s.tif", CACHE)).astype(int)
+    assert np.abs(shown - PICTURE).mean() < 2
+    with pytest.raises(UserError, match="YCbCr without JPEG"):
+        TiffPyramid(tmp_path / "s.tif", CACHE)

@@ -35,6 +35,10 @@ EXACT = {
     "grey": (pillow("PNG", GREY), np.dstack([GREY] * 3)),
     "tiff": (tiff(compression="lzw"), SOFT),
     "tiff with alpha": (tiff(OPAQUE, extrasamples=["unassalpha"]), SOFT),
+    "grey ome-tiff": (
+        lambda path: tifffile.imwrite(path, GREY, ome=True, photometric="minisblack", metadata={"axes": "YX"}),
+        np.dstack([GREY] * 3),
+    ),
     "grey tiff": (tiff(GREY, photometric="minisblack"), np.dstack([GREY] * 3)),
     "zstd": (tiff(compression="zstd", tile=(32, 32)), SOFT),
     "planes": (tiff(PLANES, planarconfig="separate"), SOFT),
