@@ -135,11 +135,11 @@ def _seeds(config: CampaignConfig, slide: Slide) -> tuple[int, int]:
     """Patches of a slide, and those with a class to learn; none of a slide that will be quarantined."""
     from shards.annotation import UNLABELLED, Frame, read_annotation
     from shards.audit.tissue import TissueMask
-    from shards.reader import SlideReader
+    from shards.reader import open_slide
     from shards.sampling import choose_seeds
 
     try:
-        with SlideReader(slide.slide, slide.mpp) as reader:
+        with open_slide(slide, config.shards.high_mpp) as reader:
             size, mpp, frame = reader.size, reader.mpp, Frame.of(reader, slide.origin)
         drawn = None if slide.annotation is None else read_annotation(slide.annotation, config.shards, frame)
     except UserError:

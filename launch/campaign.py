@@ -43,7 +43,7 @@ def check_inputs(config: CampaignConfig) -> None:
     if config.tiles is not None and not run.exists():
         from shards import tiles
 
-        tiles.units(config.tiles)
+        tiles.check(config.tiles)
     check_styles(config, build_graph(config), run)
 
 

@@ -121,12 +121,12 @@ def _two_styles(config: CampaignConfig, slides: Sequence[Slide]) -> list[str]:
 def _training_classes(config: CampaignConfig, slide: Slide) -> set[int]:
     """Training classes that the slide's annotation can give seeds of."""
     from shards.annotation import Frame, read_annotation
-    from shards.reader import SlideReader
+    from shards.reader import open_slide
 
     if slide.annotation is None:
         return set()
     try:
-        with SlideReader(slide.slide, slide.mpp) as reader:
+        with open_slide(slide, config.shards.high_mpp) as reader:
             annotation = read_annotation(slide.annotation, config.shards, Frame.of(reader, slide.origin))
     except UserError:
         return set()

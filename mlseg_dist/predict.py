@@ -25,11 +25,10 @@ from mlseg_dist.run_folder import shards_folder
 from shards.audit.tissue import TissueMask, find_tissue
 from shards.manifest import read_manifest
 from shards.reader import SlideReader
+from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough
 
 MAP_PX = 4096
 """Most cells of the probability map along a side."""
-COARSEST = 1.5
-"""A slide may be at most so much coarser than the high view, in µm/px."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,22 @@ def block_mean(maps_CHW: np.ndarray, block: int) -> np.ndarray:
 
 
 def predict_slide(
-    config: LearningConfig, step_index: int, run: Path, slide: Path, out: Path, mpp: float | None = None
+    config: LearningConfig,
+    step_index: int,
+    run: Path,
+    slide: Path,
+    out: Path,
+    mpp: float | None = None,
+    override: bool = False,
 ) -> dict[str, Any]:
     """Write out/heatmap.png, out/classes.png and out/summary.json; returns the summary (areas in mm²).
 
-    mpp: level-0 µm/px of a slide that does not say it itself. Raises UserError.
+    mpp: level-0 µm/px of a slide that does not say it itself, or says it wrongly, which `override` confirms.
+    Raises UserError.
     """
     views = read_manifest(shards_folder(run) / "manifest.json").views
-    with _open(slide, mpp) as reader:
-        _check_resolution(reader, views["high_mpp"])
+    with _open(slide, mpp, override) as reader:
+        check_fine_enough(reader.mpp, views["high_mpp"], slide, "the network")
         teacher = load_teacher(config, step_index, run)
         tissue = find_tissue(reader)
         size_um = (reader.size[0] * reader.mpp[0], reader.size[1] * reader.mpp[1])
@@ -148,26 +154,17 @@ def predict_slide(
     return summary
 
 
-def _open(slide: Path, mpp: float | None) -> SlideReader:
+def _open(slide: Path, mpp: float | None, override: bool) -> SlideReader:
     if not slide.is_file():
         raise UserError("no such slide", slide, "Check the path.")
     if mpp is not None and not 0.01 < mpp < 100:
         raise UserError(f"{mpp:g} µm/px is no sensible resolution", "mpp", "Give µm per level-0 px, for example 0.25.")
     try:
-        return SlideReader(slide, mpp)
-    except UserError as error:
-        if "µm/px" in error.what:  # the reader speaks of the slide table, which has no part in this command
-            raise UserError(error.what, slide, "Give it: --mpp 0.25 (what the scanner used).") from None
-        raise
-
-
-def _check_resolution(reader: SlideReader, high_mpp: float) -> None:
-    if max(reader.mpp) > COARSEST * high_mpp:
-        raise UserError(
-            f"the slide has {max(reader.mpp):.3g} µm/px and the network wants {high_mpp:g}",
-            reader.path,
-            "Use a slide scanned at a higher magnification, or a network trained for this one.",
-        )
+        return SlideReader(slide, mpp, override=override)
+    except ScaleUnknown as error:  # the reader speaks of the slide table, which has no part in this command
+        raise UserError(error.what, slide, "Give it: --mpp 0.25 (what the scanner used).") from None
+    except ScaleConflict as error:
+        raise UserError(error.what, slide, "Leave --mpp out, or add --mpp-override if the file is wrong.") from None
 
 
 def tissue_cells(tissue: TissueMask, grid: Grid) -> np.ndarray:

@@ -13,6 +13,8 @@ from mlseg_core.errors import UserError
 from shards.glass import find_glass
 from shards.pyramids import Unreadable, level_scales, open_pyramid
 from shards.pyramids.bounds import Bounds, scanned_bounds
+from shards.scale import check_fine_enough, level0_mpp
+from shards.slide_table import Slide
 
 _CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
 _GLASS_PX = 1024
@@ -24,18 +26,29 @@ _MOST_SOURCE_PX = 4096  # a thumbnail is made of parts that read at most so many
 class SlideReader:
     """An open slide. size: level-0 (width, height) px; mpp: level-0 µm/px per axis (x, y); levels: their sizes.
 
-    mpp_given: µm/px from the slide table, used instead of the file's own. cache_bytes: for decoded tiles.
-    Raises UserError when the file cannot be opened or nobody knows its µm/px.
+    mpp_given: µm/px from the slide table, used instead of the file's own, from which it must not differ (see scale.py)
+    unless `override` says that the file is wrong. cache_bytes: for decoded tiles.
+    Raises UserError when the file cannot be opened, nobody knows its µm/px, or two figures contradict each other.
     """
 
-    def __init__(self, path: Path, mpp_given: float | None = None, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mpp_given: float | None = None,
+        cache_bytes: int = _CACHE_BYTES,
+        override: bool = False,
+    ) -> None:
         self.path = path
         self._pyramid = open_pyramid(path, cache_bytes)
         self.levels = self._pyramid.sizes
         self.size = self.levels[0]
         self.properties = self._pyramid.properties
         self.tile_height = self._pyramid.tile_height
-        self.mpp = self._mpp(mpp_given)
+        try:
+            self.mpp = level0_mpp(self._pyramid.mpp, mpp_given, override, path)
+        except UserError:
+            self._pyramid.close()
+            raise
         self._glass: tuple[int, int, int] | None = None
         self.lost_share, self.lost_why = 0.0, ""
         """Part of the last thumbnail that could not be decoded, 0 to 1; and the latest reason."""
@@ -44,6 +57,9 @@ class SlideReader:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._pyramid.close()
 
     @cached_property
@@ -54,15 +70,6 @@ class SlideReader:
     def bounds(self) -> Bounds | None:
         """x, y, width, height of the scanned part, level-0 px; None: the file does not say."""
         return scanned_bounds(self.properties, self.size)
-
-    def _mpp(self, given: float | None) -> tuple[float, float]:
-        if given is not None:
-            return given, given
-        mpp = self._pyramid.mpp
-        if mpp is None or not all(0.01 < value < 100 for value in mpp):
-            self._pyramid.close()
-            raise UserError("the slide does not say its µm/px", self.path, "Fill in column mpp of the slide table.")
-        return mpp
 
     def read(self, center: tuple[float, float], mpp: float, size_px: int) -> tuple[np.ndarray, np.ndarray]:
         """The square view of `size_px` at `mpp` centred on the level-0 point `center`: see `view`."""
@@ -178,6 +185,17 @@ class SlideReader:
             begin = (corner[0] + columns.start * step[0], corner[1] + rows.start * step[1])
             out[rows, columns], lost[rows, columns] = self.salvage(begin, step, part)
         return out, lost
+
+
+def open_slide(slide: Slide, high_mpp: float, cache_bytes: int = _CACHE_BYTES) -> SlideReader:
+    """The slide of a row of the slide table, with the row's µm/px; for views of `high_mpp`. Raises UserError."""
+    reader = SlideReader(slide.slide, slide.mpp, cache_bytes, slide.mpp_override)
+    try:
+        check_fine_enough(reader.mpp, high_mpp, slide.slide)
+    except UserError:
+        reader.close()
+        raise
+    return reader
 
 
 # Pillow's Hamming filter averages areas as its box filter does, but does not dislocate them by parts of a pixel; only where

@@ -4,7 +4,10 @@ A tile becomes a small tiled TIFF with µm/px; its mask becomes GeoJSON polygons
 """
 
 import csv
+import io
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,12 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
 from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
-from shards.sample import decode_label, decode_rgb
+from shards.pixels import mask_size, mask_was_misread, read_mask, read_tile, tile_size, tile_was_misread
 from shards.slide_table import REQUIRED, SPLITS
 from shards.tiles_config import TilesConfig
 
 RECIPE = 1
+_THREADS = 8  # files may lie on a slow network
 
 
 def units(config: TilesConfig) -> list[Unit]:
@@ -35,8 +39,38 @@ def units(config: TilesConfig) -> list[Unit]:
             "mpp": config.mpp,
             "classes": config.classes,
         }
+        otherwise = [mask_was_misread(Path(row["mask"])), tile_was_misread(Path(row["image"]))]
+        if any(otherwise):  # so that it is imported again; of all others the imports of the same recipe stay valid
+            inputs["read as"] = otherwise
         made.append(Unit(Path(row["image"]).stem, fingerprint(inputs), (config, row)))
     return made
+
+
+def check(config: TilesConfig) -> None:
+    """Looks at the header of every tile and mask before anything is written.
+
+    Raises UserError that names the first tile or mask that cannot be imported, and counts the others.
+    """
+    rows = _rows(config)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        bad = [problem for problem in pool.map(_problem, rows) if problem is not None]
+    if bad:
+        more = f" (and {len(bad) - 1} more of {len(rows)} tiles are bad)" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0].what.rstrip('.')}{more}", bad[0].where, bad[0].mend)
+
+
+def _problem(row: dict[str, str]) -> UserError | None:
+    try:
+        _check_sizes(tile_size(Path(row["image"])), mask_size(Path(row["mask"])), row)
+    except UserError as error:
+        return error
+    return None
+
+
+def _check_sizes(image: tuple[int, int], mask: tuple[int, int], row: dict[str, str]) -> None:
+    if image != mask:
+        what = f"the mask is {mask[0]} × {mask[1]} px, its image {image[0]} × {image[1]} px"
+        raise UserError(what, row["mask"], f"Name the mask of {row['image']}.")
 
 
 def _rows(config: TilesConfig) -> list[dict[str, str]]:
@@ -65,8 +99,18 @@ def _rows(config: TilesConfig) -> list[dict[str, str]]:
 def _listed(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise UserError("no such table of tiles", path, "Correct `tiles.folder` or `tiles.table`.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a CSV file in UTF-8 ({error})", path, "Save it as CSV, UTF-8.") from None
+    if not rows:
+        raise UserError("no tiles in the table", path, "Add a row for each tile, below a header.")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            where = f"{path} line {number}"
+            raise UserError("the row has another number of fields than the header", where, "Check the commas.")
+    return rows
 
 
 def _found(config: TilesConfig) -> list[dict[str, str]]:
@@ -98,7 +142,16 @@ def _split_patients(config: TilesConfig, patients: list[str]) -> dict[str, str]:
 def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
     split_of: dict[str, str] = {}
     table = config.folder / config.table
+    numbers = [value for value in config.classes if not value.isdecimal() or str(int(value)) != value]
+    if numbers:
+        what = f"{numbers[0]!r} is no value that a mask holds"
+        raise UserError(what, "tiles.classes", "Use whole numbers from 0: '1': Tumor.")
+    named: dict[str, str] = {}
     for row in rows:
+        twin = named.setdefault(Path(row["image"]).stem, row["image"])
+        if twin is not row["image"]:
+            what = f"two tiles are named {Path(twin).stem!r}: {twin} and {row['image']}"
+            raise UserError(what, table, "Rename one of them, or list it once: a slide is named after its image.")
         if row["split"] not in SPLITS:
             raise UserError(f"split {row['split']!r} is unknown", table, f"Use one of: {', '.join(SPLITS)}.")
         if split_of.setdefault(row["patient"], row["split"]) != row["split"]:
@@ -112,12 +165,8 @@ def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
 def draw(unit: Unit, scratch: Scratch) -> None:
     """Write `NAME.tif` and `NAME.geojson`."""
     config, row = unit.payload
-    image = decode_rgb(Path(row["image"]).read_bytes())
-    mask = decode_label(Path(row["mask"]).read_bytes())
-    if mask.shape != image.shape[:2]:
-        raise UserError(
-            f"the mask is {mask.shape[::-1]}, the image {image.shape[1::-1]} px", row["mask"], "Match them."
-        )
+    image, mask = read_tile(Path(row["image"])), read_mask(Path(row["mask"]))
+    _check_sizes((image.shape[1], image.shape[0]), (mask.shape[1], mask.shape[0]), row)
     unknown = sorted({str(v) for v in np.unique(mask)} - set(config.classes))
     if unknown:
         raise UserError(f"mask values that nobody mapped: {', '.join(unknown)}", row["mask"], "Add to `tiles.classes`.")
@@ -149,11 +198,18 @@ def outline(mask: np.ndarray) -> shapely.Geometry:
 
 def write_table(config: TilesConfig, folder: Path) -> Path:
     """`folder/slides.csv`."""
-    lines = [",".join(REQUIRED)]
-    for row in _rows(config):
-        name = Path(row["image"]).stem
-        fields = [f"{name}.tif", row["patient"], row["stain"], row["scanner"], row["source"], row["split"]]
-        lines.append(",".join([*(f'"{field}"' for field in fields), f'"{name}.geojson"']))
     path = folder / "slides.csv"
-    write_atomic(path, "\n".join(lines) + "\n")
+    write_atomic(path, f"{','.join(REQUIRED)}\n{_quoted(map(_fields, _rows(config)))}")
     return path
+
+
+def _fields(row: dict[str, str]) -> list[str]:
+    name = Path(row["image"]).stem
+    told = [row[column] for column in ("patient", "stain", "scanner", "source", "split")]
+    return [f"{name}.tif", *told, f"{name}.geojson"]
+
+
+def _quoted(rows: Iterable[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -20,7 +20,7 @@ from shards.annotation import Frame, read_annotation
 from shards.build.cut import Cutter
 from shards.config import ShardsConfig
 from shards.pyramids import open_pyramid
-from shards.reader import SlideReader
+from shards.reader import open_slide
 from shards.sample import Pair, encode_pair
 from shards.sampling import Seed
 from shards.slide_table import Slide, read_slide_table
@@ -64,7 +64,7 @@ def work(row: Row) -> dict[str, float]:
 
 
 def _cut(config: ShardsConfig, slide: Slide, centers: list[list[float]]) -> Iterator[Pair]:
-    with SlideReader(slide.slide, slide.mpp, _TILE_CACHE_BYTES) as reader:
+    with open_slide(slide, config.high_mpp, _TILE_CACHE_BYTES) as reader:
         annotation = (
             read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
         )

@@ -8,7 +8,7 @@ from mlseg_core.config import validate
 from shards.annotation import Frame, read_annotation
 from shards.audit import audit_slide
 from shards.config import ShardsConfig
-from shards.reader import SlideReader
+from shards.reader import open_slide
 from shards.sampling import choose_seeds
 from shards.slide_table import read_slide_table
 
@@ -18,7 +18,7 @@ def write_job(path: Path, settings: dict[str, Any], table: Path) -> int:
     config = validate(settings, ShardsConfig, "benchmark")
     slides = []
     for slide in read_slide_table(table):
-        with SlideReader(slide.slide, slide.mpp) as reader:
+        with open_slide(slide, config.high_mpp) as reader:
             annotation = (
                 read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
             )

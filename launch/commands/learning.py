@@ -17,6 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/predictions/SLIDE")
     parser.add_argument("--step", metavar="NAME", help="whose teacher predicts; default: the last step with one")
     parser.add_argument("--mpp", type=float, help="µm/px of level 0, for a slide that does not say it")
+    parser.add_argument("--mpp-override", action="store_true", help="the slide says its µm/px, but --mpp is right")
     parser.set_defaults(run=predict)
     parser = _command(
         commands, "evaluate", "score every step's teacher on a split, beside the campaign's own evaluation"
@@ -51,7 +52,9 @@ def predict(arguments: argparse.Namespace) -> int:
     out = arguments.out or run.path / "predictions" / slide_name(arguments.slide)
     from mlseg_dist.predict import predict_slide
 
-    summary = predict_slide(config, step, run.path, arguments.slide, out, arguments.mpp)
+    if arguments.mpp_override and arguments.mpp is None:
+        raise UserError("--mpp-override without --mpp", "command line", "Add --mpp, the µm/px of level 0.")
+    summary = predict_slide(config, step, run.path, arguments.slide, out, arguments.mpp, arguments.mpp_override)
     areas = ", ".join(f"{name} {area:.2f} mm²" for name, area in summary["areas_mm2"].items())
     print(f"{summary['slide']} by {summary['step']}: tissue {summary['tissue_mm2']:.2f} mm²; {areas}")
     print(out / "heatmap.png")

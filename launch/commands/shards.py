@@ -79,8 +79,9 @@ def import_tiles(arguments: argparse.Namespace) -> int:
     """shards import"""
     from shards import tiles
 
-    settings = _section(arguments, "tiles", TilesConfig)
-    return _make_slides(arguments, tiles, settings.model_copy(update={"folder": arguments.folder}))
+    settings = _section(arguments, "tiles", TilesConfig).model_copy(update={"folder": arguments.folder})
+    tiles.check(settings)
+    return _make_slides(arguments, tiles, settings)
 
 
 def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Strict) -> int:

@@ -54,6 +54,7 @@ def slides(site: Site) -> Iterator[Finding]:
     elif settings.tiles is not None:
         from shards import tiles
 
+        tiles.check(settings.tiles)
         yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
     else:
         from shards.build import check_slides

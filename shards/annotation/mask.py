@@ -1,17 +1,14 @@
 """Label masks: a PNG or TIFF of whole numbers that covers the slide, at any scale, read where a view lies.
 
-A TIFF is read tile by tile; a PNG, which cannot be, is held whole and bounded in size. Only level 0 of a pyramid is
-used: coarser levels of masks are often averaged into classes that nobody drew.
+Only level 0 of a pyramid is used: coarser levels of masks are often averaged into classes that nobody drew.
 """
 
 import hashlib
-import warnings
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
@@ -20,57 +17,11 @@ from shards.annotation.fitting import fit_mask
 from shards.annotation.interface import UNLABELLED
 from shards.annotation.origin import Frame
 from shards.config import ShardsConfig
-from shards.pyramids.pyramid import Unreadable, is_tiff
-from shards.pyramids.tiff import TiffPyramid
+from shards.pixels.masks import VALUES, MaskPixels, open_mask
 
 _BLOCK = 4096  # mask px a side that are read at once
 _BAND = 1 << 26  # mask px that are read at once for the scan
 _COUNTED = 1 << 21  # of them, counted at once
-_MOST_PNG = 150_000_000  # px
-_MODES = {"1", "L", "P", "I;16", "I"}
-_VALUES = 1 << 16
-
-
-class _Png:
-    """A PNG, decoded whole; a palette's entries count, not its colours."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(path, formats=["PNG"])
-                mode, self.size = image.mode, image.size
-                whole = np.asarray(image) if _is_bounded(self.size) and mode in _MODES else None
-        except Exception as error:  # decoders raise many kinds
-            raise UserError(f"the mask cannot be read ({error})", path, "Export it again.") from None
-        if mode not in _MODES:
-            raise UserError(f"the mask is a picture ({mode}), not one whole number a pixel", path, "Export labels.")
-        if whole is None:
-            raise UserError(f"a PNG of {self.size[0]} × {self.size[1]} px", path, "Save the mask as a tiled TIFF.")
-        self._whole = _checked(whole, path)
-        self.band = 4096
-
-    def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        return self._whole[first[1] : first[1] + size[1], first[0] : first[0] + size[0]]
-
-
-class _Tiff:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._file = TiffPyramid(path, channels=1)
-        except UserError:
-            raise
-        except Exception as error:  # decoders raise many kinds
-            raise UserError(f"the mask cannot be read ({error})", path, "Export it again.") from None
-        self.size = self._file.sizes[0]
-        self.band = self._file.tile_height
-
-    def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        try:
-            return _checked(self._file.pixels(0, first, size), self._path)
-        except Unreadable as error:
-            raise UserError(f"the mask is damaged ({error})", self._path, "Restore the file.") from None
 
 
 class LabelMask:
@@ -79,7 +30,7 @@ class LabelMask:
     def __init__(self, path: Path, config: ShardsConfig, frame: Frame) -> None:
         """Scans the whole mask once. frame: the slide that it covers, all of it or its bounds. Raises UserError."""
         self.ignored: Counter[str] = Counter()
-        self._pixels, self._slide = _open(path), frame.size
+        self._pixels, self._slide = open_mask(path), frame.size
         fit = fit_mask(self._pixels.size, frame, path)
         self._scale, self.placement = fit.scale, fit.placement
         self._fine_of = _fine_of(config)
@@ -126,32 +77,15 @@ class LabelMask:
 
 def mask_values(path: Path) -> dict[int, int]:
     """Value -> pixels of it in a mask. Raises UserError."""
-    return _scan(_open(path), np.full(_VALUES, UNLABELLED, np.uint8))[0]
-
-
-def _open(path: Path) -> _Png | _Tiff:
-    pixels = _Tiff(path) if is_tiff(path) else _Png(path)
-    if min(*pixels.size, pixels.band) < 1:
-        raise UserError("the mask has no pixels", path, "Export it again.")
-    return pixels
-
-
-def _is_bounded(size: tuple[int, int]) -> bool:
-    return size[0] * size[1] <= _MOST_PNG
-
-
-def _checked(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.dtype.itemsize > 2 and values.size and (values.min() < 0 or values.max() >= _VALUES):
-        raise UserError(f"the mask holds values outside 0 to {_VALUES - 1}", path, "Number the classes from 0.")
-    return values if values.dtype in (np.uint8, np.uint16) else values.astype(np.uint16)  # bool would index as a mask
+    return _scan(open_mask(path), np.full(VALUES, UNLABELLED, np.uint8))[0]
 
 
 def _fine_of(config: ShardsConfig) -> np.ndarray:
     """Table value -> fine id, uint8 (65536,); UNLABELLED for values that lead to none."""
     ids = {name: number for number, name in enumerate(config.fine_classes)}
-    table = np.full(_VALUES, UNLABELLED, np.uint8)
+    table = np.full(VALUES, UNLABELLED, np.uint8)
     for value, name in config.mask_classes.items():
-        if value.isdecimal() and int(value) < _VALUES:
+        if value.isdecimal() and int(value) < VALUES:
             table[int(value)] = ids.get(config.annotation_classes.get(name, ""), UNLABELLED)
     return table
 
@@ -182,10 +116,10 @@ def _blocks(at: np.ndarray, length: int) -> list[tuple[int, int]]:
     return cuts
 
 
-def _scan(pixels: _Png | _Tiff, fine_of: np.ndarray) -> tuple[dict[int, int], tuple[int, int, int, int] | None]:
+def _scan(pixels: MaskPixels, fine_of: np.ndarray) -> tuple[dict[int, int], tuple[int, int, int, int] | None]:
     """Value -> pixels of it, and the box x0, y0, x1, y1 of what has a fine class, mask px."""
     width, height = pixels.size
-    counts = np.zeros(_VALUES, np.int64)
+    counts = np.zeros(VALUES, np.int64)
     boxes = []
     rows = min(pixels.band, max(1, _BAND // width))
     for y in range(0, height, rows):

@@ -12,7 +12,8 @@ from shards.audit import audit_slide
 from shards.audit.labels import with_labels
 from shards.build.inputs import took_value_for_name
 from shards.config import ShardsConfig
-from shards.reader import SlideReader
+from shards.pyramids import read_differently
+from shards.reader import open_slide
 from shards.slide_table import Slide
 
 
@@ -30,7 +31,9 @@ def corrections(config: ShardsConfig, slide: Slide, thorough: bool) -> list[str]
 def _concerning(config: ShardsConfig, slide: Slide, thorough: bool) -> Iterator[str]:
     if took_value_for_name(config, slide):
         yield "edits of its class map may have been missed: it has a class that is named like a value in mask_classes"
-    with SlideReader(slide.slide, slide.mpp) as reader:
+    if differs := read_differently(slide.slide, slide.mpp):
+        yield differs
+    with open_slide(slide, config.high_mpp) as reader:
         if slide.annotation is None:
             return
         frame = Frame.of(reader, slide.origin)

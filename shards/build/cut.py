@@ -15,7 +15,7 @@ from shards.build.overview import write_overview
 from shards.config import ShardsConfig
 from shards.plane import BLOCK_PX, Plane
 from shards.pyramids import Unreadable
-from shards.reader import SlideReader
+from shards.reader import SlideReader, open_slide
 from shards.sample import Pair, encode_pair, make_key, position_digits
 from shards.sampling import Seed, choose_seeds
 from shards.slide_table import Slide
@@ -39,7 +39,7 @@ def cut(unit: Unit, scratch: Scratch) -> None:
     config, slide, parts = unit.payload
     _check_unchanged(slide, parts)
     name = f"{slide.slug}-{unit.inputs[:8]}"
-    with SlideReader(slide.slide, slide.mpp, _TILE_BYTES) as reader:
+    with open_slide(slide, config.high_mpp, _TILE_BYTES) as reader:
         annotation = (
             read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
         )

@@ -22,7 +22,7 @@ from shards.build.inputs import BEFORE, recipe_of, slide_inputs
 from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
 from shards.leaks import doubles, refuse_shared_content
-from shards.reader import SlideReader
+from shards.reader import open_slide
 from shards.slide_table import Slide, read_slide_table, rows_of, table_warnings
 
 _THREADS = 8  # files may lie on a slow network
@@ -206,7 +206,7 @@ def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = 
 
 def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:
     try:
-        with SlideReader(slide.slide, slide.mpp) as reader:
+        with open_slide(slide, config.high_mpp) as reader:
             if slide.annotation is not None:
                 read_annotation(slide.annotation, config, Frame.of(reader, slide.origin))
     except UserError as error:

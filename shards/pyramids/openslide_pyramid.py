@@ -8,6 +8,11 @@ import openslide
 
 from mlseg_core.errors import UserError
 from shards.pyramids.pyramid import Part, Unreadable
+from shards.pyramids.stated_scale import is_print_resolution
+
+GENERIC_TIFF = "generic-tiff"
+"""The vendor that OpenSlide gives to every tiled TIFF it does not know. It reads the first page as colours, whatever it is."""
+_BY_TAGS = (GENERIC_TIFF, "trestle")
 
 
 def refusal(path: Path) -> str | None:
@@ -61,6 +66,7 @@ class OpenSlidePyramid:
 
 def _mpp(properties: dict[str, str]) -> tuple[float, float] | None:
     try:
-        return float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
+        mpp = float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
     except (KeyError, ValueError):
         return None
+    return None if properties.get("openslide.vendor") in _BY_TAGS and is_print_resolution(mpp) else mpp

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlseg_core.errors import UserError
 from shards.pyramids.openslide_pyramid import OpenSlidePyramid
-from shards.pyramids.pyramid import Unreadable
+from shards.pyramids.pyramid import Pyramid, Unreadable
 from shards.pyramids.tiff import TiffPyramid
 
 _VENDORS = ("aperio", "generic-tiff")
@@ -19,21 +19,25 @@ _PLACES = (0.25, 0.5, 0.75)
 
 
 def same_by_tiles(slide: OpenSlidePyramid, path: Path, cache_bytes: int) -> TiffPyramid | None:
-    """The slide decoded tile by tile; None when that cannot be done, or gives other pixels than OpenSlide."""
+    """The slide decoded tile by tile; None when that cannot be done, or gives other pixels than OpenSlide.
+
+    Small levels that lie in SubIFDs, where OpenSlide does not look, are part of it.
+    """
     if slide.properties.get("openslide.vendor") not in _VENDORS:
         return None
     try:
         tiles = TiffPyramid(path, cache_bytes)
     except UserError:
         return None
-    if tiles.sizes != slide.sizes or not tiles.is_complete or not _same_pixels(slide, tiles):
+    same_sizes = tiles.sizes == slide.sizes or (len(slide.sizes) == 1 and tiles.sizes[:1] == slide.sizes)
+    if not same_sizes or not tiles.is_complete or not same_pixels(slide, tiles):
         tiles.close()
         return None
     tiles.mpp, tiles.properties = slide.mpp, slide.properties
     return tiles
 
 
-def _same_pixels(slide: OpenSlidePyramid, tiles: TiffPyramid) -> bool:
+def same_pixels(slide: OpenSlidePyramid, tiles: Pyramid) -> bool:
     """Compares windows on level 0's diagonals and at the corner of each level, where OpenSlide does not round positions."""
     places = [(level, (0, 0)) for level in range(len(slide.sizes))]
     width, height = slide.sizes[0]

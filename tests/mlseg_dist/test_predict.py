@@ -13,6 +13,7 @@ import mlseg_dist.predict as predict
 from mlseg_core.errors import UserError
 from mlseg_dist.predict import Grid, Stitcher, block_mean, make_grid, predict_slide, wanted_centres
 from tests.mlseg_dist.tiny_run import MPP, SIZE, SLIDES, KnowsColours, tiny_run
+from tests.shards.slides_for_tests import tissue_slide, write_slide
 
 sizes = st.floats(60, 20_000)
 
@@ -126,6 +127,11 @@ def test_bad_input_is_named_and_leaves_nothing(run, tmp_path):
         predict_slide(run.config, 0, run.path, slide, out, -1.0)
     with pytest.raises(UserError, match=r"network wants 2"):
         predict_slide(run.config, 0, run.path, slide, out, 9.0)
+    write_slide(tmp_path / "says-1.tif", tissue_slide(0), mpp=1.0)
+    with pytest.raises(UserError, match=r"2 µm/px was given, but the file states 1 µm/px.*--mpp-override"):
+        predict_slide(run.config, 0, run.path, tmp_path / "says-1.tif", out, 2.0)
+    with pytest.raises(UserError, match=r"has 9 µm/px and the network wants 2"):
+        predict_slide(run.config, 0, run.path, tmp_path / "says-1.tif", out, 9.0, override=True)
     (tmp_path / "broken.svs").write_bytes(b"not a slide")
     with pytest.raises(UserError, match="cannot be opened"):
         predict_slide(run.config, 0, run.path, tmp_path / "broken.svs", out)

@@ -6,10 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from launch.cli import main
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.map import run_units
 from shards import tiles
 from shards.annotation import Frame, read_annotation
@@ -134,3 +137,144 @@ def test_bcss_layout_without_a_table(tmp_path, capsys):
     words = [config, "shards.store_px=64", "--slides", f"{out}/slides.csv", "--out", str(tmp_path / "shards")]
     assert main(["shards", "build", *words]) == 0
     assert main(["shards", "verify", str(tmp_path / "shards")]) == 0
+
+
+def imported(tmp_path, capsys, *words):
+    """Exit status, standard error, and what lies in the output folder."""
+    config = TilesConfig(
+        folder=tmp_path, images="i/{name}.png", masks="m/{name}.png", mpp=0.5, classes=CLASSES, patient="{who}"
+    )
+    path = tmp_path / "tiles.yaml"
+    path.write_text(json.dumps(config.model_dump(mode="json")))
+    status = main(["shards", "import", str(tmp_path / "tiles"), str(path), *words, "--out", str(tmp_path / "out")])
+    return status, capsys.readouterr().err, sorted(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "palette"])
+def test_masks_of_other_kinds_give_all_their_classes(tmp_path, capsys, kind):
+    write_tiles(tmp_path / "tiles")
+    expected = {}
+    for path in (tmp_path / "tiles/m").iterdir():
+        expected[path.stem] = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        image = Image.fromarray(expected[path.stem].astype(np.uint16) if kind == "16 bits" else expected[path.stem])
+        if kind == "palette":
+            image.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+        image.save(path)
+    assert imported(tmp_path, capsys)[0] == 0
+    shards = shards_config()
+    ids = np.array([shards.fine_classes.index(name) for name in ("stroma", "dcis", "tumour")], np.uint8)
+    for name, mask in expected.items():
+        drawn = read_annotation(tmp_path / "out" / f"{name}.geojson", shards, (120, 90), (0.5, 0.5))
+        assert np.array_equal(drawn.label((0.0, 0.0), (1.0, 1.0), (120, 90)), ids[mask])
+
+
+def turn_two(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name in ("t1", "t4"):
+        Image.open(folder / f"i/{name}.png").save(folder / f"i/{name}.png", exif=exif.tobytes())
+
+
+def other_size(folder):
+    cv2.imwrite(str(folder / "m/t3.png"), np.zeros((90, 119), np.uint8))
+
+
+def colours(folder):
+    cv2.imwrite(str(folder / "m/t3.png"), np.dstack([np.full((90, 120), value, np.uint8) for value in (1, 2, 3)]))
+
+
+def deep(folder):
+    cv2.imwrite(str(folder / "i/t2.png"), np.full((90, 120, 3), 4000, np.uint16))
+
+
+def twins(folder):
+    (folder / "i/sub").mkdir()
+    for part in ("i", "m"):
+        (folder / part / "sub").mkdir(exist_ok=True)
+        (folder / part / "sub/t0.png").write_bytes((folder / part / "t0.png").read_bytes())
+    with open(folder / "manifest.csv", "a") as table:
+        table.write("sub/t0,P0,test\n")
+
+
+def short_row(folder):
+    with open(folder / "manifest.csv", "a") as table:
+        table.write("t1\n")
+
+
+def latin(folder):
+    (folder / "manifest.csv").write_bytes("name,who,official\nt0,Müller,test\n".encode("latin-1"))
+
+
+def no_rows(folder):
+    (folder / "manifest.csv").write_text("name,who,official\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (turn_two, ["i/t1.png", "EXIF orientation 3", "(and 1 more of 10 tiles are bad)"]),
+        (other_size, ["m/t3.png", "119 × 90", "120 × 90"]),
+        (deep, ["i/t2.png", "16-bit numbers from 4000 to 4000"]),
+        (twins, ["manifest.csv", "two tiles are named 't0'", "sub/t0.png"]),
+        (short_row, ["manifest.csv line 12", "another number of fields"]),
+        (latin, ["manifest.csv", "not a CSV file in UTF-8"]),
+        (no_rows, ["manifest.csv", "no tiles in the table"]),
+    ],
+)
+def test_bad_tiles_are_one_line_before_anything_is_written(tmp_path, capsys, spoil, said):
+    write_tiles(tmp_path / "tiles")
+    spoil(tmp_path / "tiles")
+    status, error, files = imported(tmp_path, capsys)
+    assert status == 2 and not files and error.count("\n") == 1
+    assert all(word in error for word in said)
+
+
+def test_colours_in_a_mask_leave_no_table(tmp_path, capsys):
+    """Only its pixels tell a picture from grey saved as RGB."""
+    write_tiles(tmp_path / "tiles")
+    colours(tmp_path / "tiles")
+    status, error, files = imported(tmp_path, capsys)
+    assert status == 2 and "m/t3.png" in error and "in colours" in error
+    assert not [file for file in files if file.name in ("slides.csv", "t3.tif", "t3.geojson")]
+
+
+def test_a_class_that_is_no_number(tmp_path, capsys):
+    write_tiles(tmp_path / "tiles")
+    status, error, _ = imported(tmp_path, capsys, "classes={'tumor': Tumor}")
+    assert status == 2 and "'tumor' is no value that a mask holds" in error
+
+
+def test_names_with_quotes_and_commas_stay_whole(tmp_path):
+    config = write_tiles(tmp_path / "tiles")
+    table = tmp_path / "tiles/manifest.csv"
+    table.write_text(table.read_text().replace(",P0,", ',"P ""0"", left",'))
+    (tmp_path / "out").mkdir()
+    assert not run_units(tiles.units(config), tiles.draw, tmp_path / "out")
+    slides = read_slide_table(tiles.write_table(config, tmp_path / "out"))
+    assert [slide.patient for slide in slides].count('P "0", left') == 2
+
+
+def test_imports_of_plain_tiles_stay_valid_and_misread_ones_are_done_again(tmp_path):
+    config = write_tiles(tmp_path / "tiles")
+    mask = tmp_path / "tiles/m/t1.png"
+    Image.fromarray(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE).astype(np.uint16)).save(mask)
+    for name, same in (("t0", True), ("t1", False)):
+        unit = next(unit for unit in tiles.units(config) if unit.name == name)
+        image, mask = (sha256_file(tmp_path / f"tiles/{part}/{name}.png") for part in "im")
+        before = {"recipe": 1, "image": image, "mask": mask, "mpp": 0.5, "classes": CLASSES}
+        assert (unit.inputs == fingerprint(before)) == same
+
+
+def test_the_bytes_of_a_tile_and_its_table_stay(tmp_path):
+    """As the recipe before wrote them."""
+    config = write_tiles(tmp_path / "tiles", patients=1)
+    unit = tiles.units(config)[0]
+    assert not run_units([unit], tiles.draw, tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out/t0.tif") as tiff:
+        page = tiff.pages.first
+        assert (page.compression, page.tilewidth, page.tags.valueof("XResolution")) == (32946, 256, (20000, 1))
+        original = cv2.imread(str(tmp_path / "tiles/i/t0.png"))[..., ::-1]
+        assert np.array_equal(page.asarray(), original)
+    first, row = tiles.write_table(config, tmp_path / "out").read_text().splitlines()[:2]
+    assert first == "slide,patient,stain,scanner,source,split,annotation"
+    assert row == '"t0.tif","P0","H&E","unknown","tiles","train","t0.geojson"'

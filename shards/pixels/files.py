@@ -1,0 +1,120 @@
+"""What a picture file says of itself, and whether its bytes are whole. Pillow reads headers here, no pixels."""
+
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import simplejpeg
+from PIL import Image
+
+from mlseg_core.errors import UserError
+
+_ORIENTATION = 0x0112
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+UPRIGHT = (0, 1)
+"""Orientation tags that turn nothing; some programs write 0."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """format: as Pillow names it.  mode: as Pillow would decode it.  size: (width, height) px.
+
+    bits: of a sample, as stored; Pillow stretches grey of 2 and 4 bits to 8, and cuts 16-bit colours down to 8.
+    orientation: the EXIF tag, 1 where the file has none.  alpha: some pixels may be transparent.  frames: pictures in it.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    bits: int
+    orientation: int
+    alpha: bool
+    frames: int
+
+
+@contextmanager
+def opened(path: Path, formats: tuple[str, ...], what: str) -> Iterator[Image.Image]:
+    """The file opened by Pillow. what: `tile` or `mask`. Raises UserError, for whatever goes wrong inside the block too."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=formats) as image:
+                yield image
+    except UserError:
+        raise
+    except Image.UnidentifiedImageError:
+        kinds = f"{', '.join(formats)} or TIFF"
+        raise UserError(f"the {what} is not a whole {kinds}", path, f"Export it as {kinds}.") from None
+    except Exception as error:  # decoders raise many kinds
+        raise UserError(f"the {what} cannot be read ({error})", path, "Export it again.") from None
+
+
+def header(path: Path, formats: tuple[str, ...], what: str) -> Header:
+    """Raises UserError."""
+    with opened(path, formats, what) as image:
+        kind = image.format or ""
+        bits, exif = _png(path) if kind == "PNG" else (8, image.getexif())
+        orientation = int(exif.get(_ORIENTATION, 1))
+        frames = 1 if kind in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+        return Header(kind, image.mode, image.size, bits, orientation, image.has_transparency_data, frames)
+
+
+def jpeg_colours(path: Path, what: str) -> str:
+    """How a JPEG stores its colours: Gray, RGB, YCbCr, CMYK or YCCK. Raises UserError."""
+    try:
+        return simplejpeg.decode_jpeg_header(path.read_bytes())[2]
+    except ValueError as error:
+        raise UserError(f"the {what} cannot be read ({error})", path, "Export it again.") from None
+
+
+def is_jpeg(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(3) == _JPEG
+
+
+def _png(path: Path) -> tuple[int, Image.Exif]:
+    """Bits of a sample and the EXIF data, wherever they lie; Pillow would decode all pixels for it."""
+    bits, exif = 8, Image.Exif()
+    with open(path, "rb") as file:
+        file.seek(len(_PNG))
+        while len(start := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", start)
+            if name == b"IHDR":
+                bits = file.read(length)[8]
+            elif name == b"eXIf":
+                exif.load(file.read(length))
+            else:
+                file.seek(length, os.SEEK_CUR)
+            file.seek(4, os.SEEK_CUR)  # the checksum
+    return bits, exif
+
+
+def check_whole(path: Path, formats: tuple[str, ...], what: str) -> None:
+    """Raises UserError for a PNG with a wrong checksum and a JPEG at which libjpeg warns.
+
+    A flipped bit in a JPEG can pass as other pixels: JPEG has no checksums.
+    """
+    if is_jpeg(path):
+        try:
+            simplejpeg.decode_jpeg(path.read_bytes(), "RGB", strict=True)
+        except ValueError as error:
+            raise UserError(f"the {what} is damaged ({error})", path, "Copy it again.") from None
+        return
+    with opened(path, formats, what) as image:
+        if image.format == "PNG":
+            image.verify()
+
+
+def refuse_turned(orientation: int, path: Path, what: str) -> None:
+    """Raises UserError for a picture that is to be shown turned or mirrored: whether its partner is, nobody can tell."""
+    if orientation not in UPRIGHT:
+        raise UserError(
+            f"the {what} says that it is to be shown turned (EXIF orientation {orientation})",
+            path,
+            "Turn its pixels and remove the tag, so that images and masks agree: mogrify -auto-orient.",
+        )

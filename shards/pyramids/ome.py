@@ -1,0 +1,125 @@
+"""OME-XML, the text with which an OME-TIFF says what its images are: their names, sizes, µm/px and channels."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import defusedxml.ElementTree
+import tifffile
+
+from shards.pyramids.pyramid import is_tiff
+
+_OME = re.compile(r"<(\w+:)?OME[\s>]")
+_UM = {
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "nm": 1e-3,
+    "Å": 1e-4,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "in": 25400.0,
+}
+_FLUORESCENCE = ("Fluor", "EmissionWavelength", "ExcitationWavelength")
+_RGB = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """One image of an OME-TIFF.
+
+    size: (width, height) px.  mpp: µm/px (x, y), None where it is not said in full.  is_silent: nothing is said of it.
+    channels: the XML attributes of each channel.
+    """
+
+    name: str
+    size: tuple[int, int]
+    mpp: tuple[float, float] | None
+    is_silent: bool
+    channels: tuple[dict[str, str], ...]
+
+    @property
+    def is_fluorescence(self) -> bool:
+        said = [channel.get("ContrastMethod", "") + channel.get("IlluminationType", "") for channel in self.channels]
+        return any(name in channel for channel in self.channels for name in _FLUORESCENCE) or any(
+            "fluorescence" in text.lower() for text in said
+        )
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Which of three channels is red, green and blue: as their colours say, else as they come."""
+        colours = [_RGB.get(_colour(channel.get("Color", "-1"))) for channel in self.channels]
+        if sorted(colours, key=lambda colour: -1 if colour is None else colour) != [0, 1, 2]:
+            return 0, 1, 2
+        return colours.index(0), colours.index(1), colours.index(2)
+
+
+def is_ome(path: Path) -> bool:
+    """Whether the file is a TIFF whose first description is OME-XML."""
+    try:
+        if not is_tiff(path):
+            return False
+        with tifffile.TiffFile(path) as file:
+            return has_ome_xml(file)
+    except Exception:  # a file that cannot be read says nothing; opening it will tell why
+        return False
+
+
+def has_ome_xml(file: tifffile.TiffFile) -> bool:
+    description = file.pages.first.description
+    return description.lstrip("\ufeff \r\n\t").startswith("<") and _OME.search(description[:8192]) is not None
+
+
+def ome_images(file: tifffile.TiffFile) -> list[OmeImage]:
+    """All images, in the file's order; none when the XML cannot be read."""
+    try:
+        root = defusedxml.ElementTree.fromstring(file.pages.first.description.strip("\0 \r\n\t"))
+        return [
+            _image(image, pixels) for image in root.iter() if _is(image, "Image") for pixels in _all(image, "Pixels")
+        ]
+    except (SyntaxError, ValueError, KeyError):
+        return []
+
+
+def _image(image: Any, pixels: Any) -> OmeImage:
+    said = {key: value for key, value in pixels.attrib.items() if key in ("PhysicalSizeX", "PhysicalSizeY")}
+    channels = tuple(dict(channel.attrib) for channel in _all(pixels, "Channel"))
+    size = (int(pixels.attrib["SizeX"]), int(pixels.attrib["SizeY"]))
+    return OmeImage(image.attrib.get("Name", ""), size, _mpp(pixels.attrib), not said, channels)
+
+
+def _mpp(attributes: dict[str, str]) -> tuple[float, float] | None:
+    try:
+        x, y = (
+            float(attributes[f"PhysicalSize{axis}"]) * _UM[attributes.get(f"PhysicalSize{axis}Unit", "µm")]
+            for axis in "XY"
+        )
+    except (ValueError, KeyError):
+        return None
+    return x, y
+
+
+def um_per(unit: str) -> float | None:
+    """µm in a unit of length; None for a unit that is not known."""
+    return _UM.get(unit)
+
+
+def _colour(text: str) -> int:
+    """Red, green and blue of a signed 32-bit RGBA number; -1 where none is meant."""
+    try:
+        number = int(text)
+    except ValueError:
+        return -1
+    return -1 if number == -1 else (number & 0xFFFFFFFF) >> 8
+
+
+def _is(element: Any, name: str) -> bool:
+    return isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name
+
+
+def _all(element: Any, name: str) -> Iterator[Any]:
+    return (child for child in element if _is(child, name))
