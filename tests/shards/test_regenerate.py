@@ -170,7 +170,7 @@ def test_killed_anywhere_the_build_continues_to_the_same_bytes(tmp_path):
             [*words, "--out", str(tmp_path / "killed")], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
         )
         try:
-            process.wait(whole_s * (0.4 + 0.12 * attempt))
+            process.wait(whole_s * (0.3 + 0.1 * attempt))
             break
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -164,7 +164,7 @@ def test_masks_of_other_kinds_give_all_their_classes(tmp_path, capsys, kind):
     shards = shards_config()
     ids = np.array([shards.fine_classes.index(name) for name in ("stroma", "dcis", "tumour")], np.uint8)
     for name, mask in expected.items():
-        drawn = read_annotation(tmp_path / "out" / f"{name}.geojson", shards, (120, 90), (0.5, 0.5))
+        drawn = read_annotation(tmp_path / "out" / f"{name}.geojson", shards, Frame((120, 90), (0.5, 0.5)))
         assert np.array_equal(drawn.label((0.0, 0.0), (1.0, 1.0), (120, 90)), ids[mask])
 
 
