@@ -98,6 +98,11 @@ class RunFolder:
         """hash: of the frozen code.  folder: the working folder that relative paths in the config start from."""
         return _read_or_empty(self.code / "frozen.json")
 
+    def forget_alert(self) -> None:
+        """A person has taken over: what the planner last called for is over."""
+        if "alert" in _read_or_empty(self.path / "alert.json"):
+            (self.path / "alert.json").unlink(missing_ok=True)
+
     def freeze_code(self) -> None:
         """Copy the packages this process runs into RUN/code; whoever does it first wins."""
         if (self.code / "frozen.json").exists():

@@ -6,6 +6,7 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 import json
 import random
 import secrets
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from mlseg_core.records import (
     Standing,
     Unit,
     forget_failed,
+    keep_superseded,
     read_done,
     read_failed,
     write_record,
@@ -34,6 +36,7 @@ _LOOKS, _LOOKS_OF_ALL = 1, 256
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
 _MISSES, _NAMES_A_CALL = 4, 1500
 """Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
+_COMPARED_BYTES = 1 << 20
 _BEHIND = 0.3
 """A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
@@ -210,8 +213,8 @@ class Plan:
             self.do(unit, scratch)
             old = standing.broken.get(unit.name)
             for name, fact in old.files.items() if old is not None else ():
-                if store.size(name) not in (None, fact["bytes"]):
-                    store.remove(name)  # cut short since it was published
+                if name in scratch.paths and store.size(name) not in (None, fact["bytes"]):
+                    _make_way(store, name, scratch.paths[name])
             published = {}
             for name, path in scratch.paths.items():
                 file = scratch.written(name)
@@ -226,6 +229,8 @@ class Plan:
                 for name, file in derived.winners.items()
             }
             store.settle()
+            if unit.name in standing.disproved:
+                keep_superseded(store, unit)
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
             if unit.name in standing.failed:
@@ -239,6 +244,25 @@ class Plan:
         finally:
             scratch.remove()
             derived.remove()
+
+
+def _make_way(store: Store, name: str, new: Path) -> None:
+    """For a file that has another size than its record says. One that was cut short goes: the new file begins with all of it.
+
+    Any other was changed by somebody, and is kept beside it under another name.
+    """
+    with store.open(name) as old, new.open("rb") as file:
+        while part := old.read(_COMPARED_BYTES):
+            if part != file.read(len(part)):
+                break
+        else:
+            store.remove(name)
+            return
+    kept = f"{name}.changed-{secrets.token_hex(4)}"
+    store.move(name, kept)
+    print(
+        f"mlseg: warning: {store.where}/{name} was changed since it was written; it is kept as {kept}", file=sys.stderr
+    )
 
 
 class _Looks:
