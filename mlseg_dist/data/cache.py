@@ -46,7 +46,10 @@ class Source:
 
 
 class ShardCache:
-    """budget_bytes: of all copies in the folder, over all ranks; other files there are not touched. removed: called when copies may have been removed."""
+    """budget_bytes: of all copies in the folder, over all ranks; other files there are not touched.
+
+    removed: called when copies may have been removed.
+    """
 
     def __init__(self, folder: Path, budget_bytes: int, removed: Callable[[], None]) -> None:
         self.folder, self.budget_bytes, self._removed = folder, budget_bytes, removed

@@ -57,6 +57,11 @@ def is_ours(store: Store, name: str, size: int) -> bool:
     return False
 
 
+def has_index(store: Store, name: str, size: int) -> bool:
+    """Whether a file is a tar of ours, of whatever samples."""
+    return _index_keys(store, name, size) is not None
+
+
 def _is_of(slug: str, key: str) -> bool:
     """Whether a sample's KEY is of the slide; see sample.make_key."""
     return key.startswith(f"{slug}+")
