@@ -25,7 +25,10 @@ _STAMPED = re.compile(r"(?P<name>.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 @dataclass(frozen=True)
 class Aside:
-    """What lies in `folder`, RUN/aside. files: ours, with bytes.  links: W&B's own.  empty: folders of ours that are empty.  left: names in `folder` of what stays."""
+    """What lies in `folder`, RUN/aside.
+
+    files: ours, with bytes.  links: W&B's own.  empty: folders of ours that are empty.  left: names in `folder` of what stays.
+    """
 
     folder: Path
     files: dict[Path, int]

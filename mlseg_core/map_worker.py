@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlseg_core.errors import Interrupted
+from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.failures import Failures
 from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.marks import Marks
@@ -89,6 +89,7 @@ class Plan:
     ) -> list[Failed]:
         """One worker's part. life: processes that it has had before in this run; they have told what they died of."""
         store.check()
+        _refuse_foreign_note(store, worker)
         own = _slice(len(self.units), worker, workers)
         before, part = read_tally(store, worker), f"{own.start}-{own.stop}"
         died_of = note_death(store, self, worker, before) if life == 0 else None
@@ -339,6 +340,17 @@ def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> st
         write_record(store, Failed(unit.name, reason, "", unit.inputs, deaths=deaths, tries=tries))
     store.note(_tally_name(worker), json.dumps(asdict(replace(tally, at=""))))
     return unit.name
+
+
+def _refuse_foreign_note(store: Store, worker: int) -> None:
+    """The tally is written in place: somebody else's JSON of that name would be gone. Raises UserError."""
+    try:
+        found = json.loads(store.read(_tally_name(worker)))
+    except (FileNotFoundError, ValueError):  # a part of a tally
+        return
+    if found and not (isinstance(found, dict) and found.keys() >= {"unit", "done", "total"}):
+        what = "is not a tally that mlseg wrote here, and would be overwritten"
+        raise UserError(what, f"{store.where}/{_tally_name(worker)}", "Move it away, or choose another folder.")
 
 
 def _tally_name(worker: int) -> str:

@@ -17,6 +17,7 @@ from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.map import map_in_processes, merge
 from shards.config import ShardsConfig
+from shards.own_slides import note_table, refuse_foreign_slides
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
@@ -91,12 +92,15 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
     if isinstance(out, str):
         raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
+    refuse_foreign_slides(units, maker.draw, lambda folder: maker.write_table(settings, folder), out)
     failed = map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
     if failed and all(failure.mistake for failure in failed):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise UserError(f"{failed[0].reason}{more}")
     merge(units, out)
-    print(maker.write_table(settings, out))
+    table = maker.write_table(settings, out)
+    note_table(out)
+    print(table)
     return EXIT_DONE
 
 
