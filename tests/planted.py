@@ -18,7 +18,12 @@ def plant(*folders: Path) -> dict[Path, bytes]:
         (folder / ".tmp-folder").mkdir()
         (folder / "empty").mkdir()
         files = [folder / name for name in NAMES]
-        files += [folder / "my folder" / "a.tar", folder / ".tmp-folder" / "step-1", outside / "data.tar", outside / "deep" / "x"]
+        files += [
+            folder / "my folder" / "a.tar",
+            folder / ".tmp-folder" / "step-1",
+            outside / "data.tar",
+            outside / "deep" / "x",
+        ]
         for number, path in enumerate(files):
             path.write_bytes(f'{{"mine": {number}, "of": "{folder.name}"}}'.encode())
             planted[path] = path.read_bytes()

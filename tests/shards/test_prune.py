@@ -150,7 +150,9 @@ def test_a_file_that_somebody_changed_is_left_alone_and_named(corpus, capsys, sa
 
 def test_foreign_files_in_every_folder_of_a_corpus_survive(corpus, capsys):
     folder, words = corpus
-    places = [folder / name if name else folder for name in ("", "done", "failed", "progress", "overview", "superseded")]
+    places = [
+        folder / name if name else folder for name in ("", "done", "failed", "progress", "overview", "superseded")
+    ]
     planted = plant(*places)
     write_annotation(folder / "s1.geojson", square_feature("Tumor", 200, 200, 600, 600))
     (folder / "done" / "mine.json").write_text('{"unit": "other", "inputs": "x", "files": {"notes.txt": {"bytes": 1}}}')
@@ -187,7 +189,12 @@ def test_a_bucket_is_pruned_by_exact_names(tmp_path):
         return {file.name for file in build.plan_pruning(where, todo).files}
 
     assert built() == set()
-    foreign = {"notes.txt": b"mine", "s1-0123abcd-000.tar": b"mine", "overview/notes.txt": b"mine", "superseded/x": b"mine"}
+    foreign = {
+        "notes.txt": b"mine",
+        "s1-0123abcd-000.tar": b"mine",
+        "overview/notes.txt": b"mine",
+        "superseded/x": b"mine",
+    }
     with open_store(where) as store:
         old = {name for name in store.sizes() if name.startswith("s1-")}
         for name, data in foreign.items():
@@ -196,7 +203,9 @@ def test_a_bucket_is_pruned_by_exact_names(tmp_path):
         edit(tmp_path / "slides")
         assert built() >= old
         found = build.prune(where)
-        assert old <= {file.name for file in found.files} and [file.name for file in found.left_alone] == ["s1-0123abcd-000.tar"]
+        assert old <= {file.name for file in found.files} and [file.name for file in found.left_alone] == [
+            "s1-0123abcd-000.tar"
+        ]
         assert not old & set(store.sizes())
         assert {name: store.read(name) for name in foreign} == foreign
         assert store.read(f"{next(iter(old))}.mine") == b"a longer name"
