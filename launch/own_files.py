@@ -14,7 +14,7 @@ from mlseg_core.own import is_page, is_regular, is_temporary, starts_with, walk_
 from mlseg_core.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.tracking.own import is_of_wandb
+from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from shards.build.evidence import has_index, is_ours
 from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
@@ -34,7 +34,7 @@ _CHECKPOINT = re.compile(
 _LATEST = re.compile(r"(?:[^/]+/)?checkpoints/LATEST")
 _STATE = re.compile(r"(?:META|cursor)\.json|[a-z][a-z0-9_]*\.pt")
 _WANDB_RUN = re.compile(r"wandb/(?:offline-)?run-\d{8}_\d{6}-[^/]+/(?P<name>.*)")
-_WANDB_LINKS = ("wandb/latest-run", "wandb/debug.log", "wandb/debug-internal.log")
+_WANDB_LINKS = ("latest-run", "debug.log", "debug-internal.log")
 _CODE = re.compile(
     r"frozen\.json|(?:launch|mlseg_core|mlseg_dist|shards)/(?:[a-z0-9_]+/)*(?:__pycache__/)?[A-Za-z0-9_.-]+\.pyc?"
 )
@@ -67,15 +67,15 @@ def own_empty_folders(folder: Path) -> list[str]:
 
 
 def own_links(folder: Path) -> dict[str, str]:
-    """Symbolic links that W&B makes within a phase's folder -> where they lead."""
-    found = {}
-    for name in _WANDB_LINKS:
-        path = folder / name
-        if path.is_symlink() and not path.parent.is_symlink():
-            target = os.readlink(path)  # noqa: PTH115
-            if (path.parent / target).resolve().is_relative_to((folder / "wandb").resolve()):
-                found[name] = target
-    return found
+    """Symbolic links that W&B makes within a phase's folder -> where they lead. To delete one leaves what is behind it alone."""
+    if folder.is_symlink() or (folder / "wandb").is_symlink():
+        return {}
+    names = [name for name in walk_files(folder / "wandb") if (folder / "wandb" / name).is_symlink()]
+    return {
+        f"wandb/{name}": os.readlink(folder / "wandb" / name)  # noqa: PTH115
+        for name in names
+        if name in _WANDB_LINKS or ((match := _WANDB_RUN.fullmatch(f"wandb/{name}")) and match["name"] in LINKS)
+    }
 
 
 def _rule(folder: Path, name: str) -> Callable[[str], bool]:

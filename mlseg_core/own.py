@@ -6,7 +6,7 @@ In: folders that a person may have put files into. Out: fewer of our own files; 
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -59,10 +59,11 @@ def walk_files(folder: Path) -> Iterator[str]:
             yield f"{place.relative_to(folder).as_posix()}/"
 
 
-def remove_own(folder: Path, is_ours: Callable[[str], bool]) -> list[str]:
+def remove_own(folder: Path, is_ours: Callable[[str], bool], links: Collection[str] = ()) -> list[str]:
     """Delete our regular files in a folder and below, then the folders, this one included, that are empty because of it.
 
-    is_ours: asked with the names that walk_files gives. Never follows a symbolic link: not `folder` itself either.
+    is_ours: asked with the names that walk_files gives. Never follows a symbolic link, not `folder` itself either, and deletes
+    none but those that `links` names.
     Returns the names that stay: they are not ours, or cannot be deleted.
     """
     if folder.is_symlink():
@@ -76,7 +77,7 @@ def remove_own(folder: Path, is_ours: Callable[[str], bool]) -> list[str]:
                 stay.append(name)
             elif name.endswith("/"):
                 emptied |= {path, *_parents(path, folder)}
-            elif is_regular(path):
+            elif is_regular(path) or (path.is_symlink() and name in links):
                 path.unlink(missing_ok=True)
                 emptied |= _parents(path, folder)
             else:

@@ -11,6 +11,10 @@ _OWN = re.compile(
 )
 
 
+LINKS = ("logs/debug-core.log",)
+"""Symbolic links in a run's folder; this one leads to a log of all runs of a user."""
+
+
 def is_of_wandb(name: str) -> bool:
     """name: relative to the run's folder; of an empty folder with `/` at its end (own.walk_files)."""
     return _OWN.fullmatch(name) is not None

@@ -16,7 +16,7 @@ from mlseg_core.own import remove_own
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.tracking import media
 from mlseg_dist.tracking.alerts import Alert
-from mlseg_dist.tracking.own import is_of_wandb
+from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from mlseg_dist.tracking.rows import AXES
 
 Mode = Literal["offline", "online"]
@@ -130,7 +130,7 @@ class Run:
         if self.mode == "offline":
             for older in folder.parent.glob(f"offline-run-*-{run_id(self.phase)}"):
                 if older != folder:
-                    remove_own(older, is_of_wandb)
+                    remove_own(older, is_of_wandb, LINKS)
 
 
 def run_id(phase: Path) -> str:
