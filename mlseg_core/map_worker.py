@@ -343,12 +343,17 @@ def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> st
 
 
 def _refuse_foreign_note(store: Store, worker: int) -> None:
-    """The tally is written in place: somebody else's JSON of that name would be gone. Raises UserError."""
+    """The tally is written in place: somebody else's file of that name would be gone. Raises UserError."""
     try:
-        found = json.loads(store.read(_tally_name(worker)))
-    except (FileNotFoundError, ValueError):  # a part of a tally
+        text = store.read(_tally_name(worker)).strip(b"\0 \n")
+    except FileNotFoundError:
         return
-    if found and not (isinstance(found, dict) and found.keys() >= {"unit", "done", "total"}):
+    try:
+        found = json.loads(text) if text else None
+        is_ours = not found or (isinstance(found, dict) and found.keys() >= {"unit", "done", "total"})
+    except ValueError:  # perhaps a part of a tally
+        is_ours = text.startswith(b"{")
+    if not is_ours:
         what = "is not a tally that mlseg wrote here, and would be overwritten"
         raise UserError(what, f"{store.where}/{_tally_name(worker)}", "Move it away, or choose another folder.")
 

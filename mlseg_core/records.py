@@ -155,7 +155,9 @@ def write_record(store: Store, record: Done | Failed) -> None:
 
 
 def forget_failed(store: Store, unit: Unit) -> None:
-    store.remove(f"failed/{unit.name}.json")
+    """Somebody else's file of that name stays."""
+    if _parsed(store, f"failed/{unit.name}.json", Failed) is not None:
+        store.remove(f"failed/{unit.name}.json")
 
 
 def _read(store: Store, name: str, kind: type[Record], unit: Unit) -> Record | None:

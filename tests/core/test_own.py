@@ -15,7 +15,7 @@ from mlseg_core.map import Unit, is_done, map_in_processes, merge, run_units
 from mlseg_core.own import is_temporary, leads_out, refuse_foreign, remove_own, temporaries
 from mlseg_core.records import Scratch, read_superseded
 from mlseg_core.store import open_store
-from tests.core.test_store import s3_server, where  # noqa: F401 - fixtures
+from tests.core.test_store import where  # noqa: F401 - a fixture
 from tests.planted import lost, plant
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_was_changed_is_kept_beside_the_new_one(where, capfd):  # no
         assert all(is_done(store, unit) for unit in units)
 
 
-def test_an_object_with_the_name_of_a_folder_is_no_file_in_it(s3_server):  # noqa: F811
+def test_an_object_with_the_name_of_a_folder_is_no_file_in_it(s3_server):
     with open_store(f"{s3_server}/named") as store:
         store.write("done", "mine")
         assert store.sizes("done") == {}

@@ -166,6 +166,18 @@ def test_a_report_that_is_written_twice_leaves_the_rest_of_its_folder_alone(run)
     assert lost(planted, run.path / "report") == []
 
 
+@pytest.mark.parametrize("name", ["index.html", "metrics.json", "checks.json"])
+def test_a_report_does_not_take_the_place_of_somebodys_file(run, name):
+    report.write(run.config, run.path, run.path / "phases" / "10-report")
+    path = run.path / "report" / name
+    ours = path.read_text()
+    path.write_text('{"mine": 1}')
+    with pytest.raises(UserError, match="would be overwritten"):
+        report.write(run.config, run.path, run.path / "phases" / "10-report")
+    assert path.read_text() == '{"mine": 1}'
+    path.write_text(ours)
+
+
 def test_the_mark_of_a_cleaned_folder_is_ours(tmp_path):
     (tmp_path / "cleaned.json").write_text('{"mine": 1}')
     forget_cleaned(tmp_path)

@@ -177,8 +177,10 @@ def test_nothing_is_deleted_behind_a_link_that_leads_out(corpus, tmp_path, capsy
     assert all(path.read_bytes() == data for path, data in before.items()) and tar.is_symlink()
 
 
-def test_a_bucket_is_pruned_by_exact_names(tmp_path):
-    where = f"memory://{tmp_path.name}/corpus"
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_a_bucket_is_pruned_by_exact_names(tmp_path, kind, request):
+    place = request.getfixturevalue("s3_server") if kind == "s3" else "memory:/"
+    where = f"{place}/{tmp_path.name}/corpus"
     table = write_corpus(tmp_path / "slides")
     config = shards_config(**SETTINGS)
 
@@ -229,10 +231,12 @@ def test_a_build_does_not_write_over_somebodys_file(tmp_path, capsys, name, text
 def test_records_and_tallies_of_somebody_else_are_not_written_over(tmp_path):
     table = write_corpus(tmp_path / "slides")
     config = shards_config(**SETTINGS)
-    for name in ("done/s0.json", "progress/0.json"):
-        out = tmp_path / name.replace("/", "-")
+    for number, (name, text) in enumerate(
+        [("done/s0.json", '{"mine": 1}'), ("progress/0.json", '{"mine": 1}'), ("progress/0.json", "mine")]
+    ):
+        out = tmp_path / str(number)
         (out / name).parent.mkdir(parents=True)
-        (out / name).write_text('{"mine": 1}')
+        (out / name).write_text(text)
         with pytest.raises(UserError, match=r"would be overwritten. Move it away"):
             map_in_processes(build.units(config, table), build.cut, out, 1, describe=build.describe)
-        assert (out / name).read_text() == '{"mine": 1}'
+        assert (out / name).read_text() == text
