@@ -10,7 +10,7 @@ one thread each, as many at a time as there are cores (--jobs). With --folder, w
 import argparse
 import json
 import os
-import shutil
+import secrets
 import socket
 import subprocess
 import sys
@@ -167,7 +167,8 @@ def _run(study: Study, arm: Arm, seed: int, folder: Path, corpus: Path, draws: i
     place = _place(study, arm, seed, folder, corpus, draws)
     if (place / "found.json").exists():
         return
-    shutil.rmtree(place, ignore_errors=True)
+    if place.exists():  # a run that was killed; --folder is a person's, so nothing is deleted there
+        place.rename(place.with_name(f"{place.name}.broken-{secrets.token_hex(4)}"))
     place.parent.mkdir(parents=True, exist_ok=True)
     job = place.with_suffix(".json")
     settings = {"corpus": str(corpus), "folder": str(place), "seed": seed, "model": arm.model, "draws": draws}

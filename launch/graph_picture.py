@@ -20,6 +20,8 @@ COLOURS = {
     "missing": "#e6e6e6",
 }
 _WIDTH, _HEIGHT = 1.5, 0.62
+_CREATOR = "mlseg plan --graph"
+"""Said in each picture's metadata."""
 _LABEL_LANE, _STYLE_LANE, _APART = 1.2, -1.2, 1.95
 _STYLE_KINDS = ("generators", "style")
 _SUFFIXES = (".svg", ".png", ".pdf")
@@ -86,9 +88,14 @@ def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
     axes.set(xlim=(-_WIDTH / 2 - 0.1, width - _WIDTH / 2 + 0.1), ylim=(bottom, 2.1), aspect="equal")
     axes.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
     axes.axis("off")
-    temporary = temporary_beside(out)
-    figure.savefig(temporary, format=out.suffix.lower().lstrip("."), dpi=150)
+    temporary, kind = temporary_beside(out), out.suffix.lower().lstrip(".")
+    figure.savefig(temporary, format=kind, dpi=150, metadata={"Software" if kind == "png" else "Creator": _CREATOR})
     replace_synced(temporary, out)
+
+
+def is_graph(path: Path) -> bool:
+    """Whether a file is a picture that draw() made."""
+    return _CREATOR.encode() in path.read_bytes()
 
 
 def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:

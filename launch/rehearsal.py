@@ -16,8 +16,10 @@ from pathlib import Path
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
+from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
+from mlseg_core.own import refuse_foreign
 from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import CheckConfig
 from mlseg_dist.events import read_events
@@ -74,15 +76,32 @@ def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
     chosen = [
         slide for split in dict.fromkeys(s.split for s in slides) for slide in _some(config, slides, split, share)
     ]
+    text = _text(chosen)
+    _refuse_foreign_table(config, target, set(_text(slides).splitlines()))
+    write_atomic(target, text)
+    return target.absolute()
+
+
+def _text(slides: Sequence[Slide]) -> str:
     rows = io.StringIO()
     writer = csv.writer(rows)
     writer.writerow([*REQUIRED, *OPTIONAL])
-    for slide in chosen:
+    for slide in slides:
         paths = {"slide": slide.slide.absolute(), "annotation": slide.annotation and slide.annotation.absolute()}
         values = {**vars(slide), **paths}
         writer.writerow([_cell(values[name]) for name in (*REQUIRED, *OPTIONAL)])
-    write_atomic(target, rows.getvalue())
-    return target.absolute()
+    return rows.getvalue()
+
+
+def _refuse_foreign_table(config: CampaignConfig, target: Path, lines: set[str]) -> None:
+    """A table of that name is ours when the rehearsal's run folder names it, or when its lines are such as we write.
+
+    Raises UserError.
+    """
+    run = RunFolder(config.runs / f"{config.name}-rehearsal")
+    named = read_yaml(run.config_path).get("slides") if run.exists() else None
+    is_named = isinstance(named, str) and Path(named).absolute() == target.absolute()
+    refuse_foreign([target], lambda path: is_named or set(path.read_text(errors="replace").splitlines()) <= lines)
 
 
 def _cell(value: object) -> object:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from launch.aside import set_aside
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase
 from mlseg_core.errors import UserError
@@ -98,6 +99,11 @@ class RunFolder:
         """hash: of the frozen code.  folder: the working folder that relative paths in the config start from."""
         return _read_or_empty(self.code / "frozen.json")
 
+    def forget_alert(self) -> None:
+        """A person has taken over: what the planner last called for is over."""
+        if "alert" in _read_or_empty(self.path / "alert.json"):
+            (self.path / "alert.json").unlink(missing_ok=True)
+
     def freeze_code(self) -> None:
         """Copy the packages this process runs into RUN/code; whoever does it first wins."""
         if (self.code / "frozen.json").exists():
@@ -117,12 +123,8 @@ class RunFolder:
 
     def set_aside(self, path: Path) -> None:
         """Move an output that is no longer valid to RUN/aside, where a person can look at it or delete it."""
-        if not path.exists():
-            return
-        aside = self.path / "aside"
-        aside.mkdir(exist_ok=True)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path.rename(aside / f"{path.name}-{stamp}-{secrets.token_hex(2)}")
+        if os.path.lexists(path):
+            set_aside(path, self.path / "aside")
 
 
 def find_run(where: Path) -> RunFolder:

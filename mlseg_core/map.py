@@ -9,6 +9,7 @@ A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json
 the run.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,22 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlseg_core.files import TEMPORARY
 from mlseg_core.map_worker import Describe, Plan, Work, is_done, note_death, read_tally
+from mlseg_core.own import temporaries
 from mlseg_core.progress import Display, Tally, add_up, clock
 from mlseg_core.progress import describe as progress_line
-from mlseg_core.records import Done, Failed, Scratch, Standing, Unit, missing_files, read_done, read_failed
+from mlseg_core.records import (
+    SUPERSEDED,
+    Done,
+    Failed,
+    Scratch,
+    Standing,
+    Unit,
+    missing_files,
+    own_failures,
+    read_done,
+    read_failed,
+)
 from mlseg_core.store import Store, open_store
 from mlseg_core.workers import run_workers
 
@@ -105,9 +117,9 @@ def merge(units: Sequence[Unit], folder: Path | str) -> list[Done]:
         if missing:
             raise Incomplete(missing, store.where)
         parents = {str(PurePosixPath(name).parent) for record in records for name in record.files}
-        store.remove_temporaries({*parents, ".", "done", "failed", "progress"})
-        for name in store.names("failed"):  # by another worker, at another time
-            store.remove(f"failed/{name}")
+        store.remove_temporaries({*parents, ".", "done", "failed", "progress", SUPERSEDED})
+        for name in own_failures(store):  # by another worker, at another time
+            store.remove(name)
     return records
 
 
@@ -185,9 +197,11 @@ class _Crew:
         print(progress_line(self._plan.label, tally), flush=True)
 
     def _remove_temporaries(self, of: str) -> None:
+        """Of this crew, or of one process of it: the random token in a name says whose it is."""
         with suppress(OSError):  # a disk that went read-only is the reason we are here, and is told as such
-            for left_over in self._store.scratch.rglob(f"{TEMPORARY}{self._token}{of}-*"):
-                left_over.unlink()
+            for folder, _, _ in os.walk(self._store.scratch, followlinks=False):
+                for left_over in temporaries(Path(folder), f"{self._token}{of}-"):
+                    left_over.unlink(missing_ok=True)
 
 
 def _in_process(

@@ -6,13 +6,14 @@ In: the plan, a store, the worker's number. Out: published files with their reco
 import json
 import random
 import secrets
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlseg_core.errors import Interrupted
+from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.failures import Failures
 from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.marks import Marks
@@ -24,6 +25,7 @@ from mlseg_core.records import (
     Standing,
     Unit,
     forget_failed,
+    keep_superseded,
     read_done,
     read_failed,
     write_record,
@@ -34,6 +36,7 @@ _LOOKS, _LOOKS_OF_ALL = 1, 256
 """A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
 _MISSES, _NAMES_A_CALL = 4, 1500
 """Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
+_COMPARED_BYTES = 1 << 20
 _BEHIND = 0.3
 """A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
@@ -86,6 +89,7 @@ class Plan:
     ) -> list[Failed]:
         """One worker's part. life: processes that it has had before in this run; they have told what they died of."""
         store.check()
+        _refuse_foreign_note(store, worker)
         own = _slice(len(self.units), worker, workers)
         before, part = read_tally(store, worker), f"{own.start}-{own.stop}"
         died_of = note_death(store, self, worker, before) if life == 0 else None
@@ -210,8 +214,8 @@ class Plan:
             self.do(unit, scratch)
             old = standing.broken.get(unit.name)
             for name, fact in old.files.items() if old is not None else ():
-                if store.size(name) not in (None, fact["bytes"]):
-                    store.remove(name)  # cut short since it was published
+                if name in scratch.paths and store.size(name) not in (None, fact["bytes"]):
+                    _make_way(store, name, scratch.paths[name])
             published = {}
             for name, path in scratch.paths.items():
                 file = scratch.written(name)
@@ -226,6 +230,8 @@ class Plan:
                 for name, file in derived.winners.items()
             }
             store.settle()
+            if unit.name in standing.disproved:
+                keep_superseded(store, unit)
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
             if unit.name in standing.failed:
@@ -239,6 +245,25 @@ class Plan:
         finally:
             scratch.remove()
             derived.remove()
+
+
+def _make_way(store: Store, name: str, new: Path) -> None:
+    """For a file that has another size than its record says. One that was cut short goes: the new file begins with all of it.
+
+    Any other was changed by somebody, and is kept beside it under another name.
+    """
+    with store.open(name) as old, new.open("rb") as file:
+        while part := old.read(_COMPARED_BYTES):
+            if part != file.read(len(part)):
+                break
+        else:
+            store.remove(name)
+            return
+    kept = f"{name}.changed-{secrets.token_hex(4)}"
+    store.move(name, kept)
+    print(
+        f"mlseg: warning: {store.where}/{name} was changed since it was written; it is kept as {kept}", file=sys.stderr
+    )
 
 
 class _Looks:
@@ -315,6 +340,22 @@ def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> st
         write_record(store, Failed(unit.name, reason, "", unit.inputs, deaths=deaths, tries=tries))
     store.note(_tally_name(worker), json.dumps(asdict(replace(tally, at=""))))
     return unit.name
+
+
+def _refuse_foreign_note(store: Store, worker: int) -> None:
+    """The tally is written in place: somebody else's file of that name would be gone. Raises UserError."""
+    try:
+        text = store.read(_tally_name(worker)).strip(b"\0 \n")
+    except FileNotFoundError:
+        return
+    try:
+        found = json.loads(text) if text else None
+        is_ours = not found or (isinstance(found, dict) and found.keys() >= {"unit", "done", "total"})
+    except ValueError:  # perhaps a part of a tally
+        is_ours = text.startswith(b"{")
+    if not is_ours:
+        what = "is not a tally that mlseg wrote here, and would be overwritten"
+        raise UserError(what, f"{store.where}/{_tally_name(worker)}", "Move it away, or choose another folder.")
 
 
 def _tally_name(worker: int) -> str:

@@ -1,6 +1,7 @@
 """What a map leaves behind in its store: `done/UNIT.json`, `failed/UNIT.json`; and the temporary paths that work writes to.
 
-In: units and files. Out: a unit's proof that it is done, the reason why it failed, a count of both.
+In: units and files. Out: a unit's proof that it is done, the reason why it failed, a count of both. A done record that is replaced
+moves to `superseded/UNIT-HASH8.json`: the files that it names are still there, and only what a record names may ever be deleted.
 """
 
 import json
@@ -17,6 +18,8 @@ from mlseg_core.files import TEMPORARY
 from mlseg_core.marks import Marks
 from mlseg_core.store import Store, check_name
 
+SUPERSEDED = "superseded"
+"""Folder of the records that newer ones have replaced."""
 DEATHS = 3
 """So many processes may die on a unit before it counts as failed."""
 
@@ -152,15 +155,69 @@ def write_record(store: Store, record: Done | Failed) -> None:
 
 
 def forget_failed(store: Store, unit: Unit) -> None:
-    store.remove(f"failed/{unit.name}.json")
+    """Somebody else's file of that name stays."""
+    if _parsed(store, f"failed/{unit.name}.json", Failed) is not None:
+        store.remove(f"failed/{unit.name}.json")
 
 
 def _read(store: Store, name: str, kind: type[Record], unit: Unit) -> Record | None:
+    record = _parsed(store, name, kind, refuse_foreign=True)
+    return record if record is not None and record.inputs == unit.inputs else None
+
+
+def _parsed(store: Store, name: str, kind: type[Record], refuse_foreign: bool = False) -> Record | None:
+    """A record of whatever inputs; None where there is none, or a damaged one, which proves nothing: the unit is done again.
+
+    refuse_foreign: raise UserError for JSON of somebody else, which would be overwritten.
+    """
     try:
-        record = kind(**json.loads(store.read(name)))
-    except (FileNotFoundError, ValueError, TypeError):  # a damaged record proves nothing: the unit is done again
+        raw = json.loads(store.read(name))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
-    return record if record.inputs == unit.inputs else None
+    if refuse_foreign and raw and not (isinstance(raw, dict) and raw.keys() & {"unit", "inputs"}):
+        what = "is not a record that mlseg wrote here, and would be overwritten"
+        raise UserError(what, f"{store.where}/{name}", "Move it away, or choose another folder.")
+    try:
+        record = kind(**raw)
+    except TypeError:  # of another version
+        return None
+    return record if name.endswith(f"/{record.unit}.json") else None
+
+
+def read_all_done(store: Store) -> dict[str, Done]:
+    """Unit -> its done record, of whatever inputs. Other files in the folder are passed over."""
+    names = [name for name in store.names("done") if name.endswith(".json")]
+    found = {name.removesuffix(".json"): _parsed(store, f"done/{name}", Done) for name in names}
+    return {name: record for name, record in found.items() if record is not None and isinstance(record.files, dict)}
+
+
+def own_failures(store: Store) -> list[str]:
+    """Names in the store of the files in `failed` that are records of ours."""
+    names = [f"failed/{name}" for name in store.names("failed") if name.endswith(".json")]
+    return [name for name in names if _parsed(store, name, Failed) is not None]
+
+
+def keep_superseded(store: Store, unit: Unit) -> None:
+    """Before a unit's done record is replaced: what the old one names stays known. The same record twice makes one file."""
+    before = _parsed(store, f"done/{unit.name}.json", Done)
+    if before is None or before.inputs == unit.inputs:
+        return
+    kept = {"unit": before.unit, "inputs": before.inputs, "files": before.files}
+    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+    store.write(f"{SUPERSEDED}/{unit.name}-{before.inputs[:8]}.json", text.encode(errors="backslashreplace"))
+
+
+def read_superseded(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
+    """Name in the store of each record of an earlier build -> its files, with bytes and sha256."""
+    found = {}
+    for name in store.names(SUPERSEDED):
+        try:
+            record = json.loads(store.read(f"{SUPERSEDED}/{name}"))
+            if set(record) == {"unit", "inputs", "files"} and name == f"{record['unit']}-{record['inputs'][:8]}.json":
+                found[f"{SUPERSEDED}/{name}"] = record["files"]
+        except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError):
+            continue  # somebody else's
+    return found
 
 
 def missing_files(store: Store, records: Iterable[Done]) -> set[str]:

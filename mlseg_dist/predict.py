@@ -4,6 +4,7 @@ Patches overlap by half; each counts most in its middle, so that no seam shows. 
 (at most MAP_PX a side), since a whole slide at the network's resolution does not fit into memory.
 """
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic, write_json
+from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import Progress
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.evaluation.counts import decide
@@ -27,6 +29,7 @@ from shards.manifest import read_manifest
 from shards.reader import SlideReader
 from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough
 
+_SUMMARY, _HEATMAP, _CLASSES = "summary.json", "heatmap.png", "classes.png"
 MAP_PX = 4096
 """Most cells of the probability map along a side."""
 
@@ -105,6 +108,14 @@ def block_mean(maps_CHW: np.ndarray, block: int) -> np.ndarray:
     return maps_CHW.reshape(channels, height // block, block, width // block, block).mean(axis=(2, 4))
 
 
+def _is_summary(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"slide", "step", "patches", "areas_mm2"} <= found.keys()
+
+
 def predict_slide(
     config: LearningConfig,
     step_index: int,
@@ -117,8 +128,11 @@ def predict_slide(
     """Write out/heatmap.png, out/classes.png and out/summary.json; returns the summary (areas in mm²).
 
     mpp: level-0 µm/px of a slide that does not say it itself, or says it wrongly, which `override` confirms.
-    Raises UserError.
+    Raises UserError, also where files of somebody else have these names.
     """
+    outputs = [out / name for name in (_SUMMARY, _HEATMAP, _CLASSES)]
+    is_ours = _is_summary(outputs[0])  # it is written last, and vouches for the pictures
+    refuse_foreign(outputs, lambda path: is_ours)
     views = read_manifest(shards_folder(run) / "manifest.json").views
     with _open(slide, mpp, override) as reader:
         check_fine_enough(reader.mpp, views["high_mpp"], slide, "the network")
@@ -148,9 +162,9 @@ def predict_slide(
         "areas_mm2": areas,
     }
     picture = Picture(slide.name, step, thumbnail, probabilities, classes, on_tissue, size_um, areas)
-    write_atomic(out / "heatmap.png", heat_picture(picture))
-    write_atomic(out / "classes.png", class_picture(picture))
-    write_json(out / "summary.json", summary)
+    write_atomic(out / _HEATMAP, heat_picture(picture))
+    write_atomic(out / _CLASSES, class_picture(picture))
+    write_json(out / _SUMMARY, summary)
     return summary
 
 

@@ -95,6 +95,28 @@ def read_manifest(path: Path) -> Manifest:
     return validate(raw, Manifest, path)
 
 
+def parse_manifest(data: bytes, where: Path | str) -> Manifest:
+    """A manifest's text. Raises UserError for one that is damaged, of version 1, or not ours."""
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"not valid JSON ({error})", where, "Restore the file or make it again.") from None
+    if isinstance(raw, dict) and raw.get("version") == 1:
+        raise UserError("its shards have no index inside them (version 1)", where, _MAKE_AGAIN)
+    return validate(raw, Manifest, where)
+
+
+def is_manifest(data: bytes, kind: str) -> bool:
+    """Whether some text is a manifest of ours, of whatever version. kind: `corpus`, `labels` or `styled`."""
+    try:
+        raw = json.loads(data)
+    except ValueError:
+        return False
+    return (
+        isinstance(raw, dict) and {"version", "fingerprint", "shards"} <= raw.keys() and raw.get("kind", kind) == kind
+    )
+
+
 @contextmanager
 def _no_collecting() -> Iterator[None]:
     """A manifest of 100,000 shards is no rubbish, and to search it for some while it is made takes as long as making it."""

@@ -96,7 +96,7 @@ def retry(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     if uses_slurm(config):
         return _go_on(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
-    (run_folder.path / "alert.json").unlink(missing_ok=True)
+    run_folder.forget_alert()
     return _run_here(run_folder)
 
 
@@ -108,7 +108,7 @@ def _run_on_slurm(campaign: Campaign) -> int:
 
 def _go_on(run: RunFolder, outcome: "Outcome") -> int:
     """Say what was submitted; where jobs may not submit jobs, stay and plan again when something fails."""
-    (run.path / "alert.json").unlink(missing_ok=True)
+    run.forget_alert()
     print(outcome, flush=True)
     print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)
     if run.config().cluster.replan == "job":

@@ -2,28 +2,31 @@
 
 import argparse
 import json
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from launch.aside import clean_aside, look
 from launch.completion import Standing, survey
 from launch.graph import KindName, build_graph
 from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.own import is_regular, leads_out
 from mlseg_dist.cleaned import mark_cleaned
 from shards.manifest import read_manifest
 
 
 @dataclass(frozen=True)
 class Room:
-    """One thing that could go. why: it stays; empty: it goes."""
+    """One thing that could go. why: it stays; empty: it goes.  left: files in it that are not ours, or were changed: they stay."""
 
     name: str
     files: tuple[Path, ...]
     bytes: int
     why: str = ""
+    left: tuple[str, ...] = ()
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,7 +39,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--styled", action="store_true", help="styled shards, once all training that reads them is done"
     )
-    parser.add_argument("--aside", action="store_true", help="outputs of phases that an edit made invalid (RUN/aside)")
+    parser.add_argument(
+        "--aside",
+        action="store_true",
+        help="outputs of phases that an edit made invalid (RUN/aside); files that are not ours stay",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would go; remove nothing")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=clean)
@@ -71,10 +78,17 @@ def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Room]:
         folder = kind.folder(run, standing.phase)
         if not (folder / "manifest.json").exists():
             continue
-        tars = [folder / shard.name for shard in read_manifest(folder / "manifest.json").shards]
-        files = [path for path in tars if path.is_file()]
-        found.append(_room(folder.name, files, _needed_by(standing, standings)))
+        sizes = {shard.name: shard.bytes for shard in read_manifest(folder / "manifest.json").shards}
+        there = [folder / name for name in sizes if os.path.lexists(folder / name) and Path(name).name == name]
+        files = [path for path in there if is_regular(path) and path.stat().st_size == sizes[path.name]]
+        left = [f"{folder.name}/{path.name}" for path in there if path not in files]
+        found.append(_room(folder.name, files, _elsewhere(run, folder) or _needed_by(standing, standings), left))
     return found
+
+
+def _elsewhere(run: RunFolder, folder: Path) -> str:
+    """Why nothing is deleted there; empty: it lies in the run's own folder."""
+    return "a symbolic link leads there, out of the run folder" if leads_out(folder, run.path) else ""
 
 
 def _needed_by(maker: Standing, standings: Sequence[Standing]) -> str:
@@ -86,20 +100,21 @@ def _needed_by(maker: Standing, standings: Sequence[Standing]) -> str:
 
 
 def aside(run: RunFolder) -> Room:
-    """All that lies in RUN/aside."""
-    return _room("aside", [path for path in (run.path / "aside").rglob("*") if path.is_file()], "")
+    """What lies in RUN/aside: our files by their inventories; the others stay."""
+    found = look(run.path / "aside")
+    return _room("aside", [*found.files, *found.links], "", [f"aside/{name}" for name in found.left])
 
 
-def _room(name: str, files: Sequence[Path], why: str) -> Room:
-    return Room(name, tuple(files), sum(path.lstat().st_size for path in files), why)
+def _room(name: str, files: Sequence[Path], why: str, left: Sequence[str] = ()) -> Room:
+    return Room(name, tuple(files), sum(path.lstat().st_size for path in files), why, tuple(left))
 
 
 def remove(run: RunFolder, room: Room) -> None:
     """A folder is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
-    if room.why or not room.files:
-        return
     if room.name == "aside":
-        shutil.rmtree(run.path / "aside")
+        clean_aside(look(run.path / "aside"))
+        return
+    if room.why or not room.files:
         return
     folder = run.data / room.name
     mark_cleaned(folder, len(room.files), room.bytes)
@@ -117,4 +132,6 @@ def _tell(found: Sequence[Room], dry_run: bool, as_json: bool) -> None:
         size = f"{len(room.files)} files, {room.bytes / 1e6:.1f} MB"
         said = f"stays: {room.why}" if room.why else ("would go" if dry_run else "removed")
         print(f"{room.name}: {size}, {said if room.files or room.why else 'nothing there'}")
+        for name in room.left:
+            print(f"left alone: {name} (not ours, or changed since)")
     print(f"{going} bytes {'would be' if dry_run else 'were'} freed")

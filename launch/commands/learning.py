@@ -1,12 +1,16 @@
 """predict, evaluate, report: what a finished (or half-finished) campaign's teachers are asked for by hand."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from launch.campaign import load_where
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.files import read_json
+from mlseg_core.own import refuse_foreign
+from mlseg_core.progress import parse_tally
 from shards.slide_table import slide_name
 
 
@@ -89,9 +93,27 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     settings = {**config.evaluate.model_dump(mode="json"), "splits": arguments.split}
     config = config.model_copy(update={"evaluate": validate(settings, EvaluateConfig, "--split")})
+    _refuse_foreign_scores(arguments.out, arguments.split)
     score(config, run.path, arguments.out)
     print(arguments.out / "evaluation.json")
     return EXIT_DONE
+
+
+def _refuse_foreign_scores(out: Path, splits: Sequence[str]) -> None:
+    """What evaluate writes is not to take the place of somebody's files. Its tally, written first, and its scores vouch for it."""
+    scores, tally = out / "evaluation.json", out / "progress" / "0.json"
+    pictures = [path for split in splits for path in (out / "pictures").glob(f"{split}-[0-9]*.png")]
+
+    def is_ours(path: Path) -> bool:
+        found = read_json(path)
+        return isinstance(found, dict) and found.keys() >= {"version", "classes", "steps", "corpus_sha256"}
+
+    def is_tally(path: Path) -> bool:
+        return parse_tally(path.read_bytes()) is not None
+
+    refuse_foreign([scores], is_ours)
+    refuse_foreign([tally], is_tally)
+    refuse_foreign(pictures, lambda path: scores.exists() or tally.exists())
 
 
 def report(arguments: argparse.Namespace) -> int:

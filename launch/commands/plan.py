@@ -22,6 +22,7 @@ from launch.kinds import MapKind, kind_of
 from launch.preflight.space import size
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import clock
 
 
@@ -150,9 +151,10 @@ def _hours(hours: float | None) -> str:
 def _draw(
     out: Path, config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], costs: Sequence[Cost | None]
 ) -> None:
-    from launch.graph_picture import Node, draw
+    from launch.graph_picture import Node, draw, is_graph
     from launch.status import campaign_status
 
+    refuse_foreign([out], is_graph)
     states = {standing.phase.name: str(standing.state) for standing in standings}
     if run.exists():
         states |= {phase.name: phase.state for phase in campaign_status(run, config).phases}

@@ -63,7 +63,7 @@ def _on_slurm(run: RunFolder, config: CampaignConfig) -> int:
     from launch.slurm_plan import plan_on_slurm
     from launch.status import campaign_status
 
-    (run.path / "alert.json").unlink(missing_ok=True)
+    run.forget_alert()
     plan_on_slurm(run, survey(config, build_graph(config), run), by="person")
     shown = ""
     try:

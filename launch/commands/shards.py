@@ -1,6 +1,7 @@
 """shards phantom | import | build | regenerate | verify | show: slides in, tar shards out, outside of any campaign."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -16,11 +17,12 @@ from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.map import map_in_processes, merge
 from shards.config import ShardsConfig
+from shards.own_slides import note_table, refuse_foreign_slides
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
 if TYPE_CHECKING:
-    from shards.build import CutPlan
+    from shards.build import Change, CutPlan, Pruning
 
 Settings = TypeVar("Settings", bound=Strict)
 
@@ -42,9 +44,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     again.add_argument("--dry-run", action="store_true", help="say which slides would be cut again, and why")
     again.add_argument(
-        "--prune", action="store_true", help="afterwards remove the files that the manifest no longer names"
+        "--prune",
+        action="store_true",
+        help="afterwards delete the files of earlier builds, and nothing else; with --dry-run: list them",
     )
-    again.add_argument("--json", action="store_true", help="print the changes as JSON")
+    again.add_argument("--json", action="store_true", help="print the changes, and what --prune deletes, as JSON")
     again.set_defaults(run=regenerate_shards)
     for action in (build, again):
         action.add_argument("--slides", type=Path, metavar="CSV", help="the slide table; default: the campaign's")
@@ -89,12 +93,15 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
     if isinstance(out, str):
         raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
+    refuse_foreign_slides(units, maker.draw, lambda folder: maker.write_table(settings, folder), out)
     failed = map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
     if failed and all(failure.mistake for failure in failed):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise UserError(f"{failed[0].reason}{more}")
     merge(units, out)
-    print(maker.write_table(settings, out))
+    table = maker.write_table(settings, out)
+    note_table(out)
+    print(table)
     return EXIT_DONE
 
 
@@ -127,24 +134,47 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
     config, slides, out = _build_of(arguments)
     plan = build.plan_cut(config, slides, out, renew=True)
     found = build.changes(plan, out)
-    if arguments.json:
-        print(json.dumps([vars(change) for change in found], ensure_ascii=False))
-    else:
+    if not arguments.json:
         for change in found:
             if change.action != "keep":
                 print(f"{change.action}  {change.slide}  {change.why}")
         counts = Counter(change.action for change in found)
         print(f"{counts['cut']} slides to cut, {counts['keep']} stay as they are, {counts['drop']} to drop")
     if arguments.dry_run:
+        _tell_pruning(arguments, found, build.plan_pruning(out, plan.units) if arguments.prune else None)
         return EXIT_DONE
-    status = _build(arguments, config, slides, out, plan)
-    removed = build.prune(out) if arguments.prune else []
-    left = 0 if arguments.prune else len(build.superseded(out))
-    if removed or left:
-        print(
-            f"{len(removed)} superseded files removed" if removed else f"{left} superseded files; --prune removes them"
-        )
+    with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        status = _build(arguments, config, slides, out, plan)
+    pruning = build.prune(out) if arguments.prune else None
+    _tell_pruning(arguments, found, pruning)
+    if not arguments.prune and not arguments.json and (left := len(build.superseded(out))):
+        print(f"{left} superseded files; --prune --dry-run lists them, --prune deletes them")
     return status
+
+
+def _tell_pruning(arguments: argparse.Namespace, changes: "list[Change]", pruning: "Pruning | None") -> None:
+    """Each file that goes, or went, with its size and why; what was left alone; the total."""
+    if arguments.json:
+        rows = [vars(change) for change in changes]
+        told: object = rows
+        if pruning is not None:
+            prune = {
+                "dry_run": arguments.dry_run,
+                "files": [vars(file) for file in pruning.files],
+                "bytes": pruning.bytes,
+                "left_alone": [vars(file) for file in pruning.left_alone],
+            }
+            told = {"changes": rows, "prune": prune}
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    if pruning is None:
+        return
+    for file in pruning.files:
+        print(f"{'would go' if arguments.dry_run else 'removed'}  {file.name}  {file.bytes} bytes  {file.why}")
+    for other in pruning.left_alone:
+        print(f"left alone  {other.name}  {other.bytes} bytes  {other.why}")
+    verb = "would be removed" if arguments.dry_run else "removed"
+    print(f"{len(pruning.files)} superseded files {verb}, {pruning.bytes} bytes")
 
 
 def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path | str]:
@@ -160,6 +190,7 @@ def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, ou
         print(f"mlseg: warning: {slides}: {warning}", file=sys.stderr)
     for slug, problem in build.check_slides(config, slides, plan).items():
         print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
+    build.refuse_foreign_outputs(out)
     map_in_processes(
         plan.units, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",
         piece_unit="pairs",

@@ -8,9 +8,10 @@ from launch.campaign import load_where
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+from mlseg_core.own import refuse_foreign
 from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.style.pairs import Pair, wanted
-from shards.manifest import read_manifest
+from shards.manifest import is_manifest, read_manifest
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,6 +81,7 @@ def style_shards(arguments: argparse.Namespace) -> int:
     from mlseg_dist.style.publish import write_styled
 
     folder, todo = out / "styled", work.units_of(config, shards, out)
+    refuse_foreign([folder / "manifest.json"], lambda path: is_manifest(path.read_bytes(), "styled"))
     failed = map_in_processes(
         todo,
         work.style,

@@ -11,6 +11,7 @@ from launch.preflight.site import Site, existing
 from mlseg_core.files import TEMPORARY, fsync_folder
 
 _BYTES = 1 << 16
+_NAMES = ("first", "second", "target")
 
 
 def write(site: Site) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def probe(name: str, path: Path, links: bool = True) -> Finding:
 
 
 def _operations(folder: Path, links: bool) -> list[tuple[str, Callable[[], object]]]:
-    first, second, target = (folder / name for name in ("first", "second", "target"))
+    first, second, target = (folder / name for name in _NAMES)
     steps: list[tuple[str, Callable[[], object]]] = [
         ("create a folder", folder.mkdir),
         ("create and sync a file", lambda: _create(first)),
@@ -84,7 +85,7 @@ def _refused(source: Path, target: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    for path in folder.glob("*"):
-        path.unlink(missing_ok=True)
+    for name in _NAMES:
+        (folder / name).unlink(missing_ok=True)
     if folder.exists():
         folder.rmdir()

@@ -51,6 +51,7 @@ class _Probe:
         self.ranks = job.tasks_per_node * (job.nodes if site.slurm or not job.gpus_per_node else 1)
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
+        self.made_parent = not self.parent.exists()
         self.folder.mkdir(parents=True)
         self.id, self.sound = "", False
         self.local: Job[Any] | None = None
@@ -79,8 +80,8 @@ class _Probe:
         if self.id and not self.sound:
             cancel([self.id])
         if self.sound:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if not any(self.parent.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)  # made here, under a random name, a minute ago
+            if self.made_parent and not any(self.parent.iterdir()):
                 self.parent.rmdir()
 
     def _submit(self) -> None:

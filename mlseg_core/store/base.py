@@ -101,8 +101,15 @@ class Store(ABC):
         """No error when it is gone already."""
 
     @abstractmethod
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, which nobody has. Raises FileNotFoundError."""
+
+    @abstractmethod
     def remove_temporaries(self, folders: Iterable[str]) -> None:
-        """Remove what killed processes left directly in these folders. Only when nobody works there any more."""
+        """Remove what killed processes left directly in these folders. Only when nobody works there any more.
+
+        Only regular files whose names have the exact form of our temporaries: a user's `.tmp-notes` stays.
+        """
 
     @abstractmethod
     def probe(self) -> None:

@@ -61,7 +61,7 @@ class Bucket(Store):
             entries = self._fs.ls(self._path(folder), detail=True)
         except FileNotFoundError:
             return {}
-        files = [entry for entry in entries if entry["type"] == "file"]
+        files = [entry for entry in entries if entry["type"] == "file" and self._lies_in(entry["name"], folder)]
         found = {PurePosixPath(entry["name"]).name: int(entry["size"]) for entry in files}
         return found if wanted is None else {name: size for name, size in found.items() if name in wanted}
 
@@ -99,10 +99,15 @@ class Bucket(Store):
         """A put lasts."""
 
     def remove(self, name: str) -> None:
+        """This very key: never a prefix."""
         try:
             self._fs.rm_file(self._path(name))
         except FileNotFoundError:
             pass
+
+    def move(self, name: str, to: str) -> None:
+        self._fs.cp_file(self._path(name), self._path(to))
+        self.remove(name)
 
     def remove_temporaries(self, folders: Iterable[str]) -> None:
         """There are none: a put is whole or absent, and the scratch folder goes with the process that made it."""
@@ -154,6 +159,10 @@ class Bucket(Store):
             if own not in general and "mode" in inspect.signature(own).parameters:
                 return method
         return None
+
+    def _lies_in(self, key: str, folder: str) -> bool:
+        """False for an object that has the very name of the folder: a listing of that name shows it alone."""
+        return key.strip("/") != self._path(folder).strip("/")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlseg_core.files import TEMPORARY, fsync_folder, in_folder, link_first, publish_first, replace_synced, write_atomic
+from mlseg_core.own import leads_out, temporaries
 from mlseg_core.store.base import DestinationError, Store
 
 _PROBE_BYTES = 1 << 16
@@ -122,9 +123,15 @@ class Folder(Store):
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
 
+    def move(self, name: str, to: str) -> None:
+        os.rename(self.path / name, self.path / to)
+        self._sync((self.path / name).parent)
+
     def remove_temporaries(self, folders: Iterable[str]) -> None:
         for folder in folders:
-            for left_over in (self.path / folder).glob(f"{TEMPORARY}*"):
+            if leads_out(self.path / folder, self.path):
+                continue  # a link to somewhere else: nothing is deleted there
+            for left_over in temporaries(self.path / folder):
                 left_over.unlink(missing_ok=True)
 
     def probe(self) -> None:

@@ -6,6 +6,8 @@ or no longer, is read where it lies; so is a sample whose copy is damaged. The c
 
 import fcntl
 import os
+import re
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,8 @@ _IN_USE_S = 120.0
 """A copy that some rank wanted so lately is not removed. Ranks say so every few seconds while they want it."""
 _PAUSE_S = 5.0
 _PART = ".tmp-"
+_COPY = re.compile(rf"(?:{re.escape(_PART)})?[0-9a-f]{{16}}-.+\.tar")
+"""Names of copies and of those that are being made; any other file in the folder is somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ class Source:
 
 
 class ShardCache:
-    """budget_bytes: of the whole folder, over all ranks. removed: called when copies may have been removed."""
+    """budget_bytes: of all copies in the folder, over all ranks; other files there are not touched.
+
+    removed: called when copies may have been removed.
+    """
 
     def __init__(self, folder: Path, budget_bytes: int, removed: Callable[[], None]) -> None:
         self.folder, self.budget_bytes, self._removed = folder, budget_bytes, removed
@@ -149,13 +156,11 @@ class ShardCache:
     def _make_room(self, handle: int, size: int, wanted: list[Source]) -> bool:
         """Remove copies that nobody wants, the longest unwanted first, and take the space. One rank at a time."""
         mine = {source.cached_name for source in wanted}
-        with open(self.folder / ".lock", "w") as lock:
+        with open(self.folder / ".lock", "a") as lock:  # never cut short: it may be somebody's
             fcntl.flock(lock, fcntl.LOCK_EX)
             files = _files(self.folder)
             used = sum(found.st_size for found in files.values())
-            idle = [
-                (found.st_mtime, name) for name, found in files.items() if name.endswith(".tar") and name not in mine
-            ]
+            idle = [(found.st_mtime, name) for name, found in files.items() if name not in mine]
             for seen, name in sorted(idle):
                 if used + size <= self.budget_bytes or time.time() - seen < _IN_USE_S:
                     break
@@ -210,13 +215,17 @@ def _inode(path: Path) -> int | None:
 
 
 def _files(folder: Path) -> dict[str, os.stat_result]:
-    """What lies in a folder in which others give files their names meanwhile."""
+    """Our copies, whole or in the making, in a folder in which others give files their names meanwhile. No symbolic links."""
     found = {}
     for path in folder.iterdir():
+        if not _COPY.fullmatch(path.name):
+            continue
         try:
-            found[path.name] = path.stat()
+            told = path.lstat()
         except FileNotFoundError:
             continue
+        if stat.S_ISREG(told.st_mode):
+            found[path.name] = told
     return found
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,14 @@ import cv2
 import numpy as np
 
 from mlseg_core.files import TEMPORARY, fsync_folder, write_atomic
+from mlseg_core.own import remove_own
 from mlseg_dist.config import CLASSES, IGNORED
 
 CLASS_LABELS = {**dict(enumerate(CLASSES)), IGNORED: "ignored"}
 _LAYERS = ("view", "truth", "prediction")
 _STEP = re.compile(r"step-(\d+)$")
+_KEYS = "examples.json"
+_PICTURE = re.compile(rf"\d+-(?:{'|'.join(_LAYERS)})\.png")
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,25 @@ def write_examples(phase: Path, step: int, examples: Sequence[Example]) -> None:
                 picture = getattr(example, layer)
                 picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
                 write_atomic(temporary / f"{place}-{layer}.png", cv2.imencode(".png", picture)[1].tobytes())
-        write_atomic(temporary / "examples.json", json.dumps([example.key for example in examples]))
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
+        write_atomic(temporary / _KEYS, json.dumps([example.key for example in examples]))
+        remove_own(target, _is_ours)
+        if target.exists():  # somebody else's files stay there
+            for name in sorted(path.name for path in temporary.iterdir()):  # of ours, examples.json is the last
+                os.replace(temporary / name, target / name)
+        else:
+            temporary.rename(target)
         fsync_folder(target.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_own(temporary, lambda name: True)  # of this process alone
 
 
 def read_examples(phase: Path, step: int) -> list[Example]:
     """Those of one validation; none where there are none."""
     folder = phase / "media" / f"step-{step}"
-    if not (folder / "examples.json").exists():
+    if not (folder / _KEYS).exists():
         return []
     found = []
-    for place, key in enumerate(json.loads((folder / "examples.json").read_text(encoding="utf-8"))):
+    for place, key in enumerate(json.loads((folder / _KEYS).read_text(encoding="utf-8"))):
         layers = [cv2.imread(str(folder / f"{place}-{layer}.png"), cv2.IMREAD_UNCHANGED) for layer in _LAYERS]
         view, truth, prediction = layers
         if view is not None and truth is not None and prediction is not None:
@@ -63,12 +69,16 @@ def read_examples(phase: Path, step: int) -> list[Example]:
     return found
 
 
+def _is_ours(name: str) -> bool:
+    return name == _KEYS or _PICTURE.fullmatch(name) is not None
+
+
 def drop_later(phase: Path, step: int) -> None:
     """Remove the examples of steps after `step`; they will come again."""
     for folder in (phase / "media").glob("step-*"):
         found = _STEP.match(folder.name)
         if found and int(found[1]) > step:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_own(folder, _is_ours)
 
 
 def sheet(example: Example) -> np.ndarray:

@@ -7,15 +7,16 @@ and once that is closed the folders of earlier starts go: what `wandb sync` find
 import json
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 from mlseg_core.files import publish_first, temporary_beside
+from mlseg_core.own import remove_own
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.tracking import media
 from mlseg_dist.tracking.alerts import Alert
+from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from mlseg_dist.tracking.rows import AXES
 
 Mode = Literal["offline", "online"]
@@ -129,7 +130,7 @@ class Run:
         if self.mode == "offline":
             for older in folder.parent.glob(f"offline-run-*-{run_id(self.phase)}"):
                 if older != folder:
-                    shutil.rmtree(older, ignore_errors=True)
+                    remove_own(older, is_of_wandb, LINKS)
 
 
 def run_id(phase: Path) -> str:

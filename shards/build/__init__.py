@@ -10,23 +10,34 @@ cut       one slide -> tars and overview
 overview  what people see of a slide: thumbnail, tissue, patches
 publish   facts of the tars, quarantine.csv, the manifest
 changes   which slides have to be cut again, and why
+prune     which files of earlier builds may be deleted
+evidence  what shows that a file is ours
+guard     refuses a folder in which a build would write over somebody's files
 """
 
-from shards.build.changes import Change, changes, prune, superseded
+from shards.build.changes import Change, changes
 from shards.build.cut import cut
-from shards.build.plan import CutPlan, check_slides, plan_cut, units
+from shards.build.guard import refuse_foreign_outputs
+from shards.build.plan import CutPlan, check_slides, look_at_slides, plan_cut, units
+from shards.build.prune import LeftAlone, Pruning, Superseded, plan_pruning, prune, superseded
 from shards.build.publish import QUARANTINE, describe, write_manifest
 
 __all__ = [
     "QUARANTINE",
     "Change",
     "CutPlan",
+    "LeftAlone",
+    "Pruning",
+    "Superseded",
     "changes",
     "check_slides",
     "cut",
     "describe",
+    "look_at_slides",
     "plan_cut",
+    "plan_pruning",
     "prune",
+    "refuse_foreign_outputs",
     "superseded",
     "units",
     "write_manifest",

@@ -22,6 +22,15 @@ def read_known(store: Store) -> dict[str, Known]:
         return {}
 
 
+def is_known_slides(data: bytes) -> bool:
+    """Whether a file of this name is one of ours."""
+    try:
+        raw = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(raw, dict) and raw.keys() == {"version", "slides"} and isinstance(raw["slides"], dict)
+
+
 def write_known(store: Store, known: Mapping[str, Known]) -> None:
     """Replaces what was there, unless it says the same."""
     if known != read_known(store):

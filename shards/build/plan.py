@@ -4,7 +4,6 @@ A corpus that an earlier recipe cut keeps its slides: their units are planned as
 is cut again unasked. `renew` asks (see corrections.py).
 """
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Unit
+from mlseg_core.records import read_all_done
 from mlseg_core.store import Store, open_store
 from shards.annotation import Frame, read_annotation
 from shards.build.corrections import corrections
@@ -169,17 +169,9 @@ class _Planner:
 
 
 def read_records(store: Store) -> dict[str, dict[str, Any]]:
-    """Unit -> its done record, of whatever inputs. A record that is damaged proves nothing and is left out."""
-    records = {}
-    for name in store.sizes("done"):
-        if name.endswith(".json") and not name.startswith("."):
-            try:
-                record = json.loads(store.read(f"done/{name}"))
-                _ = record["facts"]["inputs"], record["inputs"], record["files"]  # what planning needs
-                records[name.removesuffix(".json")] = record
-            except (ValueError, TypeError, KeyError):
-                continue
-    return records
+    """Unit -> its done record, of whatever inputs; those of another kind of work are left out."""
+    records = {name: vars(record) for name, record in read_all_done(store).items()}
+    return {name: record for name, record in records.items() if isinstance(record["facts"].get("inputs"), dict)}
 
 
 def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = None) -> dict[str, UserError]:

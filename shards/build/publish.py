@@ -24,6 +24,7 @@ from shards.slide_table import Slide
 from shards.tar import NO_SEED, ShardReader, wds2idx_text
 
 QUARANTINE = "quarantine.csv"
+QUARANTINE_HEAD = ("slide", "slug", "reason", "traceback")
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
@@ -177,6 +178,6 @@ def _quarantined(todo: list[Unit], done: dict[str, Done], failed: dict[str, Fail
 def _csv(rows: list[tuple[str, str, str, str]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("slide", "slug", "reason", "traceback"))
+    writer.writerow(QUARANTINE_HEAD)
     writer.writerows(rows)
     return text.getvalue().encode()

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
+from mlseg_core.own import is_temporary
 from shards.manifest import Manifest
 from shards.sample import decode_label, decode_rgb
 from shards.seeds import by_shard, read_seeds, seeds_name
@@ -61,7 +62,7 @@ def left_over(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     for path in sorted(folder.glob("seeds-*.npy")):
         if path.name != seeds_name(manifest):
             yield Finding(path.name, "", "the manifest does not name it (superseded or stray)")
-    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
+    for path in sorted(path for path in folder.rglob(f"{TEMPORARY}*") if is_temporary(path.name)):
         yield Finding(path.relative_to(folder).as_posix(), "", "a temporary file of a run that was interrupted")
     quarantined = {row.slug for row in manifest.slides if row.quarantined}
     try:

@@ -4,7 +4,6 @@ What is learnt is remembered beside the manifest (slide-identities.json): a firs
 full hash changed is cut again by the next `regenerate`, even where its size and modification time are as they were.
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mlseg_core.progress import Progress
 from mlseg_core.store import Store, open_store
 from shards.build.identity import Known, file_state, hashed, slide_identity
 from shards.build.known_slides import read_known, write_known
+from shards.build.plan import read_records
 from shards.manifest import read_manifest
 from shards.slide_table import Slide, read_slide_table
 from shards.verify.corpus import MANIFEST, Report
@@ -54,14 +54,7 @@ def verify_slides(folder: Path, slides_csv: Path, report: Report) -> None:
 
 def _identities(store: Store) -> dict[str, str]:
     """Slug -> the identity of the file that it was cut from."""
-    found = {}
-    for name in store.sizes("done"):
-        if name.endswith(".json") and not name.startswith("."):
-            try:
-                found[name.removesuffix(".json")] = json.loads(store.read(f"done/{name}"))["facts"]["inputs"]["slide"]
-            except (ValueError, TypeError, KeyError):
-                continue
-    return found
+    return {name: record["facts"]["inputs"].get("slide", "") for name, record in read_records(store).items()}
 
 
 def _compare(slide: Slide, known: Known | None, cut_from: str) -> tuple[Known | None, list[Finding], list[Finding]]:

@@ -19,26 +19,6 @@ from mlseg_core.store import DestinationError, check_name, open_store
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def s3_server():
-    """A real S3 protocol on this machine; credentials and address in the environment, where child processes find them."""
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    import boto3
-
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        yield "s3://bucket"
-    server.stop()
-
-
 @pytest.fixture(params=["folder", "file", "memory", "s3"])
 def where(request, tmp_path):
     """The same destination in each form, empty."""

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from mlseg_core.files import fsync_folder
+from mlseg_core.files import TEMPORARY, fsync_folder
 
 META = "META.json"
 CURSOR = "cursor.json"
 LATEST = "LATEST"
 _FOLDER = re.compile(r"step-(\d{8,})")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_STATES = ("model", "optimizer", "ema", "generator", "critic", "average", "critic_optimizer")
+_FILE = re.compile(rf"{_NAME.pattern}\.pt")
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -32,6 +34,23 @@ def step_of(path: Path) -> int | None:
     """The step that a folder's name says."""
     match = _FOLDER.fullmatch(path.name)
     return int(match[1]) if match and path == step_folder(path.parent, int(match[1])) else None
+
+
+def own_names(folder: Path) -> set[str]:
+    """Names of the files in a checkpoint's folder that are ours: those that META.json names, and it.
+
+    Where that cannot be read: in a temporary folder, whose name is ours alone, those of the form that saves give their files; in
+    any other those that training has given them so far.
+    """
+    try:
+        named = set(json.loads((folder / META).read_bytes())["files"])
+        return {name for name in named if Path(name).name == name} | {META}
+    except (OSError, ValueError, KeyError, TypeError):
+        present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    known = {META, CURSOR, *(f"{state}.pt" for state in _STATES)}
+    if folder.name.startswith(TEMPORARY):
+        known |= {name for name in present if _FILE.fullmatch(name)}
+    return present & known
 
 
 def write_files(folder: Path, step: int, state: dict[str, Any], cursor: bytes) -> dict[str, Any]:

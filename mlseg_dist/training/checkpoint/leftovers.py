@@ -11,11 +11,13 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mlseg_core.files import TEMPORARY
+from mlseg_core.own import is_temporary, remove_own, walk_files
+from mlseg_dist.training.checkpoint.layout import META, own_names
 
 _DAY_S = 86400.0
 _NAME = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}-.+")
@@ -34,22 +36,41 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def remove(path: Path) -> None:
-    """Set aside, then delete file by file; what cannot be deleted stays as a temporary. Raises OSError when it keeps its name."""
-    aside = set_aside(path)
-    if aside.is_dir():
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        aside.unlink(missing_ok=True)
+def remove(path: Path) -> list[str]:
+    """Delete a checkpoint, or a left-over: our own files in it. Returns the names that stay, which somebody else put there.
+
+    Without such files it is set aside first, so that its name is gone at once. A symbolic link stays.
+    Raises OSError when it keeps its name although it holds nothing else.
+    """
+    if path.is_symlink():
+        return [path.name]
+    if path.is_file():
+        path.unlink(missing_ok=True)
+        return []
+    ours = own_names(path)
+    if all(name in ours for name in walk_files(path)):
+        path = set_aside(path)
+    # Without META.json it counts no more, so that goes first: a kill in between leaves no half checkpoint that looks whole.
+    (path / META).unlink(missing_ok=True)
+    return remove_own(path, ours.__contains__)
+
+
+def give_back(old: Path, target: Path) -> None:
+    """What a checkpoint that was replaced held besides our own files goes into the one in its place."""
+    for entry in old.iterdir():
+        if not (target / entry.name).exists():
+            os.rename(entry, target / entry.name)
+    with suppress(OSError):
+        old.rmdir()
 
 
 def sweep(folder: Path) -> list[str]:
-    """Remove what killed writers left in `folder`; returns the names."""
+    """Remove what killed writers left in `folder`; returns the names. Names that are not of our form are somebody else's."""
     gone = []
     for path in sorted(folder.glob(f"{TEMPORARY}*")):
         try:
-            if _is_leftover(path):
-                remove(path)
+            is_own = _NAME.fullmatch(path.name) if path.is_dir() else is_temporary(path.name)
+            if is_own and not path.is_symlink() and _is_leftover(path) and not remove(path):
                 gone.append(path.name)
         except OSError:  # another attempt sweeps too
             continue
@@ -61,7 +82,7 @@ def _is_leftover(path: Path) -> bool:
     if match and match[1] == _machine():
         return _start(int(match[2])) != int(match[3])
     inside = path.iterdir() if path.is_dir() else ()
-    return time.time() - max(part.stat().st_mtime for part in (path, *inside)) > _DAY_S
+    return time.time() - max(part.lstat().st_mtime for part in (path, *inside)) > _DAY_S
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import torch
 
 from mlseg_core.files import sha256_file
 from mlseg_dist.events import Tell
-from mlseg_dist.training.checkpoint.layout import CURSOR, META, step_folders, step_of
+from mlseg_dist.training.checkpoint.layout import CURSOR, META, own_names, step_folders, step_of
 
 
 class Damaged(RuntimeError):
@@ -30,6 +30,8 @@ def newest(folder: Path, tell: Tell, below: int | None = None) -> Path | None:
     for step, path in reversed(step_folders(folder).items()):
         if below is not None and step > below:
             continue
+        if path.is_dir() and any(path.iterdir()) and not own_names(path):
+            continue  # it was removed, but for what somebody else put there
         wrong = damage(path)
         if not wrong:
             return path

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.files import fsync_folder, write_atomic
+from mlseg_core.own import remove_own
 from mlseg_dist.events import Tell
 from mlseg_dist.training.checkpoint.host_copy import HostCopy
-from mlseg_dist.training.checkpoint.layout import LATEST, check_names, step_folder, step_folders, write_files
-from mlseg_dist.training.checkpoint.leftovers import remove, set_aside, sweep, temporary_for
+from mlseg_dist.training.checkpoint.layout import LATEST, check_names, own_names, step_folder, step_folders, write_files
+from mlseg_dist.training.checkpoint.leftovers import give_back, remove, set_aside, sweep, temporary_for
 from mlseg_dist.training.checkpoint.reading import Damaged, damage, read_meta
 
 _MEND = {
@@ -173,7 +174,7 @@ class Saver:
                 _put(temporary, target)
             fsync_folder(self.folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_own(temporary, lambda name: True)  # of this process alone; gone already where all went well
         self.bytes = sum(entry["bytes"] for entry in meta["files"].values())
         self._written.add(held.step)
         try:
@@ -194,7 +195,9 @@ class Saver:
     def _remove(self, paths: list[Path]) -> None:
         for path in paths:
             try:
-                remove(path)
+                stay = remove(path)
+                if stay:
+                    self._tell_once(f"files that are not ours stay in {path}: {', '.join(stay[:3])}")
             except FileNotFoundError:  # another attempt of the phase has removed it
                 continue
             except OSError as error:
@@ -236,7 +239,9 @@ def _put(temporary: Path, target: Path) -> None:
             os.rename(old, target)
         raise
     if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+        ours = own_names(old)
+        if remove_own(old, ours.__contains__):
+            give_back(old, target)
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -161,10 +161,10 @@ def test_a_tampered_text_index_is_found(corpus):
 def test_stray_files_are_warnings(corpus):
     stray = corpus / "old-00000000-000.tar"
     shutil.copy(corpus / entries(corpus)[0]["name"], stray)
-    (corpus / ".tmp-12-ab-s0.tar").write_bytes(b"x")
+    (corpus / ".tmp-12-0a0b0c0d-s0.tar").write_bytes(b"x")
     report = verify_corpus(corpus, 1)
     assert report.ok
-    assert Counter(finding.shard for finding in report.warnings) == {stray.name: 1, ".tmp-12-ab-s0.tar": 1}
+    assert Counter(finding.shard for finding in report.warnings) == {stray.name: 1, ".tmp-12-0a0b0c0d-s0.tar": 1}
 
 
 def test_links_and_folders_in_a_tar_are_found(corpus):

@@ -1,0 +1,88 @@
+"""Before slides are drawn or imported into a folder: what lies there under their names is ours and as we left it, or it stays.
+
+Slides and annotations have plain names, NAME.tif and NAME.geojson, so a folder may hold a person's own files of that name, or ours
+with corrections by hand. The table's sha256 is kept in `.mlseg-written.json`, so that a table that was edited is known.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mlseg_core.errors import UserError
+from mlseg_core.files import read_json, sha256_file, write_json
+from mlseg_core.map import Scratch, Unit
+from mlseg_core.records import read_all_done
+from mlseg_core.store import open_store
+
+TABLE = "slides.csv"
+_WRITTEN = ".mlseg-written.json"
+_SUFFIXES = (".tif", ".geojson")
+
+
+def refuse_foreign_slides(
+    units: Sequence[Unit], draw: Callable[[Unit, Scratch], None], write_table: Callable[[Path], Path], out: Path
+) -> None:
+    """Raises UserError for the first file that somebody else wrote, or changed. Writes nothing in `out`.
+
+    A file that no record names is drawn again and compared: a build that was killed may have left it.
+    """
+    done = read_all_done(open_store(out))
+    for unit in units:
+        there = [out / f"{unit.name}{suffix}" for suffix in _SUFFIXES if os.path.lexists(out / f"{unit.name}{suffix}")]
+        record = done.get(unit.name)
+        if record is None:
+            _compare(unit, draw, there)
+        elif record.inputs != unit.inputs and there:
+            mend = "Choose another folder with --out, or move it away."
+            raise UserError("was made with other settings, or by another version", there[0], mend)
+        elif record.inputs == unit.inputs:
+            for path in there:
+                if path.is_file() and path.stat().st_size != record.files.get(path.name, {}).get("bytes"):
+                    raise UserError(
+                        "was changed since mlseg wrote it", path, "Move it away to have it made again, or restore it."
+                    )
+    _check_table(write_table, out)
+
+
+def _compare(unit: Unit, draw: Callable[[Unit, Scratch], None], there: Sequence[Path]) -> None:
+    if not there:
+        return
+    with tempfile.TemporaryDirectory(prefix="mlseg-") as folder:
+        scratch = Scratch(Path(folder))
+        with suppress(UserError):  # told in its turn
+            draw(unit, scratch)
+        for path in there:
+            made = scratch.paths.get(path.name)
+            if made is None or not path.is_file() or path.read_bytes() != made.read_bytes():
+                raise _foreign(path)
+
+
+def _check_table(write_table: Callable[[Path], Path], out: Path) -> None:
+    path = out / TABLE
+    if not os.path.lexists(path):
+        return
+    if path.is_file():
+        with tempfile.TemporaryDirectory(prefix="mlseg-") as folder:
+            same = write_table(Path(folder)).read_bytes() == path.read_bytes()
+        if same or sha256_file(path) == _written(out):
+            return
+    raise _foreign(path)
+
+
+def note_table(out: Path) -> None:
+    """The table is as we wrote it."""
+    write_json(out / _WRITTEN, {TABLE: sha256_file(out / TABLE)})
+
+
+def _written(out: Path) -> str:
+    with suppress(UserError):
+        found = read_json(out / _WRITTEN)
+        return str(found.get(TABLE, "")) if isinstance(found, dict) else ""
+    return ""
+
+
+def _foreign(path: Path) -> UserError:
+    mend = "Move it away, or choose another folder with --out."
+    return UserError("is not a file as mlseg wrote it here, and would be overwritten or taken for ours", path, mend)
