@@ -214,7 +214,13 @@ def test_a_bucket_is_pruned_by_exact_names(tmp_path, kind, request):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("manifest.json", '{"name": "my app"}'), ("manifest.json", "x"), ("quarantine.csv", "mine\n")]
+    ("name", "text"),
+    [
+        ("manifest.json", '{"name": "my app"}'),
+        ("manifest.json", "x"),
+        ("quarantine.csv", "mine\n"),
+        ("slide-identities.json", "{}"),
+    ],
 )
 def test_a_build_does_not_write_over_somebodys_file(tmp_path, capsys, name, text):
     folder = tmp_path / "corpus"
