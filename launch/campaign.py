@@ -1,20 +1,25 @@
 """Starting or continuing a campaign: make or check its run folder, then plan on SLURM or run here."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launch.completion import Standing, set_aside, survey
-from launch.config import CampaignConfig, load_campaign
+from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import build_graph
+from launch.guard import check_free
+from launch.identity import ensure_id
 from launch.liveness import planner_pid
-from launch.plans import queued_jobs, read_plans
-from launch.run_folder import RunFolder, code_hash, find_run, package_folders
+from launch.owners import may_write
+from launch.paths import as_recorded, same_place
+from launch.plans import read_plans
+from launch.run_folder import RunFolder, code_hash, find_run, package_folders, run_of_file
+from launch.run_jobs import read_run_jobs
 from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
-from mlseg_core.config import differences, dump_config
+from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
+from mlseg_dist.run_folder import shards_folder
 
 _MOST_CHANGES = 3
 
@@ -37,8 +42,9 @@ def check_inputs(config: CampaignConfig) -> None:
     """Before the first start: all that a user can get wrong in slides, tables and annotations. Raises UserError."""
     run = RunFolder.of(config)
     if config.slides is not None and not run.exists():
-        from shards.build import check_slides
+        from shards.build import check_slides, look_at_slides
 
+        look_at_slides(config.slides)
         check_slides(config.shards, config.slides)
     if config.tiles is not None and not run.exists():
         from shards import tiles
@@ -48,15 +54,22 @@ def check_inputs(config: CampaignConfig) -> None:
 
 
 def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = False) -> Campaign:
-    """Make the run folder at the first start; later, take over an edited config. Raises UserError."""
+    """Make the run folder at the first start; later, take over an edited config.
+
+    Raises UserError, before anything is written, while somebody else runs it or another run's jobs write there.
+    """
     run = RunFolder.of(config)
     graph = build_graph(config)
     if not run.exists():
+        check_free(run, config)
         run.path.mkdir(parents=True, exist_ok=True)
         run.freeze_code()
+        ensure_id(run)
         dump_config(config, run.config_path)
-        return Campaign(run, config, survey(config, graph, run), [])
+        return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
     standings = survey(config, graph, run)
+    if any(standing.state != "done" for standing in standings):
+        check_free(run, config)
     stale = [standing for standing in standings if standing.state == "stale"]
     if stale and not accept:
         names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
@@ -69,13 +82,27 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         standings = survey(config, graph, run)
     if changed:
         dump_config(config, run.config_path)
-    return Campaign(run, config, standings, _check_code(run, accept_code))
+    warnings = _check_code(run, accept_code)
+    if may_write(run):
+        ensure_id(run)
+    return Campaign(run, config, standings, warnings)
+
+
+def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
+    """Remember the slides where they will be cut: hundreds of workers need not read each of them again. Returns warnings."""
+    if config.slides is None:
+        return []
+    from shards.build import look_at_slides
+
+    return [f"{config.slides}: {warning}" for warning in look_at_slides(config.slides, shards_folder(run.path))]
 
 
 def _changes(run: RunFolder, config: CampaignConfig) -> list[str]:
     """What is not as in the run's config, in words."""
     try:
-        return differences(run.config(), config)
+        recorded = run.config()
+        kept = as_recorded(config.model_dump(mode="json"), recorded.model_dump(mode="json"), run.start_of_paths)
+        return differences(recorded, validate(kept, CampaignConfig, run.config_path))
     except UserError:
         return ["its campaign.yaml was written by other code, which knew other keys"]
 
@@ -98,7 +125,7 @@ def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Seque
     if planner_pid(run.path) is not None:
         raise UserError(f"the campaign is running on this machine{what}", run.path, mend)
     plans = read_plans(run)
-    if plans and uses_slurm(config) and any(job.can_run for job in queued_jobs(plans, config.name)):
+    if plans and has_slurm() and any(job.can_run for job in read_run_jobs(run, plans, config.name).own):
         raise UserError(f"jobs of the campaign are in the queue{what}", run.path, mend)
 
 
@@ -114,17 +141,35 @@ def uses_slurm(config: CampaignConfig) -> bool:
 
 def load_where(where: Path, overrides: list[str]) -> CampaignConfig:
     """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError."""
-    if not where.is_dir():
-        return load_campaign(where, overrides)
-    run = find_run(where)
-    config = load_campaign(run.config_path, overrides)
-    # The folder may have been moved since: it is where the person says it is.
-    moved = {"runs": run.path.parent, "name": run.path.name}
-    return config if config.folder.absolute() == run.path else config.model_copy(update=moved)
+    if where.is_dir():
+        run = find_run(where)
+        config = load_recorded(run.config_path, run.start_of_paths, overrides)
+        # The folder may have been moved since: it is where the person says it is.
+        if not same_place(config.folder, run.path):
+            config = config.model_copy(update={"runs": run.path.parent, "name": run.path.name})
+        return config
+    config = load_campaign(where, overrides)
+    run = run_of_file(where, config)
+    if not run.exists():
+        return config
+    if not same_place(config.folder, run.path):  # an earlier version's, below the working folder
+        config = load_campaign(where, overrides, run.start_of_paths)
+    config = config.model_copy(update={"runs": run.path.parent})
+    try:
+        recorded = run.config()
+    except UserError:
+        return config  # by other code, which knew other keys; prepare says so
+    plain = as_recorded(config.model_dump(mode="json"), recorded.model_dump(mode="json"), run.start_of_paths)
+    config = validate(plain, CampaignConfig, where)
+    _enter_for_tiles(run, config)
+    return config
 
 
 def enter_working_folder(run: RunFolder) -> None:
-    """Relative paths in the config start where the campaign was started."""
-    folder = run.frozen().get("folder")
-    if folder and Path(folder).is_dir():
-        os.chdir(folder)
+    """Go where the tiles' relative path starts, in a run that an earlier version made; else stay. Raises UserError."""
+    _enter_for_tiles(run, run.config())
+
+
+def _enter_for_tiles(run: RunFolder, config: CampaignConfig) -> None:
+    if config.tiles is not None and not config.tiles.folder.is_absolute():
+        run.enter_working_folder()

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from mlseg_core.errors import EXIT_INTERRUPTED, Interrupted, UserError, exit_status
+from mlseg_core.errors import EXIT_INTERRUPTED, Interrupted, UserError, exit_status, for_a_person
 
 GROUPS = (
     "campaign",
@@ -54,7 +54,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MLSEG_TRACEBACK"):
             traceback.print_exc()
-        print(f"mlseg: error: {type(error).__name__}: {error} (MLSEG_TRACEBACK=1 shows where)", file=sys.stderr)
+        said = for_a_person(error) or f"{type(error).__name__}: {error} (MLSEG_TRACEBACK=1 shows where)"
+        print(f"mlseg: error: {said}", file=sys.stderr)
         return exit_status(error)
 
 

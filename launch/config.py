@@ -1,10 +1,11 @@
 """A campaign: where its slides come from, how they become shards, the steps of Table 8, and the cluster it runs on."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
 from mlseg_core.config import Strict, load_config
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
@@ -15,13 +16,14 @@ from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
 Count = Annotated[int, Field(ge=1)]
+_RUNS = Path("runs")
 
 
 class JobConfig(Strict):
     """Resources of one kind of job."""
 
     workers: Count = 1
-    """Jobs of a map's array."""
+    """Elements of a map's array; each has nodes * tasks_per_node processes, and every process is a worker of the map."""
     nodes: Count = 1
     tasks_per_node: Count = 1
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
@@ -39,6 +41,16 @@ class JobConfig(Strict):
     """Words before the job's Python: apptainer, exec, --nv, image.sif."""
     extra: dict[str, str] = {}
     """Further sbatch parameters, name -> value."""
+
+    @property
+    def tasks(self) -> int:
+        """Processes of one job (of one element of a map's array)."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def map_workers(self) -> int:
+        """Workers of a map: each process of each element of the array is one."""
+        return self.workers * self.tasks
 
 
 class ClusterConfig(Strict):
@@ -59,7 +71,8 @@ class ClusterConfig(Strict):
 class CampaignConfig(LearningConfig):
     """One campaign file."""
 
-    runs: Path = Path("runs")
+    runs: Path = _RUNS
+    """Where run folders lie. This and other relative paths start at the project (launch/paths.py)."""
     phantom: PhantomConfig | None = None
     """Draw synthetic slides."""
     tiles: TilesConfig | None = None
@@ -120,6 +133,37 @@ class CampaignConfig(LearningConfig):
         return self.runs / self.name
 
 
-def load_campaign(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> CampaignConfig:
-    """Raises UserError."""
-    return load_config(path, CampaignConfig, overrides)
+def load_campaign(
+    path: Path | str, overrides: list[str] | tuple[str, ...] = (), base: Path | None = None
+) -> CampaignConfig:
+    """A campaign file with absolute paths. Raises UserError.
+
+    base: what relative paths in the file start at, by default base_of (launch/paths.py).
+    """
+
+    def resolve(raw: dict[str, Any]) -> None:
+        raw.setdefault("runs", str(_RUNS))
+        make_absolute(raw, base_of(Path(path)) if base is None else base)
+
+    return load_config(
+        path, CampaignConfig, overrides, before=resolve, after=lambda raw: make_absolute(raw, Path.cwd())
+    )
+
+
+def load_recorded(path: Path, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> CampaignConfig:
+    """A run folder's campaign.yaml, where an earlier version may have recorded relative paths.
+
+    folder: what those start at.  Raises UserError.
+    """
+    fingerprinted: dict[str, Any] = {}
+
+    def before(raw: dict[str, Any]) -> None:
+        make_absolute(raw, folder, NOT_FINGERPRINTED)
+        fingerprinted.update(raw.get("tiles") or {})
+
+    def after(raw: dict[str, Any]) -> None:
+        tiles = raw.get("tiles")
+        untouched = isinstance(tiles, dict) and tiles.get("folder") == fingerprinted.get("folder")
+        make_absolute(raw, Path.cwd(), NOT_FINGERPRINTED if untouched else PATH_KEYS)
+
+    return load_config(path, CampaignConfig, overrides, before=before, after=after)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from launch.amounts import Amounts, job_of, training_steps
 from launch.config import CampaignConfig
+from launch.gpus import asked_gpus
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
 from launch.rates import Rate, choose
@@ -35,10 +36,10 @@ def cost_of(config: CampaignConfig, phase: Phase, amounts: Amounts, rates: Seque
     job = job_of(config, phase)
     work, unit = _work(config, phase, amounts)
     is_map = isinstance(kind_of(phase), MapKind)
-    members = min(job.workers, max(1, work)) if is_map else job.nodes * job.tasks_per_node
+    members = min(job.map_workers, max(1, work)) if is_map else job.tasks
     if phase.kind == "generators":  # a rank trains a pair of styles at a time
         members = min(members, max(1, amounts.styling.pairs))
-    gpus = job.workers * job.gpus_per_node if is_map else job.nodes * job.gpus_per_node
+    gpus = asked_gpus(job).per_node * job.nodes * (job.workers if is_map else 1)
     rate = choose(rates, config, phase)
     if rate is None or (unit and not work):
         return Cost(work, unit, members, None, None, None, amounts.bytes[phase.name])

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import Any, Literal, NoReturn
 from submitit import JobEnvironment
 
 from launch import rates
+from launch.causes import in_words_for_a_person, outlive_a_full_disk
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
 from launch.error_words import one_line
@@ -29,7 +31,7 @@ from launch.plans import wait_until_planned
 from launch.rendezvous import export_ranks
 from launch.run_folder import RunFolder, package_folders
 from launch.slurm_queue import requeue
-from launch.statuses import OF_EXIT, STUCK
+from launch.statuses import FAILURES, OF_EXIT, STUCK
 from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
@@ -44,30 +46,32 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     """Do one process's part of a phase and exit.
 
     part: for a map on SLURM `work` or `merge`, locally `both`; for any other phase `work`.
-    worker, workers: the place in the array of a map on SLURM; locally the rank says it.
+    worker, workers: the element and the size of a map's array on SLURM; each has as many workers as the job has ranks.
     """
+    outlive_a_full_disk()
     signals = Signals()
     run = RunFolder(Path(run_path))
     die_with_planner(run.path)
     environment = JobEnvironment()
-    worker += environment.global_rank  # a map's workers are the elements of an array on SLURM, the ranks of a job here
-    workers = max(workers, environment.num_tasks)
+    ranks = environment.num_tasks
+    worker, workers = worker * ranks + environment.global_rank, workers * ranks
     os.environ["LOCAL_RANK"] = str(environment.local_rank)  # says which of the node's GPUs is this process's
     process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
     status = EXIT_DONE
     phase: Phase | None = None
     try:
         assert_frozen(run)
-        os.chdir(run.frozen()["folder"])
+        run.enter_working_folder()
         config = run.config()
         phase = next(phase for phase in build_graph(config) if phase.name == phase_name)
         if environment.cluster == "slurm":
             wait_until_planned(run, environment.job_id)
         process.report(phase, "running")
         _do(config, run, phase, process, signals, worker, workers)
-    except BaseException as error:
+    except BaseException as raised:
+        error = in_words_for_a_person(raised, run)
         status = exit_status(error)
-        process.report(phase, OF_EXIT.get(status, "failed"), error)
+        process.try_to_report(phase, OF_EXIT.get(status, "failed"), error)
         said = f"mlseg: {one_line(error)}" if status in OF_EXIT else traceback.format_exc()
         print(said, file=sys.stderr, flush=True)
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
@@ -77,7 +81,7 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
             else:
                 run.events(phase).tell("failed", one_line(error), "error", **facts)
     else:
-        process.report(phase, "done")
+        process.try_to_report(phase, "done")
         if process.index == 0:
             run.events(phase).tell("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
@@ -135,7 +139,16 @@ class Process:
         }
         self.run.write_task(phase, self.index, **facts)
         if (self.index == 0 or error) and not self.is_superseded(phase):
-            self.run.write_state(phase, **{**self.run.state(phase), **facts})
+            state = self.run.state(phase)
+            if not _explains_better(state, facts):
+                self.run.write_state(phase, **{**state, **facts})
+
+    def try_to_report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
+        """The last word: where the disk does not take it, the exit status has to do."""
+        try:
+            self.report(phase, status, error)
+        except OSError as trouble:
+            print(f"mlseg: {status} cannot be written down: {trouble}", file=sys.stderr, flush=True)
 
     def begin(self, phase: Phase, recipe_hash: str, inputs: dict[str, str], alone: bool) -> None:
         """Before anything is written: say from what. alone: this attempt takes over from older ones."""
@@ -149,6 +162,14 @@ class Process:
     def is_superseded(self, phase: Phase) -> bool:
         """True when a newer attempt has taken over: this job's node was thought lost."""
         return self.alone and self.run.state(phase).get("owner", self.attempt) != self.attempt
+
+
+def _explains_better(state: dict[str, Any], facts: dict[str, Any]) -> bool:
+    """What a process of the same attempt said before says more of why the phase failed: the rest are its consequences."""
+    said, now = state.get("status"), facts["status"]
+    if state.get("attempt") != facts["attempt"] or said not in FAILURES or now not in FAILURES:
+        return False
+    return FAILURES.index(said) < FAILURES.index(now)
 
 
 def _do(
@@ -185,7 +206,8 @@ def _do(
             raise Interrupted("a newer attempt of this phase has taken over")
     if publish_done(config, phase, run, inputs, started, process.attempt):
         print(f"phase {phase.name} done: {phase_fingerprint(config, phase, inputs)[:12]}", flush=True)
-        rates.keep(run, rates.measured(config, graph, run))
+        with suppress(OSError):  # the phase is done, whatever becomes of this
+            rates.keep(run, rates.measured(config, graph, run))
 
 
 def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:
@@ -253,7 +275,7 @@ class _Control:
 
     def give_up(self, why: str) -> NoReturn:
         try:
-            self._process.report(self._phase, STUCK, RuntimeError(why))
+            self._process.try_to_report(self._phase, STUCK, RuntimeError(why))
             print(f"mlseg: gave up: {why}", file=sys.stderr, flush=True)
         finally:
             os._exit(EXIT_FAILED)

@@ -17,6 +17,7 @@ from submitit.helpers import clean_env
 from launch.completion import is_done
 from launch.config import CampaignConfig
 from launch.console import Console
+from launch.gpus import asked_gpus
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
 from launch.kinds import MapKind, kind_of
@@ -77,12 +78,13 @@ class LocalJob:
         kind = kind_of(phase)
         resources = getattr(config.cluster, kind.job)
         # All ranks of the job start on this machine; on GPUs no more of them than one node is said to have.
-        nodes = 1 if resources.gpus_per_node else resources.nodes
-        self.size = resources.workers if part == "both" else nodes * resources.tasks_per_node
+        gpus = asked_gpus(resources).per_node
+        tasks = resources.tasks_per_node if gpus else resources.tasks
+        self.size = resources.workers * tasks if part == "both" else tasks
         executor = LocalExecutor(run.logs(phase))
         executor.update_parameters(
             tasks_per_node=self.size,
-            gpus_per_node=resources.gpus_per_node,
+            gpus_per_node=gpus,
             timeout_min=_LOCAL_LIMIT_MIN,
             stderr_to_stdout=True,
         )

@@ -1,7 +1,7 @@
 """Nodes that cannot do what a job is for: named, and left out of the jobs with GPUs that are planned after.
 
 In: the GPUs that a job asked for; what training's watch said of nodes where ranks stood still. Out: an error before any work is
-touched; `RUN/avoid/NODE.json`, to be removed once it is mended. Without this a node whose GPU has gone would work on its CPU, a
+touched; `RUN/avoid/NODE.json`, to be removed once it is repaired. Without this a node whose GPU has gone would work on its CPU, a
 hundred times slower and to other bytes, or get each retry, as it is idle.
 """
 
@@ -9,6 +9,7 @@ import os
 import time
 
 from launch.config import JobConfig
+from launch.gpus import asked_gpus
 from launch.graph import Phase
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
@@ -28,22 +29,24 @@ class UnfitNode(Exception):
 
 def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool) -> None:
     """name: of the job's block in the config. Raises UnfitNode, UserError where it is no node's fault but the set-up's."""
-    if not job.gpus_per_node:
+    gpus = asked_gpus(job)
+    if not gpus:
         return
     import torch
 
     why = _broken(int(os.environ.get("LOCAL_RANK", "0")))
     if not why:
         return
-    key, asked = f"cluster.{name}", f"{job.gpus_per_node} GPU{'s' if job.gpus_per_node > 1 else ''} a node"
+    key, asked = f"cluster.{name}", gpus.words
     if torch.version.cuda is None and torch.version.hip is None:
         raise UserError(
             f"the jobs ask for {asked}, but torch {torch.__version__} is a build without GPUs",
             key,
-            f"Install one with GPUs, or set {key}.gpus_per_node=0.",
+            f"Install one with GPUs, or {gpus.remedy(key)}.",
         )
     if not on_slurm:
-        raise UserError(f"the job asks for {asked}: {why}", key, f"Set {key}.gpus_per_node=0 to work on the CPU.")
+        remedy = gpus.remedy(key)
+        raise UserError(f"the job asks for {asked}: {why}", key, f"{remedy[0].upper()}{remedy[1:]} to work on the CPU.")
     node = node_name()
     avoid(run, node, why)
     raise UnfitNode(f"node {node} has no GPU that works, and the job asked for {asked}: {why}")
@@ -71,8 +74,12 @@ def avoid(run: RunFolder, node: str, why: str) -> None:
 def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
     """Nodes where a rank held the job up in two attempts. since: time.time(); what was said before counts no more."""
     held: dict[str, dict[int, str]] = {}
+    unsaved = False  # the run folder's disk did not take a checkpoint: whoever waits in `save` waits for that disk
     for event in read_events(run.phase(phase)):
-        if event["event"] == "stuck" and event["why"] in _HELD_UP and event["time"] >= since:
+        if event["event"] in ("started", "checkpoint-failed", "checkpoint-recovered"):
+            unsaved = event["event"] == "checkpoint-failed"
+        waits_for_disk = unsaved and event.get("stage") == "save"
+        if event["event"] == "stuck" and event["why"] in _HELD_UP and event["time"] >= since and not waits_for_disk:
             held.setdefault(event["node"], {})[event["pid"]] = event["text"]
     for node, said in held.items():
         if len(said) >= _TIMES:
@@ -87,5 +94,5 @@ def avoided(run: RunFolder) -> dict[str, str]:
 
 def excluding(run: RunFolder, job: JobConfig) -> dict[str, str]:
     """The job's further sbatch parameters, with the nodes to be avoided."""
-    nodes = [job.extra.get("exclude", ""), *(avoided(run) if job.gpus_per_node else {})]
+    nodes = [job.extra.get("exclude", ""), *(avoided(run) if asked_gpus(job) else {})]
     return {**job.extra, **({"exclude": ",".join(filter(None, nodes))} if any(nodes) else {})}

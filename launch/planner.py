@@ -45,7 +45,7 @@ def is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob]) -
     return any(queued.main == job and queued.can_run for queued in queue)
 
 
-def last_words(state: Mapping[str, Any], plans: list[Plan], phase: str) -> str:
+def last_words(state: Mapping[str, Any], plans: Sequence[Plan], phase: str) -> str:
     """The status in state.json, if one of the phase's newest jobs left it: an older one's excuses no job after it."""
     said_by = str(state.get("job", "")).partition("_")[0]
     return str(state.get("status", "")) if said_by in latest_jobs(plans, phase).values() else ""
@@ -60,15 +60,22 @@ def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str])
     return "failed" if status in FAILURES else "lost"
 
 
-def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], statuses: dict[str, str]) -> str:
-    """Why a re-planning job leaves it to a person."""
+def for_person(phase: str, said: Mapping[str, Any]) -> str:
+    """The alert of a phase that it is no use to try again. said: its verdict."""
+    why = str(said.get("error", "")).removeprefix("error: ")
+    return f"phase {phase} stopped for something that a person has to fix" + (f": {why}" if why else "")
+
+
+def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a re-planning job leaves it to a person. words: phase -> verdict (verdict.py)."""
     if plans and plans[-1].by == "cancel":
         return "the campaign was cancelled"
     retries = run.config().cluster.retries
     for item in missing:
         if item.reason in ("failed", "lost"):
-            if statuses[item.phase.name] == "user error":
-                return f"phase {item.phase.name} stopped for something that a person has to mend"
+            said = words[item.phase.name]
+            if said.get("status") == "user error":
+                return for_person(item.phase.name, said)
             if retries_in_a_row(plans, item.phase.name) >= retries:
                 return f"phase {item.phase.name} failed {retries + 1} times"
     return ""

@@ -4,14 +4,12 @@ A plan is published first-wins, so that of two planners that start at once only 
 and a job that stands in no plan ends by itself.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob, read_queue
 from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
 
 Reason = Literal["new", "failed", "interrupted", "lost"]
@@ -53,26 +51,11 @@ def publish_plan(run: RunFolder, plan: Plan) -> bool:
 
 
 def job_prefix(campaign: str) -> str:
-    """How the names of a campaign's jobs begin; then [NN-]TITLE."""
+    """How the names of a campaign's jobs begin; then [NN-]TITLE[.RUN-ID] (run_jobs.py)."""
     return f"mlseg-{campaign}-"
 
 
-def queued_jobs(plans: Sequence[Plan], campaign: str, settle: bool = True) -> list[QueuedJob]:
-    """The plans' jobs in the queue, by id and name: a slurmctld that has lost its state gives old ids to other jobs.
-
-    settle: wait for jobs that are just ending or being requeued.
-    """
-    titles = {job: title for plan in plans for job, title in plan.titles().items()}
-    if not titles:
-        return []
-    return [
-        job
-        for job in read_queue(set(titles), settle)
-        if re.fullmatch(rf"{re.escape(job_prefix(campaign))}(\d+-)?{re.escape(titles[job.main])}", job.name)
-    ]
-
-
-def latest_jobs(plans: list[Plan], phase: str) -> dict[str, str]:
+def latest_jobs(plans: Sequence[Plan], phase: str) -> dict[str, str]:
     """The phase's newest jobs: part -> id."""
     return next((plan.jobs[phase] for plan in reversed(plans) if phase in plan.jobs), {})
 

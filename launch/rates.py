@@ -11,6 +11,7 @@ from typing import Any
 
 from launch.amounts import job_of
 from launch.config import CampaignConfig
+from launch.gpus import asked_gpus
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder
@@ -89,13 +90,14 @@ def network_of(config: CampaignConfig, phase: Phase) -> str:
 
 def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
     job, network = job_of(config, phase), network_of(config, phase)
+    node_gpus = float(asked_gpus(job).per_node)
+    gpus = node_gpus / job.tasks_per_node
     if phase.kind == "train":
         records = read_json_lines(run.phase(phase) / "metrics.jsonl")
         lines = [line for line in records if line.get("kind") == "train" and line.get("pairs_s")]
         if not lines:
             return None
-        ranks = _ranks(run, phase) or job.nodes * job.tasks_per_node
-        gpus = job.gpus_per_node / job.tasks_per_node
+        ranks = _ranks(run, phase) or job.tasks
         warm = lines[1:] or lines  # the first line holds the start
         speed = statistics.median(line["pairs_s"] for line in warm)
         took = read_json(run.phase(phase) / "done.json")["seconds"]
@@ -107,13 +109,13 @@ def _rate(config: CampaignConfig, phase: Phase, run: RunFolder) -> Rate | None:
         tallies = [tally for tally in read_tallies(run.phase(phase) / "progress") if tally.rate > 0]
         if not tallies:
             return None
-        speed, gpus = statistics.median(tally.rate for tally in tallies), job.gpus_per_node / job.tasks_per_node
+        speed = statistics.median(tally.rate for tally in tallies)
         return Rate(phase.name, phase.kind, "steps", speed, len(tallies), gpus, network)
     kind = kind_of(phase)
     if isinstance(kind, MapKind):
-        return _map_rate(kind, phase, run, float(job.gpus_per_node), network)
+        return _map_rate(kind, phase, run, gpus, network)
     seconds = read_json(run.phase(phase) / "done.json")["seconds"]
-    return Rate(phase.name, phase.kind, "", 0.0, 1, float(job.gpus_per_node), network, seconds)
+    return Rate(phase.name, phase.kind, "", 0.0, 1, node_gpus, network, seconds)
 
 
 def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network: str) -> Rate | None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.config import CampaignConfig
+from launch.gpus import asked_gpus
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from mlseg_core.config import read_yaml
@@ -161,7 +162,7 @@ class Interruption(threading.Thread):
         self.run_folder, self.slurm = run, slurm
         self.phase: Phase = next(phase for phase in build_graph(config) if phase.kind == "train")
         job = config.cluster.train
-        self.ranks = job.tasks_per_node * (job.nodes if slurm or not job.gpus_per_node else 1)
+        self.ranks = job.tasks if slurm or not asked_gpus(job) else job.tasks_per_node
         self._over = threading.Event()
 
     def run(self) -> None:

@@ -3,10 +3,12 @@
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
+from launch.guard import check_free
 from launch.liveness import planner_pid
 from launch.planner import is_on_its_way
-from launch.plans import latest_jobs, queued_jobs, read_plans
+from launch.plans import latest_jobs, read_plans
 from launch.run_folder import RunFolder
+from launch.run_jobs import read_run_jobs
 from launch.slurm_plan import Outcome, plan_on_slurm
 from launch.slurm_queue import cancel
 from launch.status import campaign_status
@@ -31,8 +33,13 @@ def check(config: CampaignConfig, run: RunFolder, name: str) -> bool:
     state = phases[name].state
     if state == "done":
         return False
+    check_free(run, config)
     if planner_pid(run.path) is not None:
         raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+    if state == "unknown":
+        raise UserError(
+            f"phase {name} may be running: {phases[name].why}", run.path, "Retry it where that can be seen."
+        )
     if state in ("running", "queued"):
         jobs = ", ".join(job["id"] for job in phases[name].jobs) or "its processes"
         raise UserError(f"phase {name} is {state} ({jobs})", run.path, "Wait for it, or mlseg cancel the campaign.")
@@ -58,7 +65,7 @@ def retry_on_slurm(config: CampaignConfig, run: RunFolder, name: str) -> Outcome
     graph = build_graph(config)
     after = dependents(graph, name)
     plans = read_plans(run)
-    queue = queued_jobs(plans, config.name)
+    queue = read_run_jobs(run, plans, config.name).mine
     waiting = [phase.name for phase in graph if phase.name in after and is_on_its_way(phase, plans, queue)]
     # they wait for jobs of the failed attempt, which will never end well
     cancel([job for other in waiting for job in latest_jobs(plans, other).values()])

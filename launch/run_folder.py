@@ -1,24 +1,28 @@
 """The run folder: where a campaign keeps its config, its frozen code, its phases' states and its outputs.
 
 RUN/campaign.yaml   the resolved config          RUN/code/      the packages that the jobs import
+RUN/run.json        its id (identity.py)         RUN/planner.json  who runs it locally, while that lasts (local_record.py)
 RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels
 RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
 RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)
 """
 
 import importlib.util
+import json
 import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from launch.aside import set_aside
-from launch.config import CampaignConfig, load_campaign
+from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import Phase
+from launch.paths import base_of
 from mlseg_core.errors import UserError
-from mlseg_core.files import fingerprint, read_json, sha256_file, write_json
+from mlseg_core.files import fingerprint, overwrite, read_json, sha256_file, write_json
 from mlseg_dist.events import Events
 
 PACKAGES = ("launch", "mlseg_core", "mlseg_dist", "shards")
@@ -69,7 +73,12 @@ class RunFolder:
         """The campaign's resolved config. Raises UserError."""
         if not self.exists():
             raise UserError("no campaign.yaml: not a run folder", self.path, "Give the folder that `mlseg run` made.")
-        return load_campaign(self.config_path, ())
+        return load_recorded(self.config_path, self.start_of_paths)
+
+    @property
+    def start_of_paths(self) -> Path:
+        """Where relative paths in campaign.yaml start: only runs of earlier versions have such."""
+        return Path(self.frozen().get("folder") or Path.cwd())
 
     def phase(self, phase: Phase) -> Path:
         return self.path / "phases" / phase.folder
@@ -85,24 +94,43 @@ class RunFolder:
         return _read_or_empty(self.phase(phase) / "state.json")
 
     def write_state(self, phase: Phase, **facts: Any) -> None:
-        write_json(self.phase(phase) / "state.json", {"name": phase.name, **facts, "updated": time.time()})
+        self._say(self.phase(phase) / "state.json", {"name": phase.name, **facts, "updated": time.time()})
 
     def write_task(self, phase: Phase, index: int, **facts: Any) -> None:
         """One process of a phase says how it is doing."""
-        write_json(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
+        self._say(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
+
+    def _say(self, path: Path, facts: dict[str, Any]) -> None:
+        """Also on a full disk, where there is an older file to write over."""
+        try:
+            write_json(path, facts)
+        except OSError:
+            if not overwrite(path, json.dumps(facts)):
+                raise
 
     def tasks(self, phase: Phase) -> list[dict[str, Any]]:
         paths = sorted((self.phase(phase) / "tasks").glob("[a-z]*.json"))  # not a temporary that is just being written
         return [task for path in paths if (task := _read_or_empty(path))]
 
     def frozen(self) -> dict[str, Any]:
-        """hash: of the frozen code.  folder: the working folder that relative paths in the config start from."""
+        """hash: of the frozen code.  folder: the working folder of the first start."""
         return _read_or_empty(self.code / "frozen.json")
 
     def forget_alert(self) -> None:
         """A person has taken over: what the planner last called for is over."""
         if "alert" in _read_or_empty(self.path / "alert.json"):
             (self.path / "alert.json").unlink(missing_ok=True)
+
+    @property
+    def is_of_earlier_version(self) -> bool:
+        """It was made before runs had ids (identity.py), when relative paths in a file started at the working folder."""
+        found = _read_or_empty(self.path / "run.json")
+        return not found or bool(found.get("earlier"))
+
+    def enter_working_folder(self) -> None:
+        """Go where the campaign was first started, if this user can."""
+        with suppress(OSError):
+            os.chdir(self.start_of_paths)
 
     def freeze_code(self) -> None:
         """Copy the packages this process runs into RUN/code; whoever does it first wins."""
@@ -133,9 +161,24 @@ def find_run(where: Path) -> RunFolder:
         run = RunFolder(where)
         run.config()
         return run
-    run = RunFolder.of(load_campaign(where, ()))
+    run = run_of_file(where, load_campaign(where, ()))
     if not run.exists():
         raise UserError("no run folder yet", run.path, f"Start it: mlseg run {where}")
+    return run
+
+
+def run_of_file(file: Path, config: CampaignConfig) -> RunFolder:
+    """The run folder of a campaign file; one that an earlier version made below the working folder, where there is no other.
+
+    config: the file's, with overrides.
+    """
+    run = RunFolder.of(config)
+    if not run.exists():
+        below = base_of(file)
+        if config.runs.is_relative_to(below):
+            earlier = RunFolder(Path.cwd() / config.runs.relative_to(below) / config.name)
+            if earlier.exists() and earlier.is_of_earlier_version:
+                return earlier
     return run
 
 

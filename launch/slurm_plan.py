@@ -4,24 +4,27 @@ Safe to run at any time, by a person or by the job that waits for a phase to fai
 cluster.retries; started twice at once, one plan counts.
 """
 
-import os
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from launch.completion import Standing, survey
 from launch.graph import build_graph
+from launch.guard import check_jobs, check_rights
 from launch.job import assert_frozen
 from launch.nodes import avoid_stuck
-from launch.planner import final_part, last_words, missing_phases, refusal
-from launch.plans import Plan, latest_jobs, publish_plan, queued_jobs, read_plans
+from launch.planner import final_part, missing_phases, refusal
+from launch.plans import Plan, latest_jobs, publish_plan, read_plans
 from launch.run_folder import RunFolder
+from launch.run_jobs import read_run_jobs
 from launch.slurm_queue import cancel
 from launch.slurm_submit import Submitter
-from mlseg_core.errors import UserError
+from launch.verdict import verdict
+from mlseg_core.errors import UserError, for_a_person
 from mlseg_core.files import write_json
 
 _PATIENCE_S, _AGAIN_S = 1200.0, 15.0
@@ -47,15 +50,22 @@ class Outcome:
 
 
 def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["person", "replan"]) -> Outcome:
-    """Submit what is missing. Raises UserError when SLURM refuses."""
+    """Submit what is missing. Raises UserError when SLURM refuses, and when jobs that are not ours are in the way."""
     plans = read_plans(run)
     number = plans[-1].number + 1 if plans else 1
-    queue = queued_jobs(plans, run.config().name)
-    statuses = {each.phase.name: last_words(run.state(each.phase), plans, each.phase.name) for each in standings}
-    missing = missing_phases(standings, plans, queue, statuses)
+    jobs_now = read_run_jobs(run, plans, run.config().name)
+    words = {each.phase.name: verdict(run, each.phase, plans) for each in standings if each.state != "done"}
+    statuses = {name: str(said.get("status", "")) for name, said in words.items()}
+    missing = missing_phases(standings, plans, jobs_now.mine, statuses)
     if not missing:
         return Outcome(None)
-    if by == "replan" and (refused := refusal(run, missing, plans, statuses)):
+    try:
+        check_jobs(run, plans, jobs_now)
+    except UserError as error:
+        if by == "replan":
+            return Outcome(None, str(error))
+        raise
+    if by == "replan" and (refused := refusal(run, missing, plans, words)):
         return Outcome(None, refused)
     if by == "replan":
         last_seen_by_person = max((plan.made for plan in plans if plan.by == "person"), default=0.0)
@@ -88,12 +98,18 @@ def _end(name: str, standings: Sequence[Standing], jobs: dict[str, dict[str, str
 
 
 def cancel_on_slurm(run: RunFolder) -> list[str]:
-    """End the campaign's jobs, and keep re-planning jobs from bringing them back. Returns the cancelled ids."""
+    """End the campaign's jobs, and keep re-planning jobs from bringing them back. Returns the cancelled ids.
+
+    Raises UserError when they belong to somebody else.
+    """
     plans = read_plans(run)
+    name = run.config().name
+    check_rights(run)
+    check_jobs(run, plans, read_run_jobs(run, plans, name, settle=False), cancelling=True)
     number = plans[-1].number + 1 if plans else 1
     while not publish_plan(run, Plan(number, "cancel")):
         number += 1
-    queue = queued_jobs(plans, run.config().name, settle=False)
+    queue = read_run_jobs(run, plans, name, settle=False).own
     ids = sorted({job.main for job in queue if job.can_run})
     cancel(ids)
     return ids
@@ -103,7 +119,7 @@ def replan(run_path: str) -> None:
     """What the job does that waits for a failure."""
     run = RunFolder(Path(run_path))
     assert_frozen(run)
-    os.chdir(run.frozen()["folder"])
+    run.enter_working_folder()
     print(plan_again(run), flush=True)
 
 
@@ -112,11 +128,17 @@ def plan_again(run: RunFolder) -> Outcome:
     try:
         outcome = _plan_patiently(run)
     except Exception as error:
-        write_json(run.path / "alert.json", {"alert": f"the campaign could not be planned again: {error}"})
+        _alert(run, f"the campaign could not be planned again: {error}")
         raise
     if outcome.refused:
-        write_json(run.path / "alert.json", {"alert": outcome.refused})
+        _alert(run, outcome.refused)
     return outcome
+
+
+def _alert(run: RunFolder, text: str) -> None:
+    """For `mlseg status`. On a full disk it stays in this job's log, if it can."""
+    with suppress(OSError):
+        write_json(run.path / "alert.json", {"alert": text})
 
 
 def _plan_patiently(run: RunFolder) -> Outcome:
@@ -125,6 +147,10 @@ def _plan_patiently(run: RunFolder) -> Outcome:
     while True:
         try:
             return plan_on_slurm(run, survey(config, build_graph(config), run), by="replan")
+        except OSError as error:
+            if cause := for_a_person(error):
+                return Outcome(None, f"the campaign cannot be planned again: {cause}")
+            raise
         except (RuntimeError, UserError, subprocess.TimeoutExpired) as error:
             if time.monotonic() > deadline:
                 raise

@@ -1,22 +1,29 @@
 """What the SLURM queue says, and what we ask of it, in plain text: --json needs a plugin that sites may lack."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from mlseg_core.errors import UserError
 
 _SEPARATOR = "\x1f"
 _NOT_CONFIGURED = "Could not establish a configuration source"
+_SCRIPT = re.compile(r"(?P<run>/.+)/(?:phases/[^/]+|plans)/logs/\.?submission_file_[^/]+\.sh\s*")
+_FORM = ("%F", "%i", "%j", "%T", "%r", "%N", "%S", "%U", "%u", "%o")
 
 
 @dataclass(frozen=True)
 class QueuedJob:
     """One job (or array element) in the queue, or just ended. main: the array's id.  reason: why pending or ended.
 
-    start: when it started or is expected to, as SLURM says it; "" when it does not know.
+    start: when it started or is expected to, as SLURM says it; "" when it does not know.  uid, user: its owner.
+    command: path of its batch script.
     """
 
     main: str
@@ -26,6 +33,15 @@ class QueuedJob:
     reason: str
     nodes: str
     start: str = ""
+    uid: int = -1
+    user: str = ""
+    command: str = ""
+
+    @cached_property
+    def run_path(self) -> Path | None:
+        """The run folder that it was submitted from; None of other jobs, and where squeue does not say."""
+        found = _SCRIPT.fullmatch(self.command)
+        return Path(found["run"]) if found else None
 
     @property
     def can_run(self) -> bool:
@@ -52,24 +68,42 @@ def has_slurm() -> bool:
     )
 
 
-def read_queue(ids: set[str], settle: bool = True) -> list[QueuedJob]:
-    """The user's jobs in the queue whose main id is in `ids`. settle: wait for jobs that are just ending or being requeued."""
+def read_queue(
+    wanted: Callable[[QueuedJob], bool], users: Collection[int] | None = None, settle: bool = True
+) -> list[QueuedJob]:
+    """The wanted ones of these users' jobs (None: of all users) that SLURM shows us. Raises RuntimeError, TimeoutExpired.
+
+    settle: wait for jobs that are just ending or being requeued.
+    """
     deadline = time.monotonic() + 90
     while True:
-        jobs = [job for job in _squeue() if job.main in ids]
+        jobs = [job for job in _squeue(users) if wanted(job)]
         if not settle or all(job.state != "COMPLETING" for job in jobs) or time.monotonic() > deadline:
             return jobs
         time.sleep(1)
 
 
-def _squeue() -> list[QueuedJob]:
-    form = _SEPARATOR.join(["%F", "%i", "%j", "%T", "%r", "%N", "%S"])
-    answer = _run(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", form])
+def _squeue(users: Collection[int] | None) -> list[QueuedJob]:
+    whose = [] if users is None else ["-u", ",".join(map(str, sorted(users)))]
+    answer = _run(["squeue", "-h", "-r", "-t", "all", *whose, "-o", _SEPARATOR.join(_FORM)])
     jobs = []
     for line in answer.splitlines():
-        main, job, name, state, reason, nodes, start = line.split(_SEPARATOR)
-        jobs.append(QueuedJob(main.strip(), job.strip(), name, state, reason, nodes, "" if start == "N/A" else start))
+        fields = line.split(_SEPARATOR)
+        if len(fields) != len(_FORM):  # a stranger's job whose name holds a line break
+            continue
+        main, job, name, state, reason, nodes, start, uid, user, command = fields
+        start = "" if start == "N/A" else start
+        jobs.append(QueuedJob(main.strip(), job.strip(), name, state, reason, nodes, start, int(uid), user, command))
     return jobs
+
+
+def hides_jobs_of(uid: int) -> bool:
+    """True when squeue may show us none of this user's jobs (PrivateData=jobs). True as well when SLURM does not say."""
+    if uid == os.getuid() or os.getuid() == 0:
+        return False
+    answer = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=False)
+    found = re.search(r"^PrivateData\s*=\s*(.*)$", answer.stdout, re.MULTILINE)
+    return found is None or bool({"jobs", "all"} & set(re.split(r"[,\s]+", found.group(1).strip().lower())))
 
 
 def cancel(ids: list[str]) -> None:

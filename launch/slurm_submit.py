@@ -13,6 +13,7 @@ from submitit.helpers import clean_env
 
 from launch.config import CampaignConfig, JobConfig
 from launch.graph import Phase
+from launch.identity import run_id
 from launch.job import run_job
 from launch.kinds import MapKind, kind_of
 from launch.nodes import excluding
@@ -31,6 +32,8 @@ class Submitter:
         self.run = run
         self.config: CampaignConfig = run.config()
         self.ids: list[str] = []
+        own_id = run_id(run)
+        self._suffix = f".{own_id}" if own_id else ""
 
     def submit(self, phase: Phase, after: Sequence[str]) -> dict[str, str]:
         """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id."""
@@ -47,13 +50,14 @@ class Submitter:
     def submit_replan(self, replan: Callable[[str], None], watched: Sequence[str]) -> str:
         """One job that calls replan(run folder) as soon as one of the watched jobs fails, and is dropped when all end well."""
         folder = self.run.path / "plans" / "logs"
-        executor = job_executor(self.run, self.config, folder, "replan", self.config.cluster.single)
+        executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", self.config.cluster.single)
         executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
         return self._run(lambda: [executor.submit(replan, str(self.run.path))])
 
     def _submit(self, phase: Phase, part: str, job: JobConfig, dependency: str | None, workers: int = 1) -> str:
-        executor = job_executor(self.run, self.config, self.run.logs(phase), f"{phase.folder}-{part}", job)
+        name = f"{phase.folder}-{part}{self._suffix}"
+        executor = job_executor(self.run, self.config, self.run.logs(phase), name, job)
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from launch.config import JobConfig
+from launch.gpus import asked_gpus
 from launch.run_folder import RunFolder
 
 START = "MLSEG_START"
@@ -14,7 +15,7 @@ START = "MLSEG_START"
 def job_environment(run: RunFolder, job: JobConfig) -> dict[str, str]:
     """Variables of every job: the frozen code first, never the working folder's; a rank's threads; CPU without GPUs."""
     environment = {"PYTHONPATH": str(run.code), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(job.cpus_per_task)}
-    if not job.gpus_per_node:
+    if not asked_gpus(job):
         environment["DS_ACCELERATOR"] = "cpu"
     return environment
 

@@ -7,7 +7,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,18 +35,26 @@ Model = TypeVar("Model", bound=Strict)
 
 
 def load_config(
-    path: Path | str, model: type[Model], overrides: list[str] | tuple[str, ...] = (), section: str = ""
+    path: Path | str,
+    model: type[Model],
+    overrides: list[str] | tuple[str, ...] = (),
+    section: str = "",
+    before: Callable[[dict[str, Any]], None] = lambda raw: None,
+    after: Callable[[dict[str, Any]], None] = lambda raw: None,
 ) -> Model:
     """Read `path`, or one section of it, as `model`.
 
     `extends: other.yaml` (or a list) in the file names files, relative to it, whose keys are the defaults.
     overrides: `a.b=value`; the value is YAML; an item of a list is named by its index or its `name`.
+    before, after: change the plain tree in place, before and after the overrides are applied.
     Raises UserError.
     """
     path = Path(path)
     raw = read_yaml(path)
+    before(raw)
     for override in overrides:
         _apply_override(raw, override)
+    after(raw)
     return validate(raw[section] if section else raw, model, path)
 
 

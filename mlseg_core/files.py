@@ -77,6 +77,27 @@ def write_atomic(path: Path, data: bytes | str, sync: SyncFolder | None = fsync_
         sync(path.parent)
 
 
+def overwrite(path: Path, text: str) -> bool:
+    """Write over a file that is there without asking the disk for room: for a short last word on a full disk.
+
+    A reader may see a part of it. False when that is impossible too.
+    """
+    data = text.encode()
+    try:
+        handle = os.open(path, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        if os.pwrite(handle, data, 0) != len(data):
+            return False
+        os.ftruncate(handle, len(data))
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
 def in_folder(path: Path, make: Callable[[], T]) -> T:
     """make(), which makes `path`; when its folder is not there, that first."""
     try:

@@ -14,7 +14,9 @@ config=configs/paper.yaml
 if [[ $# -gt 0 && $1 != *=* ]]; then
     config=$1
     shift
-    [[ -f $config ]] && config=$(realpath -- "$config") # it may be relative to where we were called
+    if [[ -f $config ]]; then # it may be relative to where we were called; a link to a file elsewhere stays a link
+        config=$(cd -- "$(dirname -- "$config")" && pwd)/$(basename -- "$config")
+    fi
 fi
 
 # SLURM runs a copy of this file from its spool: the project is where sbatch was called, or the folder above this file.

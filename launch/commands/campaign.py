@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
+from launch.config import CampaignConfig
+from launch.guard import check_local
 from launch.liveness import planner_pid
 from launch.plans import read_plans
 from launch.run_folder import RunFolder, find_run
+from launch.slurm_queue import has_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
 
@@ -61,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if slurm and config.cluster.replan == "login" and "SLURM_JOB_ID" in os.environ:
         raise UserError("it is `login`, but this is a job", "cluster.replan", "On the login node: bash slurm/master.sh")
     check_inputs(config)
+    say_where(config)
     campaign = prepare(config, arguments.accept, arguments.accept_code)
     for warning in campaign.warnings:
         print(f"mlseg: warning: {warning}", file=sys.stderr)
@@ -70,6 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     if slurm:
         return _run_on_slurm(campaign)
     return _run_here(campaign.run)
+
+
+def say_where(config: CampaignConfig) -> None:
+    """What the config's paths have become: a campaign is the same from wherever it is started."""
+    print(f"run folder: {config.folder.absolute()}")
+    if config.slides is not None:
+        print(f"slides: {config.slides.absolute()}")
+    if config.tiles is not None:
+        print(f"tiles: {config.tiles.folder.absolute()}")
+    sys.stdout.flush()
 
 
 def _run_here(run: RunFolder) -> int:
@@ -137,12 +151,18 @@ def _conclude(run: RunFolder) -> int:
 def cancel(arguments: argparse.Namespace) -> int:
     """End the campaign's jobs here and on SLURM."""
     run = find_run(arguments.where)
+    check_local(run)
     pid = planner_pid(run.path)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         print(f"asked process {pid} to stop at the next safe point")
         return EXIT_DONE
-    if not read_plans(run) or not uses_slurm(run.config()):
+    plans = read_plans(run)
+    if plans and plans[-1].by != "cancel" and not has_slurm():
+        raise UserError(
+            "its jobs are on SLURM, which this machine does not have", run.path, "Cancel it where SLURM is."
+        )
+    if not plans or not has_slurm():
         raise UserError("nothing is running", run.path, f"See: mlseg status {run.path}")
     from launch.slurm_plan import cancel_on_slurm
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from launch.aside import clean_aside, look
 from launch.completion import Standing, survey
 from launch.graph import KindName, build_graph
+from launch.guard import check_rights
 from launch.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, UserError
@@ -60,6 +61,7 @@ def clean(arguments: argparse.Namespace) -> int:
     if arguments.aside:
         found.append(aside(run))
     if not arguments.dry_run:
+        check_rights(run)
         for room in found:
             remove(run, room)
     _tell(found, arguments.dry_run, arguments.json)

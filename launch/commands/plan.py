@@ -17,6 +17,7 @@ from launch.campaign import enter_working_folder, load_where
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig, JobConfig
 from launch.costs import Cost, add_up, cost_of
+from launch.gpus import asked_gpus
 from launch.graph import build_graph
 from launch.kinds import MapKind, kind_of
 from launch.preflight.space import size
@@ -129,7 +130,10 @@ def _show(
 
 
 def _size(job: JobConfig, is_map: bool) -> str:
-    gpus = f", {job.gpus_per_node} GPU{'s' if job.gpus_per_node > 1 else ''}" if job.gpus_per_node else ""
+    count = asked_gpus(job).per_node
+    gpus = f", {count} GPU{'s' if count > 1 else ''}" if count else ""
+    if is_map and job.tasks > 1:
+        return f"{job.workers} × {job.tasks} workers{gpus}"
     return f"{job.workers} workers{gpus}" if is_map else f"{job.nodes} × {job.tasks_per_node}{gpus}"
 
 

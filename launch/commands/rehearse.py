@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from launch import rates
-from launch.campaign import check_inputs, load_where, prepare, uses_slurm
+from launch.campaign import check_inputs, enter_working_folder, load_where, prepare, uses_slurm
+from launch.commands.campaign import say_where
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.rehearsal import SHARE, STEPS, Interruption, rehearsal_of
@@ -30,9 +31,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def rehearse(arguments: argparse.Namespace) -> int:
     """Run it in NAME-rehearsal and wait for its end. Returns the exit status."""
     real = load_where(arguments.where, arguments.overrides)
+    if arguments.where.is_dir():
+        enter_working_folder(RunFolder(arguments.where))
     check_inputs(real)
     config = rehearsal_of(real, arguments.steps)
     slurm = uses_slurm(config)
+    say_where(config)
     campaign = prepare(config, accept=True, accept_code=RunFolder.of(config).exists())
     interruption = Interruption(config, campaign.run, slurm)
     interruption.start()

@@ -27,6 +27,7 @@ _STYLES = {
     "lost": "bold red",
     "stale": "yellow",
     "interrupted": "yellow",
+    "unknown": "yellow",
     "waiting": "dim",
 }
 _JOBS = 3
@@ -103,6 +104,7 @@ def page(now: CampaignStatus) -> RenderableType:
         Text(f"{node} is avoided until avoid/{node}.json is removed: {why}", style="yellow", overflow="fold")
         for node, why in now.avoided.items()
     ]
+    parts += [Text(note, style="yellow", overflow="fold") for note in now.notes]
     if now.alert:
         parts.append(Text(f"ALERT: {now.alert}", style="bold red"))
     return Group(*parts)

@@ -39,6 +39,10 @@ def follow(arguments: argparse.Namespace) -> int:
     if arguments.every <= 0:
         raise UserError(f"{arguments.every} is no time between two looks", "--every", "Give seconds above 0.")
     run = find_run(arguments.where)
+    if not os.access(run.path / "phases" if (run.path / "phases").is_dir() else run.path, os.W_OK):
+        raise UserError(
+            "what was sent is kept in the run folder, where you may not write", run.path, "Ask its owner to follow it."
+        )
     enter_working_folder(run)
     config = run.config()
     if not arguments.offline:

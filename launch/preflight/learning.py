@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from launch.completion import survey
+from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.styling import check_styles
@@ -26,17 +27,17 @@ def config(site: Site) -> Iterator[Finding]:
     steps = ", ".join(f"{step.name} ({step.model.kind})" for step in settings.steps)
     yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
     here = settings.cluster.executor == "local" or not shutil.which("sbatch")
-    nodes = 1 if here and train.gpus_per_node else train.nodes
-    ranks, micro = nodes * train.tasks_per_node, settings.train.micro_batches_per_step
+    gpus = asked_gpus(train)
+    ranks, micro = train.tasks_per_node if here and gpus else train.tasks, settings.train.micro_batches_per_step
     check_world(micro, ranks)
     pairs = settings.train.samples_per_step
     yield Finding("ranks", "ok", f"{ranks} ranks share {micro} micro-batches: {pairs} pairs a step")
-    if train.gpus_per_node and train.tasks_per_node != train.gpus_per_node:
+    if gpus and train.tasks_per_node != gpus.per_node:
         yield Finding(
             "ranks",
             "warning",
-            f"{train.tasks_per_node} ranks on {train.gpus_per_node} GPUs a node",
-            "Set cluster.train.tasks_per_node to gpus_per_node: one rank a GPU.",
+            f"{train.tasks_per_node} ranks on {gpus.words}",
+            f"Set cluster.train.tasks_per_node={gpus.per_node}: one rank a GPU.",
         )
     if site.run.exists():
         stale = [standing for standing in survey(settings, site.graph, site.run) if standing.state == "stale"]
@@ -57,9 +58,11 @@ def slides(site: Site) -> Iterator[Finding]:
         tiles.check(settings.tiles)
         yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
     else:
-        from shards.build import check_slides
+        from shards.build import check_slides, look_at_slides
 
         assert settings.slides is not None
+        for warning in look_at_slides(settings.slides):
+            yield Finding("slides", "warning", warning, "Correct the slide table.")
         bad = check_slides(settings.shards, settings.slides)
         count = site.amounts.slides
         yield Finding("slides", "ok", f"{count - len(bad)} of {count} slides and their annotations can be read")

@@ -1,5 +1,6 @@
 """node: a job of a minute on each kind of node, with the resources, set-up and container of the campaign's own jobs."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -12,12 +13,13 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
 from launch.config import JobConfig
+from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
 from launch.preflight.site import Site
 from launch.preflight.space import size
 from launch.run_folder import package_folders
-from launch.slurm_queue import cancel, read_queue
+from launch.slurm_queue import QueuedJob, cancel, read_queue
 from launch.slurm_submit import job_executor, submitting_environment
 from launch.variables import environment, job_environment
 from mlseg_core.errors import UserError
@@ -48,7 +50,8 @@ class _Probe:
     def __init__(self, site: Site, name: str, job: JobConfig) -> None:
         self.site, self.name, self.job = site, name, job
         self.row = f"node: {name} jobs"
-        self.ranks = job.tasks_per_node * (job.nodes if site.slurm or not job.gpus_per_node else 1)
+        self.gpus = asked_gpus(job).per_node
+        self.ranks = job.tasks if site.slurm or not self.gpus else job.tasks_per_node
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
         self.made_parent = not self.parent.exists()
@@ -99,7 +102,7 @@ class _Probe:
         here = LocalExecutor(self.folder)
         here.update_parameters(
             tasks_per_node=self.ranks,
-            gpus_per_node=self.job.gpus_per_node,
+            gpus_per_node=self.gpus,
             timeout_min=_TIME_MIN,
             stderr_to_stdout=True,
         )
@@ -113,7 +116,7 @@ class _Probe:
         while True:
             if len(list(self.folder.glob("rank-*.json"))) >= self.ranks:
                 return None
-            queued = read_queue({self.id}, settle=False) if self.id else []
+            queued = self._queued() if self.id else []
             alive = any(job.can_run for job in queued) if self.id else not (self.local and self.local.done())
             if not alive:
                 end = time.monotonic() + (_PATIENCE_S if self.id else 0)
@@ -124,6 +127,9 @@ class _Probe:
                 state = f"{queued[0].state} ({queued[0].reason})" if queued else "still running"
                 return "warning", f"not done within {self.site.wait_s:.0f} s: {state}", "Try again, or --wait longer."
             time.sleep(_POLL_S)
+
+    def _queued(self) -> list[QueuedJob]:
+        return read_queue(lambda job: job.main == self.id, {os.getuid()}, settle=False)
 
     def _log_end(self) -> str:
         logs = sorted(self.folder.glob("*_log.out"))
@@ -141,9 +147,11 @@ class _Probe:
         seen = f"{machine}; torch {first['torch']}; {met}; {free}"
         if not all(rank["visible"] for rank in ranks):
             return Finding(self.row, "bad", f"{host} does not see {self.site.run.path.parent}", "Use a shared folder.")
-        if self.job.gpus_per_node and first["gpus"] < self.job.gpus_per_node:
+        # SLURM shows each rank only its own GPUs where they were asked for by the task
+        expected = self.gpus if self.job.gpus_per_node else min(1, self.gpus)
+        if first["gpus"] < expected:
             mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
-            return Finding(self.row, "bad", f"{seen}; {self.job.gpus_per_node} GPUs expected", mend)
+            return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", mend)
         if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
             told = (
                 f"{seen}; jobs here may not submit jobs ({first['no_sbatch']}), so none could plan a failed phase again"

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from launch.gpus import asked_gpus
 from launch.kinds import JobName
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
@@ -43,9 +44,9 @@ def python(site: Site) -> Iterator[Finding]:
 
 def _gpu_build(site: Site) -> Iterator[Finding]:
     """Jobs in a container have a torch of their own."""
-    names = [name for name, job in site.jobs.items() if job.gpus_per_node and not job.container]
+    names = [name for name, job in site.jobs.items() if asked_gpus(job) and not job.container]
     if "torch" not in _missing() and "+cpu" in (version := importlib.metadata.version("torch")) and names:
-        mend = f"Install one with GPUs, or set cluster.{names[0]}.gpus_per_node=0."
+        mend = f"Install one with GPUs, or {asked_gpus(site.jobs[names[0]]).remedy(f'cluster.{names[0]}')}."
         yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", mend)
 
 
@@ -60,7 +61,7 @@ def _dali(site: Site) -> Iterator[Finding]:
         if not _has_dali():
             mend = f"Install the extra cuda12 or cuda13 (pip install 'mlseg[cuda12]'), or set {key}=cpu."
             yield Finding("DALI", "bad", f"{key} is gpu, and NVIDIA DALI is not installed", mend)
-        elif not site.jobs[job].gpus_per_node:
+        elif not asked_gpus(site.jobs[job]):
             mend = f"Set cluster.{job}.gpus_per_node, or {key}=cpu."
             yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from launch.amounts import Amounts, measure
 from launch.campaign import uses_slurm
 from launch.config import CampaignConfig, JobConfig
+from launch.gpus import asked_gpus
 from launch.graph import Phase, build_graph
 from launch.kinds import JobName
 from launch.run_folder import RunFolder
@@ -53,7 +54,7 @@ class Site:
         chosen: dict[tuple[object, ...], JobName] = {}
         for name in ("train", "map", "single"):
             job = self.jobs[name]
-            chosen.setdefault((job.partition, job.account, job.qos, job.gpus_per_node, job.setup), name)
+            chosen.setdefault((job.partition, job.account, job.qos, asked_gpus(job).per_node, job.setup), name)
         return {name: self.jobs[name] for name in chosen.values()}
 
 

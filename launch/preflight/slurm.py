@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launch.config import JobConfig
+from launch.gpus import asked_gpus
 from launch.kinds import JobName, MapKind, kind_of
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
@@ -97,7 +98,7 @@ def _accepted(site: Site, row: str, name: JobName, job: JobConfig) -> Finding:
         mend = f"Correct cluster.{name}: partition, account, qos, nodes, GPUs, memory."
         return Finding(row, "bad", f"sbatch refuses: {_reason(lines)}", mend)
     start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
-    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {job.gpus_per_node} GPUs a node, {clock(job.timeout_min * 60)}"
+    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked_gpus(job).per_node} GPUs a node, {clock(job.timeout_min * 60)}"
     return Finding(row, "ok", f"accepted: {asks}" + (f"; could start {start}" if start else ""))
 
 

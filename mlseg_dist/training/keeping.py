@@ -1,5 +1,6 @@
 """What of training lies on disk: checkpoints taken and given back, the same one on every rank, and the teacher."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from mlseg_dist.training.exclusions import Exclusions
 from mlseg_dist.training.skips import Skips
 from mlseg_dist.training.teacher import BestTeacher
 
-_PATIENCE_S = 600.0  # with a full disk at the end of a phase
+# With a full disk at the end of a phase: others' clean-ups may free it, and all ranks' GPUs idle meanwhile.
+_PATIENCE_S = 120.0
 
 
 class Keeping:
@@ -107,10 +109,13 @@ class Keeping:
             return f"NOT saved: {error}"
         return "checkpoint saved"
 
-    def publish(self) -> None:
-        """The phase has a teacher. Raises checkpoint.NotSaved when the disk stays full, checkpoint.Damaged."""
+    def publish(self, alive: Callable[[], object] = lambda: None) -> None:
+        """The phase has a teacher. Raises checkpoint.NotSaved when the disk stays full, checkpoint.Damaged.
+
+        alive: called while it waits for the disk.
+        """
         if self._saver:
-            self._saver.wait(_PATIENCE_S)
+            self._saver.wait(_PATIENCE_S, alive)
             self.best.publish()
 
     def close(self) -> None:

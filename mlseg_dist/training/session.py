@@ -270,7 +270,8 @@ class Session:
     def publish(self) -> None:
         """The phase has a teacher."""
         self._wait_for_first("save", self.total)
-        self.kept.publish()
+        # To wait for a full disk is no standstill: its cause is known, and no node is to blame.
+        self.kept.publish(partial(self._wait_for_first, "save", self.total))
         best = self.kept.best.record
         if self._progress and best:
             text = f"teacher of {self.row.name}: step {best['step']} of {self.total}, mIoU {best['miou']:.4f}"

@@ -80,14 +80,16 @@ def plan_cut(
     )
 
 
-def look_at_slides(slides_csv: Path, out: Path) -> list[str]:
-    """Recognise every slide of the table and remember it beside the corpus to be, so that no worker has to read it again.
+def look_at_slides(slides_csv: Path, out: Path | None = None) -> list[str]:
+    """Recognise every slide of the table before any work.
 
+    out: where the corpus will be; what is found is remembered there, so that no worker has to read the slides again.
     Returns warnings. Raises UserError for a table that makes no sense, and for a slide that is in two splits.
     """
-    store = open_store(out)
-    known, warnings = _look(slides_csv, _readable_table(slides_csv), read_known(store))
-    write_known(store, known)
+    store = open_store(out) if out is not None else None
+    known, warnings = _look(slides_csv, _readable_table(slides_csv), read_known(store) if store is not None else {})
+    if store is not None:
+        write_known(store, known)
     return warnings
 
 

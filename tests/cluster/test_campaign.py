@@ -56,7 +56,7 @@ def test_a_users_mistake_ends_the_dependents_and_is_told(slurm, make_campaign) -
     assert phases["base"]["state"] == "failed"
     assert "2 ranks cannot share 1 micro-batches" in phases["base"]["why"]
     assert {phases[name]["state"] for name in ("label-1", "master-1", "evaluate", "report")} == {"waiting"}
-    assert "a person has to mend" in shown["alert"]
+    assert "a person has to fix" in shown["alert"]
     assert len(list((Path(shown["run"]) / "plans").glob("0*.json"))) == 1  # no retry would help
 
 

@@ -93,7 +93,7 @@ def test_slurm_keeps_jobs_with_gpus_off_it_and_a_torch_without_gpus_is_one_line(
     assert "ExcNodeList=(null)" in shown(slurm, jobs["shards"])
     slurm.wait_for(lambda: status(slurm, config)["alert"] and slurm.is_idle(), 180, 2)
     said = mlseg(slurm, "status", config).stdout
-    assert "phase base stopped for something that a person has to mend" in " ".join(said.split())
+    assert "phase base stopped for something that a person has to fix" in " ".join(said.split())
     assert "cluster.train: the jobs ask for 1 GPU a node, but torch" in " ".join(said.split())
     assert "n3 is avoided until avoid/n3.json is removed: Xid 79" in " ".join(said.split())
     assert not [state for state in slurm.jobs().values() if state == "PENDING"], "the dependents end"

@@ -122,7 +122,7 @@ def test_plan_without_slides_shows_the_graph_and_says_why_costs_are_unknown(make
     config = make_campaign(phantom=None, slides="missing.csv")
     assert main(["plan", str(config)]) == 0
     shown = capsys.readouterr().out
-    assert "00 shards" in shown and "costs are unknown: missing.csv: no such slide table" in shown
+    assert "00 shards" in shown and "missing.csv: no such slide table" in shown
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
@@ -145,3 +145,20 @@ def test_the_picture_names_every_phase_and_its_state(config: CampaignConfig, tmp
 def test_a_picture_format_that_is_none(config_path: Path, capsys) -> None:
     assert main(["plan", str(config_path), "--graph", "graph.doc"]) == 2
     assert "no picture format '.doc'" in capsys.readouterr().err
+
+
+def test_each_process_of_a_maps_job_counts_as_a_worker_and_its_gpus_as_the_nodes(config_path, config, amounts) -> None:
+    """4 elements of 2 nodes with 2 tasks and 2 GPUs each: 16 workers on 16 GPUs."""
+    label = phase_of(config, "label-1")
+    words = [f"cluster.map.{word}" for word in ("workers=4", "nodes=2", "tasks_per_node=2", "extra={gres: 'gpu:2'}")]
+    many = load_campaign(config_path, words)
+    rate = Rate("label-1", "label", "pairs", 5.0, 1, 1.0, network_of(config, label))
+    cost = cost_of(many, label, amounts, [rate])
+    assert (cost.members, cost.per_s, cost.wall_s) == (16, 80.0, 600 / 80)
+    assert cost.gpu_hours == pytest.approx(600 / 80 * 16 / 3600)
+    run = RunFolder.of(many)
+    write_json(run.phase(label) / "done.json", {"seconds": 1.0})
+    write_json(run.data / "labels-1" / "manifest.json", {"totals": {"samples": 100, "shards": 10, "bytes": 1}})
+    write_json(run.data / "labels-1" / "progress" / "0.json", vars(Tally("shards", 10, 10, 2.0, "", 0.0)))
+    (measured_rate,) = measured(many, build_graph(many), run)
+    assert (measured_rate.per_s, measured_rate.gpus) == (20.0, 1.0)

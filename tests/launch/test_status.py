@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import socket
 import time
 from pathlib import Path
 
@@ -11,13 +13,16 @@ from rich.console import Console
 from launch.campaign import prepare
 from launch.cli import main
 from launch.commands.status import page
-from launch.config import CampaignConfig
+from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
+from launch.liveness import local_planner
 from launch.pending import in_words
 from launch.phase_metrics import last_alert, last_metrics
+from launch.plans import Plan, publish_plan
 from launch.run_folder import RunFolder
 from launch.status import CampaignStatus, PhaseStatus
 from mlseg_dist.events import Events
+from tests.cluster.second_user import as_nobody, need_root
 
 
 def phase_of(config: CampaignConfig, name: str) -> Phase:
@@ -137,3 +142,46 @@ def test_a_page_fits_80_columns_and_is_not_markup() -> None:
     ):
         assert words in shown, shown
     assert "ALERT: phase base failed 4 times" in shown and "[bold]17[/bold]" in shown
+
+
+def test_somebody_elses_local_campaign_is_seen_as_it_is(config: CampaignConfig, tmp_path: Path) -> None:
+    """Nobody may write there, cannot see the planner's lock, and is told that it runs; once it is gone, that it is lost."""
+    need_root()
+    prepare(config)
+    run, base = RunFolder.of(config), phase_of(config, "base")
+    environment = {"PATH": os.environ["PATH"]}
+    with local_planner(run.path):
+        run.write_state(base, status="running", host=socket.gethostname(), pid=os.getpid(), job="7")
+        before = sorted(str(path) for path in run.path.rglob("*"))
+        seen = as_nobody(environment, tmp_path / "home", "status", run.path, "--json")
+        assert seen.returncode == 0, seen.stderr
+        shown = json.loads(seen.stdout)["phases"][base.number]
+        assert (shown["state"], shown["why"]) == ("running", f"runs on this machine as root (process {os.getpid()})")
+        for words in (("run", run.path), ("cancel", run.path), ("clean", run.path, "--aside")):
+            answer = as_nobody(environment, tmp_path / "home", *words)
+            assert answer.returncode == 2 and "root" in answer.stderr and answer.stderr.count("\n") == 1, answer.stderr
+        assert sorted(str(path) for path in run.path.rglob("*")) == before
+    seen = as_nobody(environment, tmp_path / "home", "status", run.path, "--json")
+    assert json.loads(seen.stdout)["phases"][base.number]["state"] == "lost"
+
+
+def test_jobs_on_a_slurm_that_this_machine_cannot_ask_are_not_called_lost(
+    config_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    config = load_campaign(config_path, ["cluster.executor=auto"])
+    prepare(config)
+    run, base = RunFolder.of(config), phase_of(config, "base")
+    run.plans.mkdir()
+    publish_plan(run, Plan(1, "person", {"base": {"work": "14"}}))
+    run.write_state(base, status="running", job="14", host="n3", pid=1)
+    assert main(["status", str(run.path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["phases"][base.number]
+    assert (shown["state"], shown["why"]) == ("unknown", "its jobs are on SLURM, which this machine cannot ask")
+    for words in (
+        ["run", str(config_path), "cluster.executor=auto"],
+        ["retry", str(run.path), "base"],
+        ["cancel", str(run.path)],
+    ):
+        assert main(words) == 2
+        assert "SLURM, which this machine does not have" in capsys.readouterr().err

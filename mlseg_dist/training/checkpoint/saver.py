@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from mlseg_dist.training.checkpoint.layout import LATEST, check_names, own_names
 from mlseg_dist.training.checkpoint.leftovers import give_back, remove, set_aside, sweep, temporary_for
 from mlseg_dist.training.checkpoint.reading import Damaged, damage, read_meta
 
-_MEND = {
+_REMEDIES = {
     errno.ENOSPC: "The disk is full: free space there",
     errno.EDQUOT: "The quota is used up: free space there or have it raised",
     errno.ENOENT: "The folder is gone: is the file system still mounted?",
     errno.ESTALE: "The folder is gone: is the file system still mounted?",
     errno.EROFS: "The file system is read-only: its server or disk has a problem",
-    errno.EACCES: "Writing there is not allowed: mend its permissions",
-    errno.EPERM: "Writing there is not allowed: mend its permissions",
+    errno.EACCES: "Writing there is not allowed: have its permissions changed",
+    errno.EPERM: "Writing there is not allowed: have its permissions changed",
     errno.EIO: "The disk or its server fails: see its logs",
 }
 _RETRY_S = 2.0
@@ -100,15 +101,19 @@ class Saver:
         self._thread = threading.Thread(target=self._write_held, name="checkpoint")
         self._thread.start()
 
-    def wait(self, patience_s: float = 0.0) -> None:
-        """Until the newest is on disk; what has failed is tried again, for so long. Raises NotSaved."""
+    def wait(self, patience_s: float = 0.0, again: Callable[[], object] = lambda: None) -> None:
+        """Until the newest is on disk; what has failed is tried again, for so long. Raises NotSaved, from what failed.
+
+        again: called before each new try.
+        """
         self.join()
         until = time.monotonic() + patience_s
         while self._held and not self._write_held(again=True):
             left = until - time.monotonic()
             if left <= 0:
-                raise NotSaved(f"{self._not_on_disk()} The job has to be started again once that is mended.")
+                raise NotSaved(self._not_on_disk()) from self._error
             time.sleep(min(_RETRY_S, left))
+            again()
 
     def rewind(self, step: int) -> None:
         """Training goes back to `step`: checkpoints of later steps are abandoned and removed, on disk and in memory."""
@@ -217,8 +222,8 @@ class Saver:
 
     def _not_on_disk(self) -> str:
         steps = ", ".join(str(held.step) for held in self._held)
-        mend = _MEND.get(getattr(self._error, "errno", None) or 0, "See the log")
-        return f"Checkpoint of step {steps} is not on disk: {self.folder}: {self._error!r}. {mend}."
+        remedy = _REMEDIES.get(getattr(self._error, "errno", None) or 0, "See the log")
+        return f"Checkpoint of step {steps} is not on disk: {self.folder}: {self._error!r}. {remedy}."
 
 
 def _holds(target: Path, meta: dict[str, Any]) -> bool:

@@ -42,7 +42,9 @@ def judge(seen: Sequence[Seen], after_s: float, trust_s: float) -> Verdict | Non
         return None
     left = [s for s in seen if s.beat.left]
     if left and waiting:
-        return Verdict("left", tuple(left), min(s.beat.still_s for s in waiting))
+        # Who waited before for a good reason (rank 0 waits for a full disk) counts from when the other left.
+        for_s = min(min(s.beat.still_s for s in waiting), max(s.silent_s for s in left))
+        return Verdict("left", tuple(left), for_s) if for_s >= after_s else None
     behind = [s for s in waiting if s.beat.step == min(w.beat.step for w in waiting)]
     return _verdict("behind" if len(behind) < len(waiting) else "all-wait", behind)
 

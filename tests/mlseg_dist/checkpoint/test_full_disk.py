@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from mlseg_core.errors import EXIT_FAILED, exit_status
+from mlseg_core.errors import EXIT_USER_ERROR, exit_status
 from mlseg_core.files import sha256_file
 from mlseg_dist.training.checkpoint import NotSaved, Saver, load, newest
 from tests.mlseg_dist.checkpoint.saves import MB, state_of, steps_in, told
@@ -36,7 +36,7 @@ def test_a_full_disk_stops_nothing_and_harms_nothing(small_disk, events):
         assert 0 < lines[-1]["free_bytes"] < 1 << 20
     with pytest.raises(NotSaved, match=r"step 5 is not on disk.*No space left") as raised:
         saver.wait(patience_s=0.5)
-    assert exit_status(raised.value) == EXIT_FAILED and len(told(events, "checkpoint-failed")) == 2
+    assert exit_status(raised.value) == EXIT_USER_ERROR and len(told(events, "checkpoint-failed")) == 2
     assert newest(folder, events.tell) == folder / "step-00000003" and load(folder / "step-00000003")[1] == {"step": 3}
     subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
     saver.wait()

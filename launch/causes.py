@@ -1,0 +1,82 @@
+"""What ended a job's process that a person has to fix (a full disk, a quota, permissions), told from what a retry may help.
+
+The run folder's disk is the same for every node: a retry meets it again. A node's own disk (its temporary folder, a cache)
+is not: another node may do. So an error of the latter stays a failure that is planned again.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError, disk_error, for_a_person
+
+_OF_A_NODE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108  (only compared with)
+_NO_ROOM = 1 << 20
+
+
+def in_words_for_a_person(error: BaseException, run: RunFolder) -> BaseException:
+    """The error as a UserError where it is one that a person has to fix, else as it is."""
+    cause = disk_error(error)
+    if isinstance(error, UserError) or cause is None or _is_of_this_node(cause, run):
+        return error
+    return for_a_person(error) or error
+
+
+def _is_of_this_node(cause: OSError, run: RunFolder) -> bool:
+    """The file lies on the node's own disk; where the error names none: that disk has no room, and the run folder's has."""
+    places = [Path(place) for place in {tempfile.gettempdir(), *_OF_A_NODE, *_cache(run)}]
+    local = [place for place in places if not run.path.is_relative_to(place) and place.is_dir()]
+    names = [Path(name) for name in (cause.filename, cause.filename2) if isinstance(name, str)]
+    if names:
+        return any(name.is_relative_to(place) for name in names for place in local)
+    with suppress(OSError):
+        if shutil.disk_usage(run.path).free < _NO_ROOM:
+            return False
+    return any(_is_full(place) for place in local)
+
+
+def _cache(run: RunFolder) -> Iterable[str]:
+    with suppress(UserError):
+        folder = run.config().train.cache_dir
+        return [] if folder is None else [str(folder)]
+    return []
+
+
+def _is_full(place: Path) -> bool:
+    try:
+        return shutil.disk_usage(place).free < _NO_ROOM
+    except OSError:
+        return False
+
+
+class _Output:
+    """A text stream whose writes never fail: what a full disk does not take of a log is lost, and nothing else."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def outlive_a_full_disk() -> None:
+    """From now on print() cannot end this process. Its log lies in the run folder, so it is full when that is."""
+    sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)

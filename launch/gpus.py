@@ -1,0 +1,76 @@
+"""Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from launch.config import JobConfig
+
+_GRES = re.compile(r"(?:gres[/:])?gpu(?:[:/](?P<type>[^:=,()]+))??(?:[:=](?P<count>\d+))?(?:\([^)]*\))?", re.IGNORECASE)
+_COUNT = re.compile(r"(?:[^:=,]+[:=])?(?P<count>\d+)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """GPUs that a job asks for on each of its nodes, at least, and the keys that ask. False when there are none."""
+
+    per_node: int = 0
+    keys: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.per_node > 0
+
+    @property
+    def words(self) -> str:
+        """`8 GPUs a node`."""
+        return f"{self.per_node} GPU{'s' if self.per_node > 1 else ''} a node"
+
+    def remedy(self, block: str) -> str:
+        """How to ask for none. block: of the config, `cluster.train`."""
+        return " and ".join(
+            f"set {block}.gpus_per_node=0" if key == "gpus_per_node" else f"leave out {block}.{key}"
+            for key in self.keys
+        )
+
+
+def asked_gpus(job: JobConfig) -> Asked:
+    """GPUs a node: of the key that asks for most, as SLURM gives a job what several of them ask for together."""
+    found = {"gpus_per_node": job.gpus_per_node}
+    for key, value in job.extra.items():
+        found[f"extra.{key}"] = _of_parameter(key.replace("_", "-").lstrip("-"), value.strip(), job)
+    asking = tuple(key for key, count in found.items() if count)
+    return Asked(max(found.values()), asking)
+
+
+def _of_parameter(name: str, value: str, job: JobConfig) -> int:
+    """GPUs a node, rounded up, that a parameter of sbatch asks for."""
+    if name in ("gpus", "G"):
+        return math.ceil(_counted(value) / job.nodes)
+    if name == "gpus-per-node":
+        return _counted(value)
+    if name == "gpus-per-task":
+        return _counted(value) * job.tasks_per_node
+    if name == "gpus-per-socket":
+        return _counted(value)
+    if name in ("gres", "tres-per-node", "tres-per-socket"):
+        return _listed(value)
+    if name == "tres-per-task":
+        return _listed(value) * job.tasks_per_node
+    if name == "tres-per-job":
+        return math.ceil(_listed(value) / job.nodes)
+    return 0
+
+
+def _counted(value: str) -> int:
+    """`8`, `h100:8`, `h100:4,a100:4`."""
+    found = [_COUNT.fullmatch(part.strip()) for part in value.split(",")]
+    return sum(int(match["count"]) for match in found if match)
+
+
+def _listed(value: str) -> int:
+    """`gpu`, `gpu:2`, `gpu:h100:8`, `gres/gpu:8`, `cpu:4,gres/gpu:h100=1`; other resources do not count."""
+    total = 0
+    for part in re.split(r",(?![^(]*\))", value):
+        if match := _GRES.fullmatch(part.strip()):
+            total += int(match["count"]) if match["count"] else 1
+    return total

@@ -1,0 +1,67 @@
+"""A job may ask for GPUs by any of sbatch's keys; one function reads them all."""
+
+import pytest
+
+from launch.config import JobConfig
+from launch.gpus import asked_gpus
+from launch.nodes import UnfitNode, check_gpus, excluding
+from launch.run_folder import RunFolder
+from launch.variables import job_environment
+from mlseg_core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("settings", "per_node"),
+    [
+        ({}, 0),
+        ({"gpus_per_node": 2}, 2),
+        ({"extra": {"gres": "gpu:2"}}, 2),
+        ({"extra": {"gres": "gpu"}}, 1),
+        ({"extra": {"gres": "gpu:a100"}}, 1),
+        ({"extra": {"gres": "gpu:a100:4(S:0-1),nvme:1"}}, 4),
+        ({"extra": {"gres": "nvme:1,shard:3"}}, 0),
+        ({"extra": {"gres": "none"}}, 0),
+        ({"extra": {"gres": "gpu:0"}}, 0),
+        ({"extra": {"gpus": "8"}, "nodes": 2}, 4),
+        ({"extra": {"gpus": "h100:9"}, "nodes": 2}, 5),
+        ({"extra": {"gpus-per-node": "h100:8"}}, 8),
+        ({"extra": {"gpus_per_node": "h100:4,a100:2"}}, 6),
+        ({"extra": {"gpus-per-task": "1"}, "tasks_per_node": 8}, 8),
+        ({"extra": {"gpus_per_task": "h100:2"}, "tasks_per_node": 2}, 4),
+        ({"extra": {"gpus-per-socket": "2"}}, 2),
+        ({"extra": {"tres-per-node": "gres/gpu:8"}}, 8),
+        ({"extra": {"tres-per-node": "gres:gpu:h100:8"}}, 8),
+        ({"extra": {"tres-per-task": "cpu:4,gres/gpu:h100=1"}, "tasks_per_node": 4}, 4),
+        ({"extra": {"tres-per-job": "gres/gpu=16"}, "nodes": 4}, 4),
+        ({"extra": {"constraint": "gpu", "comment": "gpu:8"}}, 0),
+        ({"gpus_per_node": 1, "extra": {"gres": "gpu:4"}}, 4),
+    ],
+)
+def test_gpus_a_node(settings, per_node) -> None:
+    assert asked_gpus(JobConfig(**settings)).per_node == per_node
+
+
+def test_the_words_name_the_key_that_asked() -> None:
+    asked = asked_gpus(JobConfig(extra={"gres": "gpu:2"}))
+    assert asked.words == "2 GPUs a node" and asked.remedy("cluster.train") == "leave out cluster.train.extra.gres"
+    assert asked_gpus(JobConfig(gpus_per_node=1)).remedy("cluster.map") == "set cluster.map.gpus_per_node=0"
+
+
+BY_GRES = JobConfig(extra={"gres": "gpu:h100:2", "exclude": "n9"})
+
+
+def test_a_job_that_asked_by_another_key_and_sees_none_ends_at_once(tmp_path, monkeypatch) -> None:
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match=r"2 GPUs a node.*leave out cluster.train.extra.gres"):
+        check_gpus(run, "train", BY_GRES, on_slurm=True)  # torch here is a build without GPUs
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    with pytest.raises(UnfitNode, match="n2"):
+        check_gpus(run, "train", BY_GRES, on_slurm=True)
+    assert excluding(run, BY_GRES)["exclude"] == "n9,n2"
+
+
+def test_only_a_job_without_gpus_is_told_to_work_on_its_cpu(tmp_path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert "DS_ACCELERATOR" not in job_environment(run, BY_GRES)
+    assert job_environment(run, JobConfig())["DS_ACCELERATOR"] == "cpu"
