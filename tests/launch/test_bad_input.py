@@ -45,7 +45,7 @@ def not_a_slide(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (leak, ["slides.csv", "patient 'P0'", "train and val", "one split"]),
+        (leak, ["slides.csv", "patient 'P0'", "train (line 2) and val (line 3)", "one split"]),
         (unmapped, ["s1.geojson", "Myoepithelium", "annotation_classes"]),
         (no_mpp, ["s2.tif", "µm/px", "column mpp"]),
         (gone, ["slides.csv line 2", "s0.tif", "does not exist"]),
