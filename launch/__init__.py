@@ -11,7 +11,7 @@ planner, plans   what is missing and why; which jobs were submitted for it; retr
 slurm_plan       submits what is missing (slurm_submit), sees the queue (slurm_queue, pending); attend: from a login node
 run_jobs         which jobs in the queue are a run's; gpus: how many a job asks for
 local            the same graph on this machine; liveness, local_record: no two at once, no job without its planner
-job              what runs inside a job: variables, rendezvous of ranks; nodes: those that cannot; error_words, statuses, causes: its end
+job              what runs inside a job: variables, rendezvous of ranks; nodes: unfit ones; error_words, statuses, causes: its end
 verdict          of all that a phase's processes said, what explains best why it did not end well
 status           where a campaign stands: phase_progress, phase_metrics; console: what is shown while it runs here
 preflight/       what would fail later; rehearsal: every transition, before hundreds of GPU-hours queue
