@@ -1,12 +1,15 @@
 """Bad slides, tables and annotations of a campaign: one line that names file, field and mend, status 2, nothing written."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from launch.campaign import prepare
 from launch.cli import main
 from launch.config import load_campaign
+from shards import build
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import square_feature, tissue_slide, write_annotation, write_corpus, write_slide
 
@@ -24,6 +27,15 @@ def campaign_on(tmp_path: Path, slides: Path) -> Path:
 def leak(folder: Path) -> None:
     table = folder / "slides.csv"
     table.write_text(table.read_text().replace("P1", "P0"))
+
+
+def same_slide(folder: Path) -> None:
+    (folder / "s2.tif").write_bytes((folder / "s0.tif").read_bytes())
+
+
+def same_patient(folder: Path) -> None:
+    table = folder / "slides.csv"
+    table.write_text(table.read_text().replace("P2", "p0"))
 
 
 def unmapped(folder: Path) -> None:
@@ -46,6 +58,8 @@ def not_a_slide(folder: Path) -> None:
     ("spoil", "words"),
     [
         (leak, ["slides.csv", "patient 'P0'", "train (line 2) and val (line 3)", "one split"]),
+        (same_slide, ["slides.csv", "'s0.tif' (line 2, train)", "'s2.tif' (line 4, test)", "same content"]),
+        (same_patient, ["slides.csv", "'P0' (line 2, train)", "'p0' (line 4, test)", "written"]),
         (unmapped, ["s1.geojson", "Myoepithelium", "annotation_classes"]),
         (no_mpp, ["s2.tif", "µm/px", "column mpp"]),
         (gone, ["slides.csv line 2", "s0.tif", "does not exist"]),
@@ -63,6 +77,15 @@ def test_one_line_status_2_and_nothing_written(tmp_path, capsys, spoil, words):
     for word in words:
         assert word in err
     assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_a_start_remembers_the_slides_for_its_workers(tmp_path):
+    write_corpus(tmp_path / "slides")
+    config = load_campaign(campaign_on(tmp_path, tmp_path / "slides" / "slides.csv"), [])
+    run = prepare(config).run
+    known = json.loads((run.data / "shards/slide-identities.json").read_text())["slides"]
+    assert sorted(known) == ["s0", "s1", "s2"] and all(slide["identity"].startswith("w2:") for slide in known.values())
+    assert build.plan_cut(config.shards, config.slides, run.data / "shards").known["s1"].as_json() == known["s1"]
 
 
 def test_slides_come_from_one_place_only(tmp_path, capsys):
