@@ -32,8 +32,8 @@ def spelling(text: str) -> str:
     return " ".join(visible.split())
 
 
-def refuse_split_patients(table: Path, rows: Sequence[Row]) -> None:
-    """Raises UserError when a patient, however spelled, is in two splits."""
+def refuse_split_patients(table: Path, rows: Sequence[Row], fix: str = _ONE_SPLIT) -> None:
+    """Raises UserError when a patient, however spelled, is in two splits. fix: what to do about it."""
     first_of: dict[str, Row] = {}
     for row in rows:
         first = first_of.setdefault(spelling(row.patient), row)
@@ -41,12 +41,12 @@ def refuse_split_patients(table: Path, rows: Sequence[Row]) -> None:
             continue
         if first.patient == row.patient:
             what = f"patient {row.patient!r} is in two splits, {first.split} (line {first.line}) and {row.split} (line {row.line})"
-            raise UserError(what, table, _ONE_SPLIT)
+            raise UserError(what, table, fix)
         raise UserError(
             f"patients {_shown(first.patient)} (line {first.line}, {first.split}) and {_shown(row.patient)} "
             f"(line {row.line}, {row.split}) differ only in how they are written",
             table,
-            f"{_ONE_SPLIT} If they are two people, rename one.",
+            f"{fix} If they are two people, rename one.",
         )
 
 

@@ -19,6 +19,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
 from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
+from shards.leaks import Row, refuse_split_patients, spelling
 from shards.pixels import mask_size, mask_was_misread, read_mask, read_tile, tile_size, tile_was_misread
 from shards.slide_table import REQUIRED, SPLITS
 from shards.tiles_config import TilesConfig
@@ -89,9 +90,10 @@ def _rows(config: TilesConfig) -> list[dict[str, str]]:
         row["split"] = _fill(config.split, columns, where) if config.split else ""
         rows.append(row)
     if not config.split:
-        split_of = _split_patients(config, sorted({row["patient"] for row in rows}))
+        written = {spelling(row["patient"]): row["patient"] for row in reversed(rows)}  # one spelling for each patient
+        split_of = _split_patients(config, sorted(written.values()))
         for row in rows:
-            row["split"] = split_of[row["patient"]]
+            row["split"] = split_of[written[spelling(row["patient"])]]
     _check(config, rows)
     return rows
 
@@ -140,7 +142,6 @@ def _split_patients(config: TilesConfig, patients: list[str]) -> dict[str, str]:
 
 
 def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
-    split_of: dict[str, str] = {}
     table = config.folder / config.table
     numbers = [value for value in config.classes if not value.isdecimal() or str(int(value)) != value]
     if numbers:
@@ -154,12 +155,10 @@ def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
             raise UserError(what, table, "Rename one of them, or list it once: a slide is named after its image.")
         if row["split"] not in SPLITS:
             raise UserError(f"split {row['split']!r} is unknown", table, f"Use one of: {', '.join(SPLITS)}.")
-        if split_of.setdefault(row["patient"], row["split"]) != row["split"]:
-            raise UserError(
-                f"patient {row['patient']!r} is in two splits, {split_of[row['patient']]} and {row['split']}",
-                table,
-                "Split by patient: leave `tiles.split` out, or correct the column.",
-            )
+    listed = [
+        Row(line, Path(row["image"]).name, row["patient"], row["split"]) for line, row in enumerate(rows, start=2)
+    ]
+    refuse_split_patients(table, listed, "Split by patient: leave `tiles.split` out, or correct the column.")
 
 
 def draw(unit: Unit, scratch: Scratch) -> None:

@@ -76,6 +76,23 @@ def test_a_split_that_leaks_patients_is_refused(tmp_path):
         tiles.units(config)
 
 
+def test_a_patient_under_two_spellings_gets_one_split(tmp_path):
+    config = write_tiles(tmp_path)
+    plain = {row["image"]: row["split"] for row in (unit.payload[1] for unit in tiles.units(config))}
+    table = tmp_path / "manifest.csv"
+    other = "".join(
+        line.replace(",P", ",p") if number % 2 else line
+        for number, line in enumerate(table.read_text().splitlines(True))
+    )
+    table.write_text(other)
+    rows = [unit.payload[1] for unit in tiles.units(config)]
+    assert {row["patient"] for row in rows} > {"P0", "p0"}
+    assert len({(row["patient"].casefold(), row["split"]) for row in rows}) == 5
+    assert len(set(plain.values())) == 3
+    with pytest.raises(UserError, match=r"'p0' \(line 2, test\) and 'P0' \(line 3, train\) differ only"):
+        tiles.units(config.model_copy(update={"split": "{official}"}))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
