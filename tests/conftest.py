@@ -18,7 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Groups that nobody heeds would start a SLURM in each process: pytest 9.2 took away what pytest-xdist 3.8 marks them by."""
     if config.getoption("dist", "no") == "loadgroup" and not hasattr(pytest.Item, "_nodeid"):
-        raise pytest.UsageError("this pytest and this pytest-xdist do not keep groups of tests together: use pytest<9.2")
+        raise pytest.UsageError(
+            "this pytest and this pytest-xdist do not keep groups of tests together: use pytest<9.2"
+        )
 
 
 @pytest.fixture(scope="session")
