@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlseg_core.config import Strict
 from shards.audit.config import AuditConfig, TissueConfig
@@ -74,6 +74,14 @@ class ShardsConfig(Strict):
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        if not self.hash_slides:
+            values.pop("hash_slides", None)
+        return values
 
     def decides(self) -> dict[str, Any]:
         """What the shards depend on, as plain JSON values."""

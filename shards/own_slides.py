@@ -4,15 +4,18 @@ Slides and annotations have plain names, NAME.tif and NAME.geojson, so a folder 
 with corrections by hand. The table's sha256 is kept in `.mlseg-written.json`, so that a table that was edited is known.
 """
 
+import csv
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file, write_json
 from mlseg_core.map import Scratch, Unit
+from mlseg_core.own import is_regular
 from mlseg_core.records import read_all_done
 from mlseg_core.store import open_store
 
@@ -34,16 +37,38 @@ def refuse_foreign_slides(
         record = done.get(unit.name)
         if record is None:
             _compare(unit, draw, there)
-        elif record.inputs != unit.inputs and there:
-            mend = "Choose another folder with --out, or move it away."
-            raise UserError("was made with other settings, or by another version", there[0], mend)
-        elif record.inputs == unit.inputs:
+        else:
+            anew = record.inputs != unit.inputs  # it will be replaced, so that its content has to be ours as well
             for path in there:
-                if path.is_file() and path.stat().st_size != record.files.get(path.name, {}).get("bytes"):
+                if not _is_as_recorded(path, record.files.get(path.name, {}), anew):
                     raise UserError(
                         "was changed since mlseg wrote it", path, "Move it away to have it made again, or restore it."
                     )
     _check_table(write_table, out)
+
+
+def _is_as_recorded(path: Path, fact: dict[str, Any], hashed: bool) -> bool:
+    if not path.is_file() or path.is_symlink():
+        return not hashed
+    if path.stat().st_size != fact.get("bytes"):
+        return False
+    return not hashed or sha256_file(path) == fact.get("sha256")
+
+
+def remove_outdated(units: Sequence[Unit], out: Path) -> None:
+    """Delete our slides and annotations that were made with other settings, so that they are made anew.
+
+    Only after refuse_foreign_slides: the records name each of them, with its sha256. Killed anywhere, it goes on.
+    """
+    done = read_all_done(open_store(out))
+    for unit in units:
+        record = done.get(unit.name)
+        if record is None or record.inputs == unit.inputs:
+            continue
+        for suffix in _SUFFIXES:
+            path = out / f"{unit.name}{suffix}"
+            if is_regular(path) and _is_as_recorded(path, record.files.get(path.name, {}), hashed=True):
+                path.unlink()
 
 
 def _compare(unit: Unit, draw: Callable[[Unit, Scratch], None], there: Sequence[Path]) -> None:
@@ -65,10 +90,22 @@ def _check_table(write_table: Callable[[Path], Path], out: Path) -> None:
         return
     if path.is_file():
         with tempfile.TemporaryDirectory(prefix="mlseg-") as folder:
-            same = write_table(Path(folder)).read_bytes() == path.read_bytes()
+            made = write_table(Path(folder))
+            same = made.read_bytes() == path.read_bytes()
+            if not same and not _written(out):  # of an earlier version, which kept no sha256
+                same = _rows(made) == _rows(path)
         if same or sha256_file(path) == _written(out):
             return
     raise _foreign(path)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """What a table says, whichever empty columns and quotes the version that wrote it used."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error):
+        return []
 
 
 def note_table(out: Path) -> None:

@@ -31,6 +31,12 @@ def level0_mpp(
     override: the person says that the file is wrong. Raises ScaleUnknown, ScaleConflict.
     """
     sensible = stated is not None and all(_SENSIBLE[0] < value < _SENSIBLE[1] for value in stated)
+    if given is not None and not _SENSIBLE[0] < given < _SENSIBLE[1]:
+        raise ScaleUnknown(
+            f"{given:g} µm/px was given, which no microscope has",
+            where,
+            "Give µm/px, about 0.25 at 40× and 0.5 at 20×.",
+        )
     if given is not None:
         if stated is not None and sensible and not override and any(abs(given / value - 1) > SAME for value in stated):
             raise ScaleConflict(

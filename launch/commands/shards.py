@@ -17,7 +17,7 @@ from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.map import map_in_processes, merge
 from shards.config import ShardsConfig
-from shards.own_slides import note_table, refuse_foreign_slides
+from shards.own_slides import note_table, refuse_foreign_slides, remove_outdated
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
@@ -94,6 +94,7 @@ def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Str
         raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
     refuse_foreign_slides(units, maker.draw, lambda folder: maker.write_table(settings, folder), out)
+    remove_outdated(units, out)
     failed = map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
     if failed and all(failure.mistake for failure in failed):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -111,6 +112,7 @@ def build_shards(arguments: argparse.Namespace) -> int:
 
     config, slides, out = _build_of(arguments)
     plan = build.plan_cut(config, slides, out, renew=False)
+    _warn(plan, slides)
     if plan.corrected:
         first, why = next(iter(plan.corrected.items()))
         many = len(plan.corrected) > 1
@@ -133,6 +135,7 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
 
     config, slides, out = _build_of(arguments)
     plan = build.plan_cut(config, slides, out, renew=True)
+    _warn(plan, slides)
     found = build.changes(plan, out)
     if not arguments.json:
         for change in found:
@@ -177,6 +180,11 @@ def _tell_pruning(arguments: argparse.Namespace, changes: "list[Change]", prunin
     print(f"{len(pruning.files)} superseded files {verb}, {pruning.bytes} bytes")
 
 
+def _warn(plan: "CutPlan", slides: Path) -> None:
+    for warning in plan.warnings:
+        print(f"mlseg: warning: {slides}: {warning}", file=sys.stderr)
+
+
 def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path | str]:
     config = _section(arguments, "shards", ShardsConfig)
     return config, arguments.slides or _slides(arguments), _out(arguments, "shards")
@@ -186,8 +194,6 @@ def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, ou
     """Cut what is missing. Exit status 1 when slides are in quarantine, though the manifest of the others is written."""
     from shards import build
 
-    for warning in plan.warnings:
-        print(f"mlseg: warning: {slides}: {warning}", file=sys.stderr)
     for slug, problem in build.check_slides(config, slides, plan).items():
         print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
     build.refuse_foreign_outputs(out)

@@ -25,6 +25,7 @@ _WHY = {
 
 
 _LOST = "a file of it is gone or cut short"
+_UNLISTED = "it is not in the slide table"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ def changes(plan: CutPlan, out: Path | str) -> list[Change]:
             found.append(Change(unit.name, "cut" if lost else "keep", _LOST if lost else ""))
         elif unit.name in plan.corrected:
             found.append(Change(unit.name, "cut", plan.corrected[unit.name]))
+        elif record is None and unit.name in plan.renamed:
+            why = f"it, or what decides its samples, changed since it was cut as {plan.renamed[unit.name]}"
+            found.append(Change(unit.name, "cut", why))
         elif record is None:
             found.append(Change(unit.name, "cut", "it is not cut yet"))
         else:
@@ -56,4 +60,7 @@ def changes(plan: CutPlan, out: Path | str) -> list[Change]:
             names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
             found.append(Change(unit.name, "cut", "; ".join(_WHY.get(name, name) for name in names)))
     wanted = {unit.name for unit in plan.units}
-    return found + [Change(name, "drop", "it is not in the slide table") for name in sorted(set(records) - wanted)]
+    new_names = {old: new for new, old in plan.renamed.items()}
+    gone_names = sorted(set(records) - wanted)
+    whys = [f"its slide is called {new_names[name]} now" if name in new_names else _UNLISTED for name in gone_names]
+    return found + [Change(name, "drop", why) for name, why in zip(gone_names, whys, strict=True)]

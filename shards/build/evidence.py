@@ -26,6 +26,11 @@ _HASHED_BYTES = 16 << 20
 _CHUNK = 1 << 20
 
 
+def has_own_form(name: str) -> bool:
+    """Whether a name in the store is one that builds give their files."""
+    return any(form.fullmatch(name) for form in NAMES)
+
+
 def is_as_recorded(store: Store, name: str, size: int, fact: dict[str, Any]) -> str:
     """Empty, or why the file is not the one that the record describes: then somebody has changed it.
 

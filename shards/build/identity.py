@@ -35,25 +35,30 @@ class FileState:
 
 @dataclass(frozen=True)
 class Known:
-    """A slide as an earlier planning met it. sha256: of every byte, "" when nobody asked for it."""
+    """A slide as an earlier planning met it.
+
+    windows: its identity by windows, which is its identity as well unless a full hash contradicted it.
+    sha256: of every byte, "" when nobody asked for it.
+    """
 
     state: FileState
     identity: str
     sha256: str = ""
+    windows: str = ""
 
     def as_json(self) -> dict[str, object]:
-        return {**asdict(self.state), "identity": self.identity, "sha256": self.sha256}
+        return {**asdict(self.state), "identity": self.identity, "sha256": self.sha256, "windows": self.windows}
 
     @property
     def content(self) -> str:
-        """A hash that two slides share when their bytes are the same; "" when nobody could read it."""
-        return "" if self.identity.startswith(_UNREADABLE) else self.identity
+        """A hash that two slides share when their bytes are the same, and hardly otherwise; "" when nobody could read it."""
+        return "" if self.identity.startswith(_UNREADABLE) else f"{self.state.bytes} {self.windows or self.identity}"
 
     @classmethod
     def from_json(cls, raw: dict) -> "Known":
         """Raises KeyError, TypeError, ValueError for anything else than as_json gives."""
         state = FileState(int(raw["files"]), int(raw["bytes"]), int(raw["mtime_ns"]))
-        return cls(state, str(raw["identity"]), str(raw["sha256"]))
+        return cls(state, str(raw["identity"]), str(raw["sha256"]), str(raw["windows"]))
 
 
 def slide_files(path: Path) -> list[Path]:
@@ -102,9 +107,9 @@ def recognise(path: Path, known: Known | None) -> Known:
         return known
     found = _by_windows(path, state)
     if known is None or known.state.bytes != state.bytes or not known.sha256:
-        return Known(state, found)
-    if not is_full(known.identity) and known.identity != found:
-        return Known(state, found)
+        return Known(state, found, windows=found)
+    if (known.windows or known.identity) != found:
+        return Known(state, found, windows=found)
     return hashed(path, known)
 
 
@@ -115,7 +120,7 @@ def hashed(path: Path, known: Known) -> Known:
     """
     state, sha256 = file_state(path), slide_sha256(path)
     changed = bool(known.sha256) and known.sha256 != sha256
-    return Known(state, _FULL + sha256 if changed else known.identity, sha256)
+    return Known(state, _FULL + sha256 if changed else known.identity, sha256, slide_identity(path))
 
 
 def unreadable(why: str) -> Known:

@@ -4,6 +4,7 @@ A corpus that an earlier recipe cut keeps its slides: their units are planned as
 is cut again unasked. `renew` asks (see corrections.py).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from mlseg_core.records import read_all_done
 from mlseg_core.store import Store, open_store
 from shards.annotation import Frame, read_annotation
 from shards.build.corrections import corrections
-from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, unreadable
+from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, slide_sha256, unreadable
 from shards.build.inputs import BEFORE, recipe_of, slide_inputs
 from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
@@ -35,6 +36,7 @@ class CutPlan:
 
     known: slug -> the slide as it is now.
     counted: unit -> its inputs as the recipe that cut it before counted them, where that is not this one.
+    renamed: unit -> the name that the recipe before gave to this slide, where it is another one.
     corrected: unit -> why it would be cut in another way today, though nothing of it changed; by `renew` it stays as it is, or
     is planned anew.
     cut: names of the units that are cut already.  warnings: what a person should know of the table before the work.
@@ -43,6 +45,7 @@ class CutPlan:
     units: list[Unit]
     known: dict[str, Known] = field(default_factory=dict)
     counted: dict[str, dict[str, str]] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
     corrected: dict[str, str] = field(default_factory=dict)
     cut: frozenset[str] = frozenset()
     warnings: list[str] = field(default_factory=list)
@@ -74,6 +77,11 @@ def plan_cut(
         [unit for unit, _, _ in found],
         known,
         {unit.name: counted for unit, counted, _ in found if counted},
+        {
+            unit.name: slide.slug_before
+            for slide, (unit, _, _) in zip(slides, found, strict=True)
+            if unit.name == slide.slug != slide.slug_before and planner.was_cut_as(slide.slug_before, slide)
+        },
         {unit.name: why for unit, _, why in found if why},
         frozenset(unit.name for unit, _, _ in found if records.get(unit.name, {}).get("inputs") == unit.inputs),
         warnings,
@@ -104,11 +112,20 @@ def _look(slides_csv: Path, slides: list[Slide], met: Mapping[str, Known]) -> tu
 
     with ThreadPoolExecutor(_LOOKING_THREADS) as pool:
         found = list(pool.map(look, slides))
-    rows, contents = rows_of(slides), [known.content for known in found]
+    rows, contents = rows_of(slides), _contents(slides, found)
     refuse_shared_content(slides_csv, rows, contents)
     known = {slide.slug: one for slide, one in zip(slides, found, strict=True)}
     touched = [slug for slug, now in known.items() if slug in met and _only_touched(met[slug], now)]
     return known, [*table_warnings(slides), *doubles(rows, contents), *_of_touched(touched)]
+
+
+def _contents(slides: list[Slide], found: list[Known]) -> list[str]:
+    """A hash of each slide's content: of every byte where two slides look the same in their windows."""
+    times = Counter(known.content for known in found)
+    return [
+        slide_sha256(slide.slide) if known.content and times[known.content] > 1 else known.content
+        for slide, known in zip(slides, found, strict=True)
+    ]
 
 
 def _only_touched(met: Known, now: Known) -> bool:
@@ -160,6 +177,14 @@ class _Planner:
             why = "; ".join(corrections(config, then, thorough=self._renew))
             return (fresh if why and self._renew else kept), {}, why
         return fresh, {}, ""
+
+    def was_cut_as(self, name: str, slide: Slide) -> bool:
+        """Whether a unit of this name was cut from the slide, though not from all that counts today."""
+        record = self._records.get(name)
+        if record is None or recipe_of(record["facts"]["inputs"]) != BEFORE:
+            return False
+        identity = record["facts"]["inputs"].get("slide", "")
+        return is_first_form(identity) and slide_identity(slide.slide, identity) == identity
 
     def _counted_before(self, slide: Slide, now: Known, met: Known | None, recorded: dict[str, str]) -> dict[str, str]:
         identity = recorded.get("slide", "")

@@ -15,7 +15,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.map import Unit
 from mlseg_core.records import read_all_done, read_superseded
 from mlseg_core.store import Folder, Store, open_store
-from shards.build.evidence import NAMES, is_as_recorded, is_ours
+from shards.build.evidence import has_own_form, is_as_recorded, is_ours
 from shards.manifest import Manifest, parse_manifest
 from shards.seeds import seeds_name
 
@@ -93,7 +93,7 @@ def _plan(store: Store, todo: Collection[Unit] | None) -> Pruning:
     records, spent = _recorded(store), []
     for record, why, files in records:
         for name, fact in files.items():
-            if name not in present or name in going or stays(name):
+            if name not in present or name in going or stays(name) or not has_own_form(name):
                 continue
             wrong = is_as_recorded(store, name, present[name], fact)
             if wrong:
@@ -104,7 +104,7 @@ def _plan(store: Store, todo: Collection[Unit] | None) -> Pruning:
         if record and not any(name in present and name not in going for name in files):
             spent.append(record)
     for name, size in present.items():
-        if name in going or name in alone or stays(name) or not any(form.fullmatch(name) for form in NAMES):
+        if name in going or name in alone or stays(name) or not has_own_form(name):
             continue
         if is_ours(store, name, size):
             why = _SEEDS if todo is not None and name.startswith("seeds-") else _BY_CONTENT

@@ -48,7 +48,7 @@ def _hashed(slide: Slide, identity: str) -> Known:
     state, sha256 = file_state(slide.slide), slide_sha256(slide.slide)
     if file_state(slide.slide) != state or slide_identity(slide.slide, identity) != identity:
         raise RuntimeError("the slide file changed while it was hashed")
-    return Known(state, identity, sha256)
+    return Known(state, identity, sha256, slide_identity(slide.slide))
 
 
 def _index_and_count(config: ShardsConfig, name: str, path: Path, derived: Scratch) -> dict[str, Any]:

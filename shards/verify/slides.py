@@ -67,7 +67,8 @@ def _compare(slide: Slide, known: Known | None, cut_from: str) -> tuple[Known | 
                 [],
             )
         if known is None or not known.sha256:
-            known = Known(file_state(slide.slide), slide_identity(slide.slide))
+            windows = slide_identity(slide.slide)
+            known = Known(file_state(slide.slide), windows, windows=windows)
         now = hashed(slide.slide, known)
     except OSError as error:
         return None, [Finding(slide.slug, "", f"the slide cannot be read ({error.strerror})")], []

@@ -74,10 +74,31 @@ def test_corrections_by_hand_are_not_lost_when_slides_are_made_again(slides, cap
     refused(words, out, path.name, capsys)
 
 
-def test_slides_of_other_settings_are_not_taken_for_these(slides, tmp_path, capsys):
+def test_slides_of_other_settings_are_made_anew_unless_somebody_changed_them(slides, tmp_path, capsys):
     words, out, slide = slides
     assert main(words) == 0
-    refused([*words, "mpp=3"], out, f"{slide}.tif: was made with other settings", capsys)
+    before = (out / f"{slide}.tif").read_bytes()
+    assert main([*words, "mpp=3"]) == 0
+    assert (out / f"{slide}.tif").read_bytes() != before, "records show that they were ours, and as we left them"
+    assert main(words) == 0 and (out / f"{slide}.tif").read_bytes() == before
+    annotation = out / f"{slide}.geojson"
+    annotation.write_text(annotation.read_text().replace('"Feature"', '"feature"', 1))  # as long as before
+    refused([*words, "mpp=3"], out, f"{slide}.geojson: was changed since mlseg wrote it", capsys)
+
+
+def test_a_table_of_an_earlier_version_is_ours(tmp_path, capsys):
+    out, config = tmp_path / "slides", tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(write_tiles(tmp_path / "tiles", patients=3).model_dump(mode="json")))
+    words = ["shards", "import", str(tmp_path / "tiles"), str(config), "--out", str(out)]
+    assert main(words) == 0
+    table = out / "slides.csv"
+    header, *rows = table.read_text().splitlines()
+    (out / ".mlseg-written.json").unlink()
+    table.write_text("\n".join([f"{header},mpp,score", *(f"{row},," for row in rows)]) + "\n")
+    assert main(words) == 0
+    table.write_text(table.read_text().replace("train", "test", 1))
+    (out / ".mlseg-written.json").unlink()
+    refused(words, out, "slides.csv", capsys)
 
 
 def test_slides_that_a_killed_build_left_without_a_record_are_ours(slides):

@@ -69,6 +69,13 @@ def test_what_the_user_changes_is_cut_again_for_that_reason_alone(corpus, capsys
     table = corpus / "slides/slides.csv"
     table.write_text(table.read_text().replace("P0,ER", "P0,PR"))
     assert dry_run(corpus, capsys)["s0"] == ("cut", "its row in the slide table changed")
+    table.write_text(table.read_text().replace("P2,ER", "P2,PR"))
+    found = dry_run(corpus, capsys)
+    assert found["u1_2_7_c254e5"] == (
+        "cut",
+        "it, or what decides its samples, changed since it was cut as u1_2_7e6d62",
+    )
+    assert found["u1_2_7e6d62"] == ("drop", "its slide is called u1_2_7_c254e5 now")
     slide = corpus / "slides/u1.2.7"
     data = bytearray(slide.read_bytes())
     data[-1] ^= 1

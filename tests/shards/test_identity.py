@@ -157,6 +157,39 @@ def test_the_same_slide_in_two_splits_is_refused_and_both_rows_are_named(corpus,
     assert not (folder / "shards/manifest.json").exists()
 
 
+def test_the_same_slide_is_noticed_after_a_full_hash_contradicted_its_windows(corpus, capsys):
+    folder, words = corpus
+    slide, double = folder / "slides/s1.tif", folder / "slides/t1.tif"
+    assert main(["shards", "build", *words, "hash_slides=true"]) == 0
+    stat = slide.stat()
+    zero(slide, stat.st_size - 2 * MIB - 77, 1)  # between two windows
+    os.utime(slide, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert main(["shards", "verify", str(folder / "shards"), "--slides", words[2]]) == 1
+    double.write_bytes(slide.read_bytes())
+    table = folder / "slides/slides.csv"
+    table.write_text(table.read_text() + "t1.tif,P9,ER,Philips,DS1,train,s1.geojson,,\n")
+    assert main(["shards", "regenerate", *words]) == 2
+    assert "'s1.tif' (line 3, val) and 't1.tif' (line 5, train) have the same content" in capsys.readouterr().err
+
+
+def test_slides_that_differ_between_windows_only_are_two(corpus):
+    folder, words = corpus
+    slide, other = folder / "slides/s1.tif", folder / "slides/t1.tif"
+    other.write_bytes(slide.read_bytes())
+    zero(other, other.stat().st_size - 2 * MIB - 77, 1)
+    assert slide_identity(slide) == slide_identity(other)
+    table = folder / "slides/slides.csv"
+    table.write_text(table.read_text() + "t1.tif,P9,ER,Philips,DS1,train,s1.geojson,,\n")
+    assert main(["shards", "build", *words]) == 0
+
+
+def test_keys_added_since_are_not_written_into_the_config_of_an_earlier_run():
+    config = shards_config()
+    assert "hash_slides" not in config.model_dump(mode="json") and "hash_slides" not in config.model_dump()
+    hashed = shards_config(hash_slides=True)
+    assert hashed.model_dump(mode="json")["hash_slides"] is True and hashed.decides() == config.decides()
+
+
 def test_in_one_split_it_is_a_warning(corpus, capsys):
     folder, words = corpus
     (folder / "slides/s3.tif").write_bytes((folder / "slides/s0.tif").read_bytes())

@@ -8,6 +8,7 @@ import yaml
 
 from launch.cli import main
 from mlseg_core.errors import UserError
+from mlseg_core.files import sha256_file
 from mlseg_core.map import map_in_processes
 from mlseg_core.store import open_store
 from shards import build
@@ -246,3 +247,19 @@ def test_records_and_tallies_of_somebody_else_are_not_written_over(tmp_path):
         with pytest.raises(UserError, match=r"would be overwritten. Move it away"):
             map_in_processes(build.units(config, table), build.cut, out, 1, describe=build.describe)
         assert (out / name).read_text() == text
+
+
+def test_a_record_cannot_name_what_builds_never_write(tmp_path, capsys):
+    folder = tmp_path / "corpus"
+    table = write_corpus(folder)
+    config = tmp_path / "shards.yaml"
+    config.write_text(yaml.safe_dump(shards_config(**SETTINGS).model_dump(mode="json")))
+    words = [str(config), "--slides", str(table), "--out", str(folder)]
+    assert main(["shards", "build", *words]) == 0
+    (folder / "notes.txt").write_text("mine")
+    fact = {"bytes": 4, "sha256": sha256_file(folder / "notes.txt")}
+    (folder / "superseded").mkdir(exist_ok=True)
+    record = {"unit": "s0", "inputs": "1234567890", "files": {"notes.txt": fact}}
+    (folder / "superseded/s0-12345678.json").write_text(json.dumps(record))
+    assert main(["shards", "regenerate", *words, "--prune"]) == 0
+    assert (folder / "notes.txt").read_text() == "mine"

@@ -124,3 +124,10 @@ def test_the_row_may_say_that_the_file_is_wrong(tmp_path):
         assert reader.mpp == (2.0, 2.0)
         image, _ = reader.read((400.0, 400.0), 2.0, 64)
     assert np.array_equal(image, tissue_slide(1)[368:432, 368:432])
+
+
+@pytest.mark.parametrize("given", [0.00025, 0.01, 250.0])
+def test_a_scale_that_no_microscope_has_is_refused_whoever_gives_it(given):
+    """0.00025: somebody wrote millimetres."""
+    with pytest.raises(UserError, match="no microscope has"):
+        level0_mpp((0.25, 0.25), given, True, "s.svs")
