@@ -23,7 +23,7 @@ _COLOUR_SPACES = {
 }
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
 _NO_RGB_FROM_YCBCR = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd: their bytes stay YCbCr
-_LOSSY = {6, 7, 34892}  # kinds of JPEG
+LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."
 
 AnyPage = tifffile.TiffPage | tifffile.TiffFrame
@@ -118,8 +118,8 @@ def colour_levels(series: tifffile.TiffPageSeries, images: list[OmeImage], path:
     return [_level(level, channels, samples, order, path) for level in series.levels]
 
 
-def mask_levels(series: tifffile.TiffPageSeries, path: Path) -> list[Level]:
-    """Where the numbers of a mask lie; of level 0 only. Raises UserError."""
+def mask_levels(series: tifffile.TiffPageSeries, path: Path, lossy: bool = False) -> list[Level]:
+    """Where the numbers of a mask lie; of level 0 only. lossy: JPEG is allowed. Raises UserError."""
     page, (channels, samples, stack) = series.keyframe, _counts(series)
     if stack:
         raise UserError(f"the mask holds {stack}, not one picture", path, "Export one picture of class numbers.")
@@ -133,7 +133,7 @@ def mask_levels(series: tifffile.TiffPageSeries, path: Path) -> list[Level]:
         raise UserError(
             f"the mask holds {page.dtype}, not whole numbers", path, "Export 8-bit or 16-bit class numbers."
         )
-    if page.compression in _LOSSY:
+    if page.compression in LOSSY and not lossy:
         what = "the mask is compressed as JPEG, so its numbers are not the ones that were drawn"
         raise UserError(what, path, "Export it without JPEG.")
     orientation = page.tags.valueof("Orientation", 1)
