@@ -12,7 +12,7 @@ from mlseg_core.errors import UserError
 from shards.pixels.bmp import palette_numbers
 from shards.pixels.files import UPRIGHT, Header, alpha_of_tiff, check_whole, header, is_jpeg, opened, refuse_turned
 from shards.pyramids.pyramid import Unreadable, is_tiff
-from shards.pyramids.series import LOSSY, colour_fault, open_tiff, slide_series
+from shards.pyramids.series import LOSSLESS, colour_fault, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid
 
 VALUES = 1 << 16
@@ -160,7 +160,7 @@ def _is_rgb_tiff(path: Path) -> bool:
             return (
                 colour_fault(series) is None
                 and page.photometric in (1, 2)
-                and page.compression not in LOSSY
+                and page.compression in LOSSLESS
                 and page.tags.valueof("Orientation", 1) in UPRIGHT
             )
     except Exception:  # _Tiff says why

@@ -90,9 +90,6 @@ def _read_tiff(path: Path) -> np.ndarray:
         page = _picture(file, path).keyframe
         in_one_number = page.samplesperpixel == 1 and colour_fault(slide_series(file, path)) is not None
         colour_map = page.colormap if page.photometric == _PALETTE else None
-    alpha = alpha_of_tiff(path, "tile")
-    if alpha is not None:
-        _refuse_transparent(alpha, path)
     pyramid = TiffPyramid(path, channels=1 if in_one_number else 3, lossy=True)
     try:
         if pyramid.leaves_out(0):
@@ -102,6 +99,9 @@ def _read_tiff(path: Path) -> np.ndarray:
         raise UserError(f"the tile is damaged ({error})", path, "Copy it again.") from None
     finally:
         pyramid.close()
+    alpha = alpha_of_tiff(path, "tile")
+    if alpha is not None:
+        _refuse_transparent(alpha, path)
     if not in_one_number:
         return pixels
     return np.dstack([pixels] * 3) if colour_map is None else _eight_bits(colour_map).T[pixels]

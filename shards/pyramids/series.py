@@ -22,8 +22,8 @@ _COLOUR_SPACES = {
     32803: "a colour filter array",
 }
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
-_NO_RGB_FROM_YCBCR = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd: their bytes stay YCbCr
-LOSSY = {6, 7, 34892}  # kinds of JPEG
+LOSSLESS = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd; YCbCr stays YCbCr in them
+_LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."
 
 AnyPage = tifffile.TiffPage | tifffile.TiffFrame
@@ -92,7 +92,7 @@ def colour_fault(series: tifffile.TiffPageSeries, converts: bool = False) -> str
         return f"the TIFF has {channels * samples} channels of {page.dtype}, not RGB"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"the TIFF holds {page.dtype}, not 8-bit pixels"
-    if not converts and page.photometric == _YCBCR and page.compression in _NO_RGB_FROM_YCBCR:
+    if not converts and page.photometric == _YCBCR and page.compression in LOSSLESS:
         return "the TIFF's colours are YCbCr without JPEG, not RGB"
     if channels == 3 and series.kind not in ("ome", "shaped"):
         return "the TIFF holds 3 channels as separate pictures, whose colours it does not say"
@@ -133,7 +133,7 @@ def mask_levels(series: tifffile.TiffPageSeries, path: Path, lossy: bool = False
         raise UserError(
             f"the mask holds {page.dtype}, not whole numbers", path, "Export 8-bit or 16-bit class numbers."
         )
-    if page.compression in LOSSY and not lossy:
+    if page.compression in _LOSSY and not lossy:
         what = "the mask is compressed as JPEG, so its numbers are not the ones that were drawn"
         raise UserError(what, path, "Export it without JPEG.")
     orientation = page.tags.valueof("Orientation", 1)

@@ -183,6 +183,10 @@ REFUSED = {
         lambda path: tiff(path, RGB, photometric="ycbcr", compression="jpeg"),
         "a picture of 3 channels|compressed as JPEG",
     ),
+    "grey as colours, compressed as WebP": (
+        lambda path: tiff(path, RGB, photometric="rgb", compression="webp"),
+        "a picture of 3 channels",
+    ),
     "transparent tiff": (
         lambda path: tiff(path, np.dstack([VALUES] * 4), photometric="rgb", extrasamples=["unassalpha"]),
         "transparent pixels",

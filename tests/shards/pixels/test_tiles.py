@@ -51,8 +51,8 @@ def in_the_jpeg(change):
     return changed
 
 
-def sparse(path):
-    tiff(tile=(32, 32), compression="deflate")(path)
+def sparse(path, image=SOFT, **options):
+    tiff(image, tile=(32, 32), compression="deflate", **options)(path)
     leave_out(path)
 
 
@@ -199,6 +199,10 @@ REFUSED = {
         "damaged .*JPEG",
     ),
     "a tiff without one of its tiles": (sparse, "leaves out some of its pixels"),
+    "a tiff with alpha without one of its tiles": (
+        lambda path: sparse(path, OPAQUE, extrasamples=["unassalpha"]),
+        "leaves out some of its pixels",
+    ),
     "half a jpeg 2000": (spoilt(pillow("JPEG2000"), SHORT["half"]), "cannot be read"),
     "16-bit jpeg 2000": (
         lambda path: cv2.imwrite(f"{path}.jp2", DEEP) and path.with_suffix(".bin.jp2").rename(path),
