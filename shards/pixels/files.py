@@ -8,13 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import simplejpeg
 from PIL import Image
 
 from mlseg_core.errors import UserError
+from shards.pixels.bmp import is_misread_by_pillow
+from shards.pyramids.series import open_tiff, slide_series
 
+_UNSPECIFIED = 0  # of ExtraSamples
 _ORIENTATION = 0x0112
 _JPEG = b"\xff\xd8\xff"
+_JPEG2000_SIZES = b"\xff\x4f\xff\x51"
 _PNG = b"\x89PNG\r\n\x1a\n"
 UPRIGHT = (0, 1)
 """Orientation tags that turn nothing; some programs write 0."""
@@ -24,6 +29,7 @@ UPRIGHT = (0, 1)
 class Header:
     """format: as Pillow names it.  mode: as Pillow would decode it.  size: (width, height) px.
 
+    mode is P for BMPs of which Pillow would read the numbers with another count of bits than the file has (see bmp.py).
     bits: of a sample, as stored; Pillow stretches grey of 2 and 4 bits to 8, and cuts 16-bit colours down to 8.
     orientation: the EXIF tag, 1 where the file has none.  alpha: some pixels may be transparent.  frames: pictures in it.
     """
@@ -59,9 +65,12 @@ def header(path: Path, formats: tuple[str, ...], what: str) -> Header:
     with opened(path, formats, what) as image:
         kind = image.format or ""
         bits, exif = _png(path) if kind == "PNG" else (8, image.getexif())
+        mode = "P" if kind == "BMP" and is_misread_by_pillow(path, image.mode) else image.mode
+        if kind == "JPEG2000":
+            bits = _jpeg2000_bits(path)
         orientation = int(exif.get(_ORIENTATION, 1))
         frames = 1 if kind in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-        return Header(kind, image.mode, image.size, bits, orientation, image.has_transparency_data, frames)
+        return Header(kind, mode, image.size, bits, orientation, image.has_transparency_data, frames)
 
 
 def jpeg_colours(path: Path, what: str) -> str:
@@ -94,6 +103,14 @@ def _png(path: Path) -> tuple[int, Image.Exif]:
     return bits, exif
 
 
+def _jpeg2000_bits(path: Path) -> int:
+    """Most bits of a sample, of its channels."""
+    data = path.read_bytes()
+    at = data.index(_JPEG2000_SIZES) + 40
+    channels = int.from_bytes(data[at : at + 2], "big")
+    return max((bits & 0x7F) + 1 for bits in data[at + 2 : at + 2 + 3 * channels : 3])
+
+
 def check_whole(path: Path, formats: tuple[str, ...], what: str) -> None:
     """Raises UserError for a PNG with a wrong checksum and a JPEG at which libjpeg warns.
 
@@ -108,6 +125,25 @@ def check_whole(path: Path, formats: tuple[str, ...], what: str) -> None:
     with opened(path, formats, what) as image:
         if image.format == "PNG":
             image.verify()
+
+
+def alpha_of_tiff(path: Path, what: str) -> np.ndarray | None:
+    """Alpha of the first image of a TIFF, (height, width); None without. A fourth sample of no stated meaning is not alpha.
+
+    Raises UserError.
+    """
+    try:
+        with open_tiff(path) as file:
+            series = slide_series(file, path)
+            page = series.keyframe
+            if page.samplesperpixel != 4 or page.extrasamples[:1] == (_UNSPECIFIED,):
+                return None
+            samples = series.asarray()
+            return samples[3] if page.planarconfig == 2 else samples[..., 3]
+    except UserError:
+        raise
+    except Exception as error:  # tifffile and its decoders raise many kinds
+        raise UserError(f"the {what} is damaged ({error})", path, "Copy it again.") from None
 
 
 def refuse_turned(orientation: int, path: Path, what: str) -> None:

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from mlseg_core.errors import UserError
-from shards.pixels.files import Header, check_whole, header, is_jpeg, opened, refuse_turned
+from shards.pixels.bmp import palette_numbers
+from shards.pixels.files import UPRIGHT, Header, alpha_of_tiff, check_whole, header, is_jpeg, opened, refuse_turned
 from shards.pyramids.pyramid import Unreadable, is_tiff
-from shards.pyramids.series import open_tiff
+from shards.pyramids.series import LOSSLESS, colour_fault, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid
 
 VALUES = 1 << 16
@@ -37,22 +38,30 @@ class MaskPixels(Protocol):
 
 def open_mask(path: Path, equal_channels: bool = False) -> MaskPixels:
     """Open a mask. equal_channels: also colours of which red, green and blue are one number. Raises UserError."""
-    pixels: MaskPixels = _Tiff(path) if is_tiff(path) else _Whole(path, equal_channels)
+    if is_tiff(path):
+        pixels: MaskPixels = _GreyTiff(path) if equal_channels and _is_rgb_tiff(path) else _Tiff(path)
+    else:
+        pixels = _Whole(path, equal_channels)
     if min(*pixels.size, pixels.band) < 1:
         raise UserError("the mask has no pixels", path, "Export it again.")
     return pixels
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """All values, uint8 or uint16 (height, width); of grey saved as RGB too. Raises UserError."""
+    """All values, uint8 or uint16 (height, width); of grey saved as RGB too.
+
+    Raises UserError, for a TIFF that leaves out some of its tiles too: nobody can tell whether 0 was meant.
+    """
     pixels = open_mask(path, equal_channels=True)
+    if isinstance(pixels, _Tiff):
+        pixels.refuse_left_out()
     return pixels.read((0, 0), pixels.size)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(width, height) px of what can be a mask, by its header. Raises UserError."""
     if is_tiff(path):
-        return _Tiff(path).size
+        return open_mask(path, equal_channels=True).size
     return _header(path, equal_channels=True).size
 
 
@@ -87,7 +96,7 @@ class _Whole:
             raise UserError(what, path, "Save the mask as a tiled TIFF.")
         check_whole(path, _FORMATS, "mask")
         with opened(path, _FORMATS, "mask") as image:
-            values = np.asarray(image)
+            values = np.asarray(image) if image.mode == found.mode else palette_numbers(path)
         if found.mode in _COLOURS:
             values = _one_of_equals(values, found, path)
         elif found.mode == "L":
@@ -99,10 +108,12 @@ class _Whole:
 
 
 class _Tiff:
+    channels = 1
+
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = TiffPyramid(path, channels=1)
+            self._file = TiffPyramid(path, channels=self.channels)
         except UserError:
             raise
         except Exception as error:  # decoders raise many kinds
@@ -111,10 +122,49 @@ class _Tiff:
         self.band = self._file.tile_height
 
     def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        return _checked(self._stored(first, size), self._path)
+
+    def refuse_left_out(self) -> None:
+        """Raises UserError for a mask of which some tiles or strips lie nowhere in the file."""
+        if self._file.leaves_out(0):
+            raise UserError("the mask leaves out some of its pixels", self._path, "Export it again, with all tiles.")
+
+    def _stored(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
         try:
-            return _checked(self._file.pixels(0, first, size), self._path)
+            return self._file.pixels(0, first, size)
         except Unreadable as error:
             raise UserError(f"the mask is damaged ({error})", self._path, "Restore the file.") from None
+
+
+class _GreyTiff(_Tiff):
+    """Grey that was saved as colours."""
+
+    channels = 3
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        alpha = alpha_of_tiff(path, "mask")
+        if alpha is not None and alpha.min() < 255:
+            raise UserError("the mask is a picture with transparent pixels (RGBA)", path, _EXPORT)
+
+    def read(self, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        return _equal_channel(self._stored(first, size), "RGB", self._path)
+
+
+def _is_rgb_tiff(path: Path) -> bool:
+    """Whether a TIFF is an upright picture of 8-bit RGB whose numbers no compression changed."""
+    try:
+        with open_tiff(path) as file:
+            series = slide_series(file, path)
+            page = series.keyframe
+            return (
+                colour_fault(series) is None
+                and page.photometric in (1, 2)
+                and page.compression in LOSSLESS
+                and page.tags.valueof("Orientation", 1) in UPRIGHT
+            )
+    except Exception:  # _Tiff says why
+        return False
 
 
 def _header(path: Path, equal_channels: bool) -> Header:
@@ -137,8 +187,12 @@ def _one_of_equals(values: np.ndarray, found: Header, path: Path) -> np.ndarray:
     colours, alpha = (values[..., :3], values[..., 3:]) if found.mode != "LA" else (values[..., :1], values[..., 1:])
     if alpha.size and alpha.min() < 255:
         raise UserError(f"the mask is a picture with transparent pixels ({found.mode})", path, _EXPORT)
+    return _equal_channel(colours, found.mode, path)
+
+
+def _equal_channel(colours: np.ndarray, mode: str, path: Path) -> np.ndarray:
     if (colours != colours[..., :1]).any():
-        what = f"the mask is a picture ({found.mode}) in colours, not one whole number a pixel"
+        what = f"the mask is a picture ({mode}) in colours, not one whole number a pixel"
         raise UserError(what, path, _EXPORT)
     return np.ascontiguousarray(colours[..., 0])
 

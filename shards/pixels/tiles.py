@@ -1,5 +1,6 @@
-"""Tiles: one picture in 8-bit RGB, as JPEG, PNG, BMP, WebP or TIFF. Grey and palettes are exact as colours; ICC profiles are
-not applied, as they are not for slides.
+"""Tiles: one picture in 8-bit RGB, as JPEG, PNG, BMP, WebP, JPEG 2000 or TIFF.
+
+Grey and palettes are exact as colours; ICC profiles are not applied, as they are not for slides.
 """
 
 from collections.abc import Iterator
@@ -11,15 +12,15 @@ import numpy as np
 import tifffile
 
 from mlseg_core.errors import UserError
-from shards.pixels.files import Header, check_whole, header, is_jpeg, jpeg_colours, opened, refuse_turned
+from shards.pixels.files import Header, alpha_of_tiff, check_whole, header, is_jpeg, jpeg_colours, opened, refuse_turned
 from shards.pyramids.pyramid import Unreadable, is_tiff
 from shards.pyramids.series import colour_fault, is_palette, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid
 from shards.sample import decode_rgb
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "JPEG2000")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
-_MINISBLACK = 1
+_MINISBLACK, _PALETTE = 1, 3
 _EXPORT = "Export it as 8-bit RGB: PNG, TIFF or JPEG."
 
 
@@ -59,8 +60,9 @@ def tile_was_misread(path: Path) -> str | None:
 def _header(path: Path) -> Header:
     """Raises UserError for what is not one upright picture in 8-bit RGB."""
     found = header(path, _FORMATS, "tile")
-    if found.bits == 16 or found.mode.startswith("I"):
-        raise UserError(f"the tile holds 16-bit numbers{_range(path)}, not 8-bit colours", path, _EXPORT)
+    if found.bits > 8 or found.mode.startswith("I"):
+        bits = max(found.bits, 16) if found.format != "JPEG2000" else found.bits
+        raise UserError(f"the tile holds {bits}-bit numbers{_range(found, path)}, not 8-bit colours", path, _EXPORT)
     mode = found.mode
     if is_jpeg(path):
         mode = jpeg_colours(path, "tile")
@@ -68,6 +70,8 @@ def _header(path: Path) -> Header:
             raise UserError(f"the tile's colours are {mode}, not RGB", path, _EXPORT)
     elif mode not in _MODES:
         raise UserError(f"the tile's colours are {mode}, not RGB", path, _EXPORT)
+    if found.format == "JPEG2000" and mode not in ("RGB", "L"):
+        raise UserError(f"the tile is a JPEG 2000 of {mode}, not RGB", path, _EXPORT)
     if found.frames > 1:
         raise UserError(f"the tile holds {found.frames} pictures", path, "Export one picture.")
     refuse_turned(found.orientation, path, "tile")
@@ -83,26 +87,29 @@ def _decoded(path: Path) -> np.ndarray:
 
 def _read_tiff(path: Path) -> np.ndarray:
     with _opened_tiff(path) as file:
-        series = _picture(file, path)
-        in_planes, samples = _in_planes(file, series), series.keyframe.samplesperpixel
-        if samples == 4:
-            alpha = series.asarray()
-            _refuse_transparent(alpha[3] if series.keyframe.planarconfig == 2 else alpha[..., 3], path)
-    pyramid = TiffPyramid(path, channels=1 if samples == 1 and not in_planes else 3)
-    try:  # all of it: tifffile notices what OpenCV swallows
+        page = _picture(file, path).keyframe
+        in_one_number = page.samplesperpixel == 1 and colour_fault(slide_series(file, path)) is not None
+        colour_map = page.colormap if page.photometric == _PALETTE else None
+    pyramid = TiffPyramid(path, channels=1 if in_one_number else 3, lossy=True)
+    try:
+        if pyramid.leaves_out(0):
+            raise UserError("the tile leaves out some of its pixels", path, "Export it again, with all of them.")
         pixels = pyramid.pixels(0, (0, 0), pyramid.sizes[0])
     except Unreadable as error:
         raise UserError(f"the tile is damaged ({error})", path, "Copy it again.") from None
     finally:
         pyramid.close()
-    if in_planes:
+    alpha = alpha_of_tiff(path, "tile")
+    if alpha is not None:
+        _refuse_transparent(alpha, path)
+    if not in_one_number:
         return pixels
-    try:
-        return _decoded(path)
-    except UserError:
-        if samples == 1:
-            raise
-        return pixels  # a compression that OpenCV lacks
+    return np.dstack([pixels] * 3) if colour_map is None else _eight_bits(colour_map).T[pixels]
+
+
+def _eight_bits(colour_map: np.ndarray) -> np.ndarray:
+    """uint8 of a TIFF's colour map, (3, 256), cut down as libtiff does; some programs write 8-bit colours into it."""
+    return (colour_map >> 8 if colour_map.max() > 255 else colour_map).astype(np.uint8)
 
 
 @contextmanager
@@ -146,7 +153,10 @@ def _refuse_transparent(alpha: np.ndarray, path: Path) -> None:
         )
 
 
-def _range(path: Path) -> str:
-    """Of a 16-bit PNG, from its smallest to its largest number."""
+def _range(found: Header, path: Path) -> str:
+    """Of a 16-bit PNG, from its smallest to its largest number. Raises UserError for a damaged one."""
+    if found.format != "PNG":
+        return ""
+    check_whole(path, _FORMATS, "tile")  # OpenCV would write lines of its own
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
     return "" if values is None else f" from {values.min()} to {values.max()}"

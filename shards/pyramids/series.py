@@ -22,7 +22,7 @@ _COLOUR_SPACES = {
     32803: "a colour filter array",
 }
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
-_NO_RGB_FROM_YCBCR = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd: their bytes stay YCbCr
+LOSSLESS = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd; YCbCr stays YCbCr in them
 _LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."
 
@@ -92,7 +92,7 @@ def colour_fault(series: tifffile.TiffPageSeries, converts: bool = False) -> str
         return f"the TIFF has {channels * samples} channels of {page.dtype}, not RGB"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"the TIFF holds {page.dtype}, not 8-bit pixels"
-    if not converts and page.photometric == _YCBCR and page.compression in _NO_RGB_FROM_YCBCR:
+    if not converts and page.photometric == _YCBCR and page.compression in LOSSLESS:
         return "the TIFF's colours are YCbCr without JPEG, not RGB"
     if channels == 3 and series.kind not in ("ome", "shaped"):
         return "the TIFF holds 3 channels as separate pictures, whose colours it does not say"
@@ -118,8 +118,8 @@ def colour_levels(series: tifffile.TiffPageSeries, images: list[OmeImage], path:
     return [_level(level, channels, samples, order, path) for level in series.levels]
 
 
-def mask_levels(series: tifffile.TiffPageSeries, path: Path) -> list[Level]:
-    """Where the numbers of a mask lie; of level 0 only. Raises UserError."""
+def mask_levels(series: tifffile.TiffPageSeries, path: Path, lossy: bool = False) -> list[Level]:
+    """Where the numbers of a mask lie; of level 0 only. lossy: JPEG is allowed. Raises UserError."""
     page, (channels, samples, stack) = series.keyframe, _counts(series)
     if stack:
         raise UserError(f"the mask holds {stack}, not one picture", path, "Export one picture of class numbers.")
@@ -133,7 +133,7 @@ def mask_levels(series: tifffile.TiffPageSeries, path: Path) -> list[Level]:
         raise UserError(
             f"the mask holds {page.dtype}, not whole numbers", path, "Export 8-bit or 16-bit class numbers."
         )
-    if page.compression in _LOSSY:
+    if page.compression in _LOSSY and not lossy:
         what = "the mask is compressed as JPEG, so its numbers are not the ones that were drawn"
         raise UserError(what, path, "Export it without JPEG.")
     orientation = page.tags.valueof("Orientation", 1)

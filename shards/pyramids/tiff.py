@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from mlseg_core.errors import UserError
+from shards.pyramids.jpeg import check_jpeg
 from shards.pyramids.pyramid import Part, Unreadable
 from shards.pyramids.series import (
     Level,
@@ -21,6 +22,7 @@ from shards.pyramids.series import (
 )
 from shards.pyramids.stated_scale import stated_mpp
 
+_JPEG = {6, 7, 33007, 34892}  # compressions
 _MOST_SEGMENT_BYTES = 1 << 30
 _DAMAGED = (
     tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, SyntaxError, struct.error, AttributeError,
@@ -31,12 +33,13 @@ _DAMAGED = (
 class TiffPyramid:
     """A Pyramid (see there) over the slide in a TIFF (see series.py). channels: 3 for slides, 1 for masks.
 
+    lossy: one channel may be compressed as JPEG, because it is grey and not a mask.
     series: the number of the image that was taken, of all that the file holds. Keeps at most `cache_bytes` of decoded
     segments (tiles or strips). Raises UserError.
     """
 
-    def __init__(self, path: Path, cache_bytes: int = 64 << 20, channels: int = 3) -> None:
-        self._path, self._budget, self._channels = path, cache_bytes, channels
+    def __init__(self, path: Path, cache_bytes: int = 64 << 20, channels: int = 3, lossy: bool = False) -> None:
+        self._path, self._budget, self._channels, self._lossy = path, cache_bytes, channels, lossy
         self._segments: OrderedDict[tuple[int, int], np.ndarray | None] = OrderedDict()
         self._held = 0
         try:
@@ -58,7 +61,10 @@ class TiffPyramid:
             raise UserError("the TIFF holds no pixels that can be read", path, "Restore the file or drop its row.")
         series = slide_series(file, path) if self._channels == 3 else file.series[0]
         images = series_images(file, series)
-        self._levels = colour_levels(series, images, path) if self._channels == 3 else mask_levels(series, path)
+        if self._channels == 3:
+            self._levels = colour_levels(series, images, path)
+        else:
+            self._levels = mask_levels(series, path, self._lossy)
         page = self._levels[0].page
         if page.dtype is None:
             raise UserError("the TIFF holds no pixels that can be read", path, "Restore the file or drop its row.")
@@ -76,8 +82,14 @@ class TiffPyramid:
     def is_complete(self) -> bool:
         """Every level lies in tiles of whole pixels, and none of them was left out."""
         return all(
-            level.page.is_tiled and len(level.planes) == 1 and all(level.page.databytecounts) for level in self._levels
+            level.page.is_tiled and len(level.planes) == 1 and not self.leaves_out(number)
+            for number, level in enumerate(self._levels)
         )
+
+    def leaves_out(self, level: int) -> bool:
+        """Whether some segments of a level lie nowhere in the file."""
+        pages = [page for page, _ in self._levels[level].planes]
+        return not all(all(page.databytecounts) and all(page.dataoffsets) for page in pages)
 
     def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
         covered = np.ones((size[1], size[0]), bool)
@@ -141,10 +153,12 @@ class TiffPyramid:
         page, start = self._levels[level].planes[plane]
         number = start + index
         try:
-            if not page.databytecounts[number]:
+            if not page.databytecounts[number] or not page.dataoffsets[number]:
                 return None
             self._file.filehandle.seek(page.dataoffsets[number])
             data = self._file.filehandle.read(page.databytecounts[number])
+            if keyframe.compression in _JPEG:
+                check_jpeg(data, page.jpegtables)
             return keyframe.decode(data, number, jpegtables=page.jpegtables)[0]
         except Exception as error:  # codecs raise many kinds
             raise Unreadable(f"level {level}, segment {index}: {error}") from None

@@ -1,6 +1,7 @@
 """TIFFs are read as they say they are: axes, series, small levels and colours, by whichever library does that."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,11 +10,13 @@ import tifffile
 
 from mlseg_core.errors import UserError
 from shards.pyramids import open_pyramid, read_differently
+from shards.pyramids.pyramid import Unreadable
 from shards.pyramids.tiff import TiffPyramid
 from shards.reader import SlideReader
 from tests.shards.slides_for_tests import tissue_slide
 
 CACHE = 16 << 20
+REAL = Path(__file__).parents[2] / "../shared/realdata/wsi"
 PICTURE = tissue_slide(4, 512)
 SIZE = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
 CM = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"}  # 0.5 µm/px
@@ -225,6 +228,38 @@ def test_tiles_that_an_ome_tiff_leaves_out_were_never_scanned(tmp_path):
     expected = np.ones((512, 512), bool)
     expected[:128, :128] = False
     assert np.array_equal(part.covered, expected) and np.array_equal(part.rgb[expected], PICTURE[expected])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"photometric": "ycbcr", "subsampling": (2, 2)},
+        {"compressionargs": {"outcolorspace": "rgb"}},
+        {"axes": "SYX"},
+    ],
+    ids=["ycbcr", "rgb", "planes"],
+)
+def test_a_damaged_jpeg_tile_is_unreadable_and_the_others_are_read(tmp_path, options):
+    path = tmp_path / "s.ome.tif"
+    write_ome(path, compression="jpeg", **options)
+    before = whole(TiffPyramid(path, CACHE))
+    with tifffile.TiffFile(path) as tiff:
+        start, length = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
+    data = bytearray(path.read_bytes())
+    data[start + length // 3 : start + length] = bytes(length - length // 3)
+    path.write_bytes(data)
+    pyramid = TiffPyramid(path, CACHE)
+    with pytest.raises(Unreadable, match=r"level 0, segment 5: .*JPEG"):
+        pyramid.read(0, (130, 130), (20, 20))
+    assert np.array_equal(pyramid.read(0, (256, 128), (256, 384)).rgb, before[128:, 256:])
+
+
+def test_jpegs_with_tables_beside_them_are_not_taken_for_damaged():
+    path = REAL / "cmu-1-small-region.svs"
+    if not path.exists():
+        pytest.skip("the real slides are not there: ../shared/realdata/wsi")
+    pyramid = TiffPyramid(path, CACHE)
+    assert whole(pyramid).shape == (2967, 2220, 3)
 
 
 def test_slides_that_are_read_as_ever_are_told_from_the_others(tmp_path):

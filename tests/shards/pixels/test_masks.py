@@ -44,6 +44,34 @@ def few_bits(path, bits):
     )
 
 
+BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
+
+
+def bmp(path, values, bits, colours):
+    """A BMP with a palette of its own, which Pillow does not write."""
+    height, width = values.shape
+    rows = np.unpackbits(values[::-1, :, None], axis=-1)[..., 8 - bits :].reshape(height, -1)
+    rows = np.packbits(np.pad(rows, ((0, 0), (0, -width * bits % 32))), axis=1)
+    palette = b"".join(bytes((*colour, 0)) for colour in colours)
+    start = 54 + len(palette)
+    head = struct.pack("<2sIHHI", b"BM", start + rows.size, 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, rows.size, 0, 0, len(colours), 0)
+    path.write_bytes(head + info + palette + rows.tobytes())
+
+
+def leave_out(path):
+    """A TIFF whose first tile has the offset and the byte count 0."""
+    tiff(path, tile=(16, 16), compression="deflate")
+    with tifffile.TiffFile(path) as file:
+        tags = [file.pages[0].tags[name] for name in ("TileOffsets", "TileByteCounts")]
+        places = [(tag.valueoffset, {3: 2, 4: 4}[tag.dtype]) for tag in tags]
+    data = bytearray(path.read_bytes())
+    for place, length in places:
+        data[place : place + length] = bytes(length)
+    path.write_bytes(data)
+
+
+RGB = np.dstack([VALUES] * 3)
 EXACT = {
     "8-bit PNG": (png, None),
     "16-bit PNG": (lambda path: png(path, VALUES.astype(np.uint16)), "16-bit numbers"),
@@ -55,6 +83,18 @@ EXACT = {
     "4-bit PNG": (lambda path: few_bits(path, 4), "4-bit numbers"),
     "RGB PNG of equal channels": (lambda path: png(path, np.dstack([VALUES] * 3)), None),
     "opaque RGBA PNG": (lambda path: png(path, np.dstack([VALUES] * 3 + [np.full_like(VALUES, 255)])), None),
+    "RGB TIFF of equal channels": (lambda path: tiff(path, RGB, photometric="rgb", tile=(16, 16)), None),
+    "RGB TIFF of equal planes": (
+        lambda path: tiff(path, RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+        None,
+    ),
+    "opaque RGBA TIFF": (
+        lambda path: tiff(
+            path, np.dstack([RGB, np.full_like(VALUES, 255)]), photometric="rgb", extrasamples=["unassalpha"]
+        ),
+        None,
+    ),
+    "4-bit BMP of grey": (lambda path: bmp(path, VALUES, 4, [(n, n, n) for n in range(4)]), "numbers of colours"),
     "8-bit TIFF": (tiff, None),
     "16-bit TIFF": (lambda path: tiff(path, VALUES.astype(np.uint16), tile=(16, 16)), "16-bit numbers"),
     "int32 TIFF": (lambda path: tiff(path, VALUES.astype(np.int32)), "32-bit numbers"),
@@ -83,6 +123,22 @@ def test_black_and_white_is_0_and_1(tmp_path, kind):
     assert is_tiff(tmp_path / "m") == (kind == "TIFF")
     assert np.array_equal(read_mask(tmp_path / "m"), VALUES == 1)
     assert mask_was_misread(tmp_path / "m") == "1-bit numbers"
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_a_bmp_of_black_and_white_whatever_its_bits(tmp_path, bits):
+    bmp(tmp_path / "m.bmp", (VALUES == 1).astype(np.uint8), bits, BLACK_AND_WHITE)
+    assert np.array_equal(read_mask(tmp_path / "m.bmp"), VALUES == 1)
+    assert np.array_equal(open_mask(tmp_path / "m.bmp").read((0, 0), (70, 40)), VALUES == 1)
+
+
+def test_tiles_that_a_mask_leaves_out_are_0_in_annotations_only(tmp_path):
+    leave_out(tmp_path / "m.tif")
+    expected = VALUES.copy()
+    expected[:16, :16] = 0
+    assert np.array_equal(open_mask(tmp_path / "m.tif").read((0, 0), (70, 40)), expected)
+    with pytest.raises(UserError, match=r"m\.tif: the mask leaves out some of its pixels"):
+        read_mask(tmp_path / "m.tif")
 
 
 def test_numbers_above_255(tmp_path):
@@ -119,7 +175,26 @@ REFUSED = {
     "large": (lambda path: tiff(path, VALUES.astype(np.uint32) * 70_000), r"outside 0 to 65535 \(0 to 210000\)"),
     "inverted": (lambda path: tiff(path, photometric="miniswhite"), "MinIsWhite"),
     "stack": (lambda path: tiff(path, np.stack([VALUES] * 3)), "holds 3 pictures of one size"),
-    "colours in tiff": (lambda path: tiff(path, COLOURS[VALUES], photometric="rgb"), "a picture of 3 channels"),
+    "colours in tiff": (
+        lambda path: tiff(path, COLOURS[VALUES], photometric="rgb"),
+        r"picture \(RGB\) in colours, not one whole number",
+    ),
+    "grey as colours, compressed as JPEG": (
+        lambda path: tiff(path, RGB, photometric="ycbcr", compression="jpeg"),
+        "a picture of 3 channels|compressed as JPEG",
+    ),
+    "grey as colours, compressed as WebP": (
+        lambda path: tiff(path, RGB, photometric="rgb", compression="webp"),
+        "a picture of 3 channels",
+    ),
+    "transparent tiff": (
+        lambda path: tiff(path, np.dstack([VALUES] * 4), photometric="rgb", extrasamples=["unassalpha"]),
+        "transparent pixels",
+    ),
+    "a short bmp": (
+        lambda path: bmp(path, VALUES, 8, BLACK_AND_WHITE) or path.write_bytes(path.read_bytes()[:-100]),
+        "ends too early",
+    ),
     "turned": (turned, r"shown turned \(EXIF orientation 6\)"),
     "turned in tiff": (lambda path: tiff(path, extratags=[(274, 3, 1, 3, True)]), r"turned \(TIFF orientation 3\)"),
     "flipped bit": (flipped, "cannot be read"),
@@ -140,6 +215,9 @@ def test_an_annotation_of_colours_is_refused_even_when_they_are_grey(tmp_path):
     png(tmp_path / "m.png", np.dstack([VALUES] * 3))
     with pytest.raises(UserError, match=r"a picture \(RGB, 8 bits a channel\)"):
         open_mask(tmp_path / "m.png")
+    tiff(tmp_path / "m.tif", RGB, photometric="rgb")
+    with pytest.raises(UserError, match="a picture of 3 channels"):
+        open_mask(tmp_path / "m.tif")
 
 
 def test_colours_of_16_bits_are_not_cut_down(tmp_path):

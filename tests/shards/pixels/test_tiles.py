@@ -1,5 +1,7 @@
 """A tile gives the colours that its file holds; what is no 8-bit RGB, turned, transparent or damaged is refused in words."""
 
+import contextlib
+
 import cv2
 import numpy as np
 import pytest
@@ -26,7 +28,36 @@ def palette(path):
     Image.fromarray(SOFT).quantize(16).save(path, "PNG")
 
 
+def leave_out(path, segment=1):
+    """Sets the offset and the byte count of a tile of a TIFF to 0: the file leaves that tile out."""
+    with tifffile.TiffFile(path) as file:
+        tags = [file.pages[0].tags[name] for name in ("TileOffsets", "TileByteCounts")]
+        places = [(tag.valueoffset, {3: 2, 4: 4}[tag.dtype]) for tag in tags]
+    data = bytearray(path.read_bytes())
+    for place, length in places:
+        data[place + segment * length : place + (segment + 1) * length] = bytes(length)
+    path.write_bytes(data)
+
+
+def in_the_jpeg(change):
+    """Changes the first JPEG of a TIFF, whose length stays."""
+
+    def changed(data):
+        start = data.index(b"\xff\xda")
+        end = data.index(b"\xff\xd9", start)
+        data[start:end] = change(data[start:end])
+        return data
+
+    return changed
+
+
+def sparse(path, image=SOFT, **options):
+    tiff(image, tile=(32, 32), compression="deflate", **options)(path)
+    leave_out(path)
+
+
 PLANES = SOFT.transpose(2, 0, 1)
+COLOUR_MAP = np.random.default_rng(1).integers(0, 65536, (3, 256), np.uint16)
 EXACT = {
     "png": (pillow("PNG"), SOFT),
     "bmp": (pillow("BMP"), SOFT),
@@ -40,6 +71,12 @@ EXACT = {
         np.dstack([GREY] * 3),
     ),
     "grey tiff": (tiff(GREY, photometric="minisblack"), np.dstack([GREY] * 3)),
+    "tiff with a fourth sample that is not alpha": (
+        tiff(np.dstack([SOFT, GREY]), extrasamples=["unspecified"]),
+        SOFT,
+    ),
+    "jpeg 2000": (pillow("JPEG2000", irreversible=False), SOFT),
+    "grey jpeg 2000": (pillow("JPEG2000", GREY, irreversible=False), np.dstack([GREY] * 3)),
     "zstd": (tiff(compression="zstd", tile=(32, 32)), SOFT),
     "planes": (tiff(PLANES, planarconfig="separate"), SOFT),
     "channels": (
@@ -61,6 +98,32 @@ def test_a_palette_is_colours(tmp_path):
     palette(tmp_path / "t.png")
     with Image.open(tmp_path / "t.png") as image:
         assert image.mode == "P" and np.array_equal(read_tile(tmp_path / "t.png"), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        tiff(compression="jpeg", photometric="ycbcr", subsampling=(2, 2), tile=(32, 32)),
+        tiff(compression="jpeg", photometric="ycbcr", subsampling=(1, 1), rowsperstrip=16),
+        tiff(compression="jpeg", tile=(32, 32), compressionargs={"outcolorspace": "rgb"}),
+        tiff(GREY, compression="jpeg", photometric="minisblack", tile=(32, 32)),
+        tiff(GREY, photometric="palette", colormap=COLOUR_MAP),
+        tiff(GREY, photometric="palette", colormap=COLOUR_MAP >> 8),
+    ],
+    ids=["4:2:0", "4:4:4", "rgb", "grey", "palette", "8-bit palette"],
+)
+def test_tiffs_have_the_pixels_that_opencv_gives(tmp_path, write):
+    write(tmp_path / "t.tif")
+    expected = cv2.imread(str(tmp_path / "t.tif"), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(read_tile(tmp_path / "t.tif"), expected)
+
+
+def test_opencv_writes_nothing_of_its_own(tmp_path, capfd):
+    for write in (tiff(compression="zstd"), sparse, REFUSED["a 16-bit png, cut short"][0]):
+        write(tmp_path / "t")
+        with contextlib.suppress(UserError):
+            read_tile(tmp_path / "t")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 90, "progressive": True}, {"subsampling": 0}])
@@ -128,7 +191,31 @@ REFUSED = {
     "half a bmp": (spoilt(pillow("BMP"), SHORT["half"]), "cannot be read"),
     "half a tiff": (spoilt(tiff(), lambda data: data[:-9000]), "cut short"),
     "a damaged tiff": (spoilt(tiff(compression="deflate"), flip(0.6)), "damaged"),
-    "text": (lambda path: path.write_text("nothing"), "not a whole JPEG, PNG, BMP, WEBP or TIFF"),
+    "half a jpeg in a tiff": (
+        spoilt(
+            tiff(compression="jpeg", photometric="ycbcr", tile=(64, 96)),
+            in_the_jpeg(lambda scan: scan[: len(scan) // 3] + bytes(len(scan) - len(scan) // 3)),
+        ),
+        "damaged .*JPEG",
+    ),
+    "a tiff without one of its tiles": (sparse, "leaves out some of its pixels"),
+    "a tiff with alpha without one of its tiles": (
+        lambda path: sparse(path, OPAQUE, extrasamples=["unassalpha"]),
+        "leaves out some of its pixels",
+    ),
+    "half a jpeg 2000": (spoilt(pillow("JPEG2000"), SHORT["half"]), "cannot be read"),
+    "16-bit jpeg 2000": (
+        lambda path: cv2.imwrite(f"{path}.jp2", DEEP) and path.with_suffix(".bin.jp2").rename(path),
+        "16-bit numbers",
+    ),
+    "a 16-bit png, cut short": (
+        lambda path: (
+            cv2.imwrite(f"{path}.png", DEEP)
+            and path.write_bytes(path.with_name(f"{path.name}.png").read_bytes()[:3000])
+        ),
+        "cannot be read",
+    ),
+    "text": (lambda path: path.write_text("nothing"), "not a whole JPEG, PNG, BMP, WEBP, JPEG2000 or TIFF"),
 }
 
 
