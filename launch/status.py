@@ -132,7 +132,7 @@ def _notes(run: RunFolder, found: RunJobs) -> list[str]:
 
 
 def _unseen_processes(run: RunFolder, config: CampaignConfig) -> str:
-    """Of a run that an earlier version started locally, for whom it left no record: where its processes were."""
+    """Where the processes of a run were that an earlier version started locally, without a record; "" when none can live."""
     if run_id(run):
         return ""
     for phase in build_graph(config):

@@ -197,7 +197,7 @@ class _Crew:
         print(progress_line(self._plan.label, tally), flush=True)
 
     def _remove_temporaries(self, of: str) -> None:
-        """Of this crew, or of one process of it: the random token in a name says whose it is."""
+        """Removes temporaries of this crew, or of one of its processes: the random token in a name says whose it is."""
         with suppress(OSError):  # a disk that went read-only is the reason we are here, and is told as such
             for folder, _, _ in os.walk(self._store.scratch, followlinks=False):
                 for left_over in temporaries(Path(folder), f"{self._token}{of}-"):

@@ -11,7 +11,7 @@ from mlseg_dist.style.config import StyleConfig
 from shards.manifest import Manifest, ShardEntry
 
 _LONGEST = 60
-"""Of a style's name as part of a file's, so that the whole name, a slide's slug included, stays below 255 bytes."""
+"""Letters of a style's name within a file name, so that the whole name, with a slide's slug, stays below 255 bytes."""
 
 
 @dataclass(frozen=True)

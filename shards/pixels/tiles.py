@@ -154,7 +154,7 @@ def _refuse_transparent(alpha: np.ndarray, path: Path) -> None:
 
 
 def _range(found: Header, path: Path) -> str:
-    """Of a 16-bit PNG, from its smallest to its largest number. Raises UserError for a damaged one."""
+    """The smallest and the largest number in a 16-bit PNG. Raises UserError for a damaged one."""
     if found.format != "PNG":
         return ""
     check_whole(path, _FORMATS, "tile")  # OpenCV would write lines of its own
