@@ -51,9 +51,9 @@ class CutPlan:
     warnings: list[str] = field(default_factory=list)
 
 
-def units(config: ShardsConfig, slides_csv: Path, out: Path | str | None = None) -> list[Unit]:
-    """The units of plan_cut."""
-    return plan_cut(config, slides_csv, out).units
+def units(config: ShardsConfig, slides_csv: Path) -> list[Unit]:
+    """The units of plan_cut for a new corpus."""
+    return plan_cut(config, slides_csv).units
 
 
 def plan_cut(
@@ -158,9 +158,6 @@ class _Planner:
 
     def plan(self, slide: Slide, now: Known) -> tuple[Unit, dict[str, str], str]:
         """Its unit; its inputs as an earlier recipe counted them; why it would be cut in another way today."""
-        config, cost = self._config, now.state.bytes / 2**20
-        parts = slide_inputs(config, slide, now.identity)
-        fresh = Unit(slide.slug, fingerprint(parts), (config, slide, parts), cost)
         for named in dict.fromkeys((slide.slug, slide.slug_before)):
             record = self._records.get(named)
             if record is None or recipe_of(record["facts"]["inputs"]) != BEFORE:
@@ -169,14 +166,21 @@ class _Planner:
             counted = self._counted_before(then, now, self._met.get(slide.slug), record["facts"]["inputs"])
             if fingerprint(counted) != record["inputs"]:
                 if named == slide.slug:
-                    return fresh, counted, ""
+                    return self._fresh(slide, now), counted, ""
                 continue
-            kept = Unit(named, record["inputs"], (config, then, counted), cost)
+            kept = self._unit(then, counted, now)
             if self._renew is None:
                 return kept, {}, ""
-            why = "; ".join(corrections(config, then, thorough=self._renew))
-            return (fresh if why and self._renew else kept), {}, why
-        return fresh, {}, ""
+            why = "; ".join(corrections(self._config, then, thorough=self._renew))
+            return (self._fresh(slide, now) if why and self._renew else kept), {}, why
+        return self._fresh(slide, now), {}, ""
+
+    def _fresh(self, slide: Slide, now: Known) -> Unit:
+        """As today's recipe counts. Made only where it is needed, because it parses the annotation."""
+        return self._unit(slide, slide_inputs(self._config, slide, now.identity), now)
+
+    def _unit(self, slide: Slide, parts: dict[str, str], now: Known) -> Unit:
+        return Unit(slide.slug, fingerprint(parts), (self._config, slide, parts), now.state.bytes / 2**20)
 
     def was_cut_as(self, name: str, slide: Slide) -> bool:
         """Whether a unit of this name was cut from the slide, though not from all that counts today."""
@@ -211,7 +215,7 @@ def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = 
     slides = _readable_table(slides_csv)
     total = len(slides)
     if plan is not None:
-        cut = [unit.payload[1].slide for unit in plan.units if unit.name in plan.cut]
+        cut = {unit.payload[1].slide for unit in plan.units if unit.name in plan.cut}
         slides = [slide for slide in slides if slide.slide not in cut]
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(lambda slide: _problem(config, slide), slides))
