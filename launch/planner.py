@@ -1,6 +1,6 @@
 """The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +31,26 @@ def missing_phases(
 ) -> list[Missing]:
     """The phases that are neither done nor on their way. statuses: phase -> last_words."""
     done = {standing.phase.name for standing in standings if standing.state == "done"}
-    missing = []
+    missing: dict[str, Missing] = {}
     for standing in standings:
         phase = standing.phase
-        if phase.name in done or is_on_its_way(phase, plans, queue):
+        if phase.name in done or _is_on_its_way(phase, plans, queue, missing):
             continue
-        missing.append(Missing(phase, missing_reason(phase, plans, statuses.get(phase.name, ""), done)))
-    return missing
+        reason = missing_reason(phase, plans, statuses.get(phase.name, ""), done)
+        missing[phase.name] = Missing(phase, reason)
+    return list(missing.values())
 
 
-def is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob]) -> bool:
+def _is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob], missing: Collection[str]) -> bool:
+    """True when the phase's job runs, or waits for jobs that can still end well.
+
+    A job that waits for a missing phase never starts. SLURM says so only after a while, so its word is not waited for.
+    """
     job = latest_jobs(plans, phase.name).get(final_part(phase))
-    return any(queued.main == job and queued.can_run for queued in queue)
+    waits_in_vain = any(name in missing for name in phase.inputs)
+    return any(
+        queued.main == job and queued.can_run and not (waits_in_vain and queued.state == "PENDING") for queued in queue
+    )
 
 
 def last_words(state: Mapping[str, Any], plans: Sequence[Plan], phase: str) -> str:

@@ -1,27 +1,14 @@
 """A failed phase again, by a person's wish: its retry budget starts anew, and what depends on it is planned with it."""
 
-from launch.completion import Standing, survey
+from launch.completion import survey
 from launch.config import CampaignConfig
-from launch.graph import Phase, build_graph
+from launch.graph import build_graph
 from launch.guard import check_free
 from launch.liveness import planner_pid
-from launch.planner import is_on_its_way
-from launch.plans import latest_jobs, read_plans
 from launch.run_folder import RunFolder
-from launch.run_jobs import read_run_jobs
 from launch.slurm_plan import Outcome, plan_on_slurm
-from launch.slurm_queue import cancel
 from launch.status import campaign_status
 from mlseg_core.errors import UserError
-
-
-def dependents(graph: tuple[Phase, ...], name: str) -> set[str]:
-    """Names of the phases that read the phase, directly or through others."""
-    found: set[str] = set()
-    for phase in graph:
-        if found.intersection(phase.inputs) or name in phase.inputs:
-            found.add(phase.name)
-    return found
 
 
 def check(config: CampaignConfig, run: RunFolder, name: str) -> bool:
@@ -62,12 +49,4 @@ def check(config: CampaignConfig, run: RunFolder, name: str) -> bool:
 
 def retry_on_slurm(config: CampaignConfig, run: RunFolder, name: str) -> Outcome:
     """Submit the phase and what depends on it. Raises UserError when SLURM refuses."""
-    graph = build_graph(config)
-    after = dependents(graph, name)
-    plans = read_plans(run)
-    queue = read_run_jobs(run, plans, config.name).mine
-    waiting = [phase.name for phase in graph if phase.name in after and is_on_its_way(phase, plans, queue)]
-    # they wait for jobs of the failed attempt, which will never end well
-    cancel([job for other in waiting for job in latest_jobs(plans, other).values()])
-    standings: list[Standing] = survey(config, graph, run)
-    return plan_on_slurm(run, standings, by="person")
+    return plan_on_slurm(run, survey(config, build_graph(config), run), by="person")

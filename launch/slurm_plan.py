@@ -86,6 +86,9 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
     if not publish_plan(run, plan):
         cancel(submitter.ids)
         return Outcome(None, overtaken=True)
+    replaced = {job for item in missing for job in latest_jobs(plans, item.phase.name).values()}
+    # what still waits, waits for a job that has failed: it would never start, and some sites keep it in the queue for ever
+    cancel(sorted({job.main for job in jobs_now.mine if job.main in replaced and job.state == "PENDING"}))
     return Outcome(plan)
 
 

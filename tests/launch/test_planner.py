@@ -52,9 +52,17 @@ def test_a_failed_phase_and_its_dependents_are_planned_again(config: CampaignCon
 
 
 def test_a_job_that_vanished_is_lost_and_one_that_was_stopped_is_interrupted(config: CampaignConfig) -> None:
-    rest = [job(i) for i in range(15, 20)]
-    assert missing(config, 2, rest, {"base": "running"}) == {"base": "lost"}
-    assert missing(config, 2, rest, {"base": "interrupted"}) == {"base": "interrupted"}
+    after = dict.fromkeys(["label-1", "master-1", "evaluate", "report"], "new")
+    assert missing(config, 2, [], {"base": "running"}) == {"base": "lost", **after}
+    assert missing(config, 2, [], {"base": "interrupted"}) == {"base": "interrupted", **after}
+
+
+def test_jobs_that_wait_for_a_lost_one_are_planned_again_before_slurm_drops_them(config: CampaignConfig) -> None:
+    waiting = [job(i) for i in range(15, 20)]
+    after = dict.fromkeys(["label-1", "master-1", "evaluate", "report"], "new")
+    assert missing(config, 2, waiting, {"base": "running"}) == {"base": "lost", **after}
+    running = [job(15), job(16), job(17, "RUNNING", "None"), job(18), job(19)]
+    assert "master-1" not in missing(config, 2, running), "what runs is left to run"
 
 
 def test_what_an_older_job_said_excuses_no_job_after_it() -> None:

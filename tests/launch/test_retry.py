@@ -10,7 +10,6 @@ from launch.cli import main
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.liveness import local_planner
-from launch.retry import dependents
 from launch.run_folder import RunFolder
 from tests.launch.test_completion import finish
 
@@ -27,11 +26,6 @@ def run(config: CampaignConfig) -> RunFolder:
         finish(config, run, phase)
     run.write_state(graph[2], status="failed", error="it broke")
     return run
-
-
-def test_dependents_are_all_that_read_it(config: CampaignConfig) -> None:
-    assert dependents(build_graph(config), "base") == {"label-1", "master-1", "evaluate", "report"}
-    assert dependents(build_graph(config), "report") == set()
 
 
 @pytest.mark.parametrize(
