@@ -1,7 +1,7 @@
 # make demo      the whole campaign on phantom slides, on this machine
 # make test      the tests, on two processes (J=1: one after the other)
 # make check     ruff and mypy
-# make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/gpu/*.md; exit status 2 without one
+# make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/results/gpu/*.md; exit status 2 without one
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
 # make cluster-chaos  N campaigns on a SLURM on this host, with faults at random moments; each has to end with the same labels and
 #                weights as an undisturbed one (N=50)
@@ -29,7 +29,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Both DALI packages are one module: the one for the CUDA that torch was built with has to be the only one.
 gpu: install
+	cuda=$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").partition(".")[0])') && \
+	if [ "$$cuda" = 13 ]; then $(BIN)/python -m pip uninstall -q -y nvidia-dali-cuda120; fi && \
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[cuda$$cuda]" && \
 	$(BIN)/python -m benchmarks.gpu
 
 chaos: install

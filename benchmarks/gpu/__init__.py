@@ -1,1 +1,1 @@
-"""All that waits for a GPU: `make gpu` (python -m benchmarks.gpu). Results: benchmarks/gpu/*.md."""
+"""All that waits for a GPU: `make gpu` (python -m benchmarks.gpu). Results: benchmarks/results/gpu/*.md."""

@@ -1,8 +1,9 @@
-"""Everything that waits for a GPU: parity tests, the DALI executor, networks, labelling, generators, engines. Status 2 without one.
+"""Everything that waits for a GPU: its tests, the five stages of benchmarks.gpu.first, the benchmarks. Status 2 without one.
 
     make gpu            python -m benchmarks.gpu [--out DIR] [--minutes 8] [--seconds 5]
 
-Out: {tests,input-cuda,model-cuda,label-cuda,style-cuda,engine-cuda}.md in benchmarks/gpu, and what each was run on.
+Out: {tests,stage-1,…,stage-5,input-cuda,model-cuda,label-cuda,style-cuda,engine-cuda}.md in benchmarks/results/gpu. The tests cover
+DALI, labelling and checkpoints; the stages training in bf16, torch.compile, deterministic mode, the moving average and resuming.
 """
 
 import argparse
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.first.stages import STAGES
 from benchmarks.race import ROOT
 
-FOLDER = ROOT / "benchmarks/gpu"
+FOLDER = ROOT / "benchmarks/results/gpu"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
     label = ["benchmarks.label", "--pairs", "768", "--rounds", "3"]  # many batches a shard, as in a corpus
     failed = [
         run_tests(["-m", "gpu", "tests"], options.out / "tests.md", device),
+        *(run(["benchmarks.gpu.first", "--stage", str(stage.number), "--out", str(options.out)]) for stage in STAGES),
         run([*feed, "--out", str(options.out / "input-cuda.md")]),
         run([*model, "--out", str(options.out / "model-cuda.md")]),
         run([*label, "--out", str(options.out / "label-cuda.md")]),

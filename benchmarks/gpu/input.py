@@ -45,8 +45,9 @@ def main(arguments: list[str]) -> int:
     for step in options.policies:
         rows[step] = measure(policies[step], bench, pairs, options)
         print(step, rows[step], flush=True)
-    out = options.out or ROOT / f"benchmarks/gpu/input-{options.device}.md"
+    out = options.out or ROOT / f"benchmarks/results/gpu/input-{options.device}.md"
     command = shlex.join(["python", "-m", "benchmarks.gpu.input", *arguments])
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(markdown(command, options.device, options.batch, options.threads, alone, rows))
     print(out.read_text())
     return 0
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of DALI, and as many of the host"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="default: benchmarks/gpu/input-DEVICE.md")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="default: benchmarks/results/gpu/input-DEVICE.md")
     return parser
 
 

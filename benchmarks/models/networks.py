@@ -21,10 +21,17 @@ RATIO = 4
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the networks are. encoder: name of the EfficientNet; filters: of HookNet's first level."""
+    """How large the networks are. encoder: name of the EfficientNet, or `custom`, which is B0 with its width and depth times
+    `custom`; filters: of HookNet's first level."""
 
     encoder: str = "b4"
     filters: int = 64
+    custom: float = 1.0
+
+    @property
+    def encoder_config(self) -> EncoderConfig:
+        sizes = {"width": self.custom, "depth": self.custom} if self.encoder == "custom" else {}
+        return EncoderConfig.model_validate({"name": self.encoder, **sizes})
 
 
 PUBLISHED = Scale()
@@ -47,7 +54,7 @@ class TwoEncoders(nn.Module):
 
     def __init__(self, scale: Scale) -> None:
         super().__init__()
-        config = EncoderConfig.model_validate({"name": scale.encoder})
+        config = scale.encoder_config
         self.high, self.low = Encoder(config, 16), Encoder(config, 32)
 
     def forward(self, high_BCHW: torch.Tensor, low_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -56,8 +63,7 @@ class TwoEncoders(nn.Module):
 
 def _munet(**decoder: Any) -> Callable[[Scale], nn.Module]:
     def build(scale: Scale) -> nn.Module:
-        encoder = EncoderConfig.model_validate({"name": scale.encoder})
-        return build_model(ModelConfig(encoder=encoder, decoder=DecoderConfig(**decoder)), RATIO)
+        return build_model(ModelConfig(encoder=scale.encoder_config, decoder=DecoderConfig(**decoder)), RATIO)
 
     return build
 

@@ -37,6 +37,7 @@ class Job:
     """What a row is asked for.
 
     side: of the views, px; a row takes the nearest below that fits. seconds: to repeat a point for, once warm.
+    backend: of torch.compile.
     count: whether to count operators (one more pass a point).
     """
 
@@ -45,6 +46,7 @@ class Job:
     batches: tuple[int, ...]
     device: str = "cpu"
     compile: bool = False
+    backend: str = "inductor"
     seconds: float = 3.0
     threads: int = 0
     count: bool = True
@@ -89,12 +91,15 @@ class Bench:
         self.side = fitting_side(self.model, job.side)
         self.loss = SegmentationLoss(row.loss, "dynamic").to(self.device) if row.loss else None
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
-        self.forward: Callable[..., Any] = torch.compile(self.model, dynamic=False) if job.compile else self.model
-        folded = fold_norms(self.model)
-        self.answer: Callable[..., Any] = torch.compile(folded, dynamic=False) if job.compile else folded
-        self.measure: Callable[..., Any] | None = self.loss
-        if job.compile and self.loss is not None:
-            self.measure = torch.compile(self.loss, dynamic=False)
+        self.forward = self._compiled(self.model)
+        self.answer = self._compiled(fold_norms(self.model))
+        self.measure = self._compiled(self.loss) if self.loss is not None else None
+
+    def _compiled(self, module: torch.nn.Module) -> Callable[..., Any]:
+        if not self.job.compile:
+            return module
+        made: Callable[..., Any] = torch.compile(module, dynamic=False, backend=self.job.backend)
+        return made
 
     def about(self) -> dict[str, Any]:
         """Parameters, multiply-adds of a pair's forward, sides of views and logits."""

@@ -1,0 +1,112 @@
+"""How fast DALI and the CPU's threads make micro-batches of base, master-1 and master-4, beside the network that eats them."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.gpu.feed import MPP, Feed, Pair, stored_pairs
+from benchmarks.gpu.first.networks import job
+from benchmarks.gpu.first.parts import Rows, Settings
+from benchmarks.models.row import Bench
+from benchmarks.policies import table8
+from mlseg_dist.augment import augment, draw_parameters
+from mlseg_dist.augment.policy import OpConfig
+from mlseg_dist.data.views import Views
+from mlseg_dist.inference import normalise
+from shards.sample import decode_label, decode_rgb
+
+_POLICIES = ("base", "master-1", "master-4")
+_AHEAD = 4
+_SECONDS = 4.0
+_LEAST = 2
+
+
+def rates(settings: Settings, rows: Rows) -> None:
+    """Pairs/s of the network alone; of DALI and of the CPU, alone and feeding it; the share of a step spent waiting."""
+    from mlseg_dist.augment.dali.executor import DaliExecutor
+
+    torch.backends.cudnn.benchmark = True
+    cv2.setNumThreads(1)
+    bench = Bench(job(settings))
+    bench.model.train()
+    batch = 2 if settings.tiny else 16
+    side, threads = bench.side, settings.cores
+    pairs = stored_pairs(side * 3 // 2, 4 if settings.tiny else 32)
+    views, labels = bench.batch(batch)
+    alone = _rate((bench.train(views, labels) for _ in itertools.count()), batch, settings, bench)
+    rows.add(policy="any", made_by="lies on the device", made=None, trained=alone, waits=0.0)
+    device_id = 0 if settings.device == "cuda" else None
+    for name in _POLICIES[:1] if settings.tiny else _POLICIES:
+        policy = table8()[name]
+        executor = DaliExecutor(policy, side, side * 3 // 2, MPP, batch, device_id, threads)
+        feed = Feed(executor, policy, pairs)
+
+        def by_dali(feed: Feed = feed) -> Iterator[tuple[torch.Tensor, ...]]:
+            for made in feed.executor.stream(feed.made_by(threads)):
+                yield made.high, made.low, made.high_label, made.low_label
+
+        def by_cpu(policy: tuple[OpConfig, ...] = policy) -> Iterator[tuple[torch.Tensor, ...]]:
+            for arrays in _cpu_batches(policy, pairs, side, batch, threads):
+                yield tuple(_sent(array, settings) for array in arrays)
+
+        for kind, source in (("DALI", by_dali), ("CPU", by_cpu)):
+            made = _rate(source(), batch, settings, bench)
+            trained = _rate(_trained(source(), bench), batch, settings, bench)
+            rows.add(policy=name, made_by=kind, made=made, trained=trained, waits=max(0.0, 1 - trained / alone))
+
+
+def _cpu_batches(
+    policy: tuple[OpConfig, ...], pairs: list[Pair], side: int, batch: int, threads: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """What training's CPU path does but for reading files: decode, augment, stack."""
+
+    def one(draw: int) -> Views:
+        pair = pairs[draw % len(pairs)]
+        labels = decode_label(pair.high_label), decode_label(pair.low_label)
+        stored = Views(decode_rgb(pair.high), decode_rgb(pair.low), *labels, labels[0])
+        return augment(stored, draw_parameters(policy, 1, "gpu", draw), MPP, side)
+
+    names = ("high", "low", "high_label", "low_label")
+    under_way: deque[list[Future[Views]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for number in itertools.count():
+                under_way.append([pool.submit(one, number * batch + i) for i in range(batch)])
+                if len(under_way) > _AHEAD:
+                    made = [future.result() for future in under_way.popleft()]
+                    yield tuple(np.stack([getattr(views, name) for views in made]) for name in names)
+        finally:
+            for futures in under_way:
+                for future in futures:
+                    future.cancel()
+
+
+def _sent(array: np.ndarray, settings: Settings) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to("cuda", non_blocking=True) if settings.device == "cuda" else tensor
+
+
+def _trained(source: Iterator[tuple[torch.Tensor, ...]], bench: Bench) -> Iterator[None]:
+    for high, low, high_label, low_label in source:
+        yield bench.train([normalise(high), normalise(low)], {"high": high_label, "low": low_label})
+
+
+def _rate(batches: Iterator[object], batch: int, settings: Settings, bench: Bench) -> float:
+    """Pairs/s once warm; the iterator is closed."""
+    for _ in range(1 if settings.tiny else 2 + _AHEAD):
+        next(batches)
+    bench.wait()
+    begun, count = time.perf_counter(), 0
+    while count < _LEAST or (not settings.tiny and time.perf_counter() - begun < _SECONDS):
+        next(batches)
+        count += 1
+    bench.wait()
+    seconds = time.perf_counter() - begun
+    batches.close()  # type: ignore[attr-defined]
+    return count * batch / seconds
