@@ -63,7 +63,7 @@ def sources(recipe: Recipe) -> dict[str, Source]:
         "box_shape": corner,
     }
     if recipe.has_field:
-        out["field"] = Source("float32", 3, "HWC")
+        out["field"] = Source("float32", 3, "HWC", stacked=True)
     else:
         out["affine"] = matrix
     if "glass_blur" in recipe.ops:
