@@ -82,7 +82,7 @@ def _recoloured(image: DataNode, fed: dict[str, DataNode], recipe: Recipe) -> Da
     if "gamma" in fed:
         image = pixels.gamma(image, fed["gamma"], fed["gamma_scale"])
     if recipe.clahes:
-        image = pixels.clahe(image, fed["clahe_drawn"], fed["clahe"], fed["clahe_low"], recipe.clahes)
+        image = pixels.clahe(image, fed["clahe_drawn"], fed["clahe"], fed.get("clahe_low"), recipe.clahes)
     return image
 
 

@@ -75,7 +75,9 @@ def sources(recipe: Recipe) -> dict[str, Source]:
         out |= {"gamma": pixel, "gamma_scale": scalar}
     if recipe.clahes:
         drawn = Source("bool", 0, place="host", stacked=True)
-        out |= {"clahe_drawn": drawn, "clahe_low": drawn, "clahe": Source("float32", 2, place="host")}
+        out |= {"clahe_drawn": drawn, "clahe": Source("float32", 2, place="host")}
+        if len(recipe.clahes) > 1:
+            out["clahe_low"] = drawn
     if recipe.has_gaussian:
         out |= {"sigma": scalar, "window": Source("int32", 0, place="host", stacked=True)}
     if recipe.has_kernel:

@@ -15,7 +15,7 @@ from mlseg_dist.augment.dali import tables
 from mlseg_dist.augment.dali.recipe import Clahes
 from mlseg_dist.augment.parameters import StainShift
 
-_BYTE, _WORD, _FLOAT = DALIDataType.UINT8, DALIDataType.UINT16, DALIDataType.FLOAT
+_BYTE, _WORD = DALIDataType.UINT8, DALIDataType.UINT16
 
 
 def shift_stains(
@@ -51,24 +51,27 @@ def gamma(image: DataNode, exponent: DataNode, scale: DataNode) -> DataNode:
     return fn.brightness_contrast(math.pow(image, exponent), brightness=scale, dtype=_BYTE)
 
 
-def clahe(image: DataNode, drawn: DataNode, matrix: DataNode, low: DataNode, kinds: Sequence[Clahes]) -> DataNode:
+def clahe(
+    image: DataNode, drawn: DataNode, matrix: DataNode, low: DataNode | None, kinds: Sequence[Clahes]
+) -> DataNode:
     """On L of CIELAB, a and b kept. It is costly and seldom drawn: other views pass it by, and each view gets its own tiles.
 
-    drawn, low: bool, whether a view drew it and whether it is the low one. matrix: inputs.clahe_matrix().
+    drawn, low: bool, whether a view drew it and whether it is the low one (None: all have the same tiles).
+    matrix: inputs.clahe_matrix().
     """
     if drawn:
-        image = _relit(image, matrix, low, kinds)
+        image = _with_equal_lightness(image, matrix, low, kinds)
     return image
 
 
-def _relit(image: DataNode, matrix: DataNode, low: DataNode, kinds: Sequence[Clahes]) -> DataNode:
+def _with_equal_lightness(image: DataNode, matrix: DataNode, low: DataNode | None, kinds: Sequence[Clahes]) -> DataNode:
     light = fn.coord_transform(_table(image, tables.light(), _WORD), M=_flat(tables.XYZ), dtype=_WORD)
     roots = _table(light, tables.roots(), _WORD)
     steps = fn.coord_transform(
         _table(image, tables.light_steps(), _WORD), MT=_flat(tables.LUMINANCE[None]), dtype=_WORD
     )
     lightness = _table(steps, tables.lightness())
-    if len(kinds) == 1:
+    if low is None:
         change = _equalised(lightness, matrix, kinds[0])
     elif low:
         change = _equalised(lightness, matrix, kinds[1])

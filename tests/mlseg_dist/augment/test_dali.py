@@ -100,6 +100,13 @@ def test_clahe_is_blended_between_limits_and_exact_where_there_are_few():
         assert not inputs.clahe_matrix(None, kind.tiles, made).any()
 
 
+def test_one_tiling_of_both_views_needs_no_choice():
+    ops = policy({"op": "clahe", "tile_um": 4000.0})
+    made = recipe(ops, parity.PAPER, STORED, PATCH)
+    assert len(made.clahes) == 1 and "clahe_low" not in inputs.sources(made)
+    parity.compare(ops, TISSUE, parity.CPU_OF_OP["clahe"], None, draws=2)
+
+
 def test_one_matrix_blends_table_8s_clahe():
     made = recipe(policy({"op": "clahe", "clip": [1.0, 2.0], "tile_um": 64.0}), {"high": 0.5, "low": 2.0}, 768, 512)
     assert [kind.limits for kind in made.clahes] == [(64, 80, 96, 112, 128), (4, 5, 6, 7, 8)]

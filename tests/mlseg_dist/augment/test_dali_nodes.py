@@ -1,4 +1,4 @@
-"""DALI's graph stays small: every node is a pass over a micro-batch's pixels. `python -m benchmarks.dali_nodes` has the whole table."""
+"""DALI's graph stays small: each node is a pass over a micro-batch's pixels. `python -m benchmarks.dali_nodes` has the table."""
 
 import pytest
 
