@@ -25,10 +25,19 @@ def uniforms() -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=2)).uniform(-1, 1, _SIZE).astype(np.float32)
 
 
+def long_enough(bank: np.ndarray, count: int) -> np.ndarray:
+    """The bank, repeated where a window of `count` values would not fit into it."""
+    return bank if count <= len(bank) else np.resize(bank, 2 * count)
+
+
+def begin(count: int, seed: int, view: str) -> int:
+    """Where a window of `count` values begins in long_enough(bank, count); high and low have pieces of their own."""
+    length = _SIZE if count <= _SIZE else 2 * count
+    return (seed * 2 + (view == "low")) * 0x9E3779B97F4A7C15 % 2**64 % (length - count + 1)
+
+
 def window(bank: np.ndarray, shape: tuple[int, ...], seed: int, view: str) -> np.ndarray:
-    """A read-only piece of the bank; high and low have pieces of their own."""
+    """A read-only piece of the bank."""
     count = int(np.prod(shape))
-    if count > len(bank):
-        bank = np.resize(bank, 2 * count)
-    begin = (seed * 2 + (view == "low")) * 0x9E3779B97F4A7C15 % 2**64 % (len(bank) - count + 1)
-    return bank[begin : begin + count].reshape(shape)
+    first = begin(count, seed, view)
+    return long_enough(bank, count)[first : first + count].reshape(shape)

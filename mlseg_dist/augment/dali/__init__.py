@@ -1,7 +1,11 @@
 """The GPU executor: NVIDIA DALI decodes and augments, fed in our order with what each draw comes to (inputs.py).
 
-One graph serves a policy (graph.py): ops that the policy never draws are left out, the others run for every sample, with
-parameters that do nothing where the op was not drawn. A sample's high and low view are two images of one batch.
+One graph serves a policy (graph.py): ops that the policy never draws are left out, the others run for every view, with
+parameters that do nothing where the op was not drawn; only clahe skips the views that did not draw it. A sample's high and low
+view are two images of one batch.
+
+A node is a pass over the pixels of a micro-batch, so a step is a matrix (coord_transform) or a constant table (lookup_table,
+tables.py) where it can be one. `python -m benchmarks.dali_nodes` counts the nodes of each policy.
 
 | op                                             | operators                                        | without a GPU           |
 |---|---|---|
@@ -10,14 +14,18 @@ parameters that do nothing where the op was not drawn. A sample's high and low v
 | rotate … xy_jitter, in a policy without fields | warp_affine, one per view                        | the same                |
 | elastic, grid, optical distortion, glass       | resize (field), experimental.remap, one per view | OpenCV's remap, called  |
 |                                                |                                                  | by python_function      |
-| targeted_hsv                                   | arithmetic                                       | the same                |
+| targeted_hsv                                   | tables for hue, S, stains and chroma, one matrix | the same                |
+|                                                | for up to four stains                            |                         |
 | pca, brightness, contrast, both jitters        | coord_transform, one matrix                      | the same                |
-| gamma                                          | arithmetic                                       | the same                |
-| clahe                                          | clahe at set limits, arithmetic for CIELAB       | the same                |
+| gamma                                          | a power, brightness_contrast                     | the same                |
+| clahe                                          | clahe at set limits, one matrix to blend them;   | the same                |
+|                                                | tables and matrices to CIELAB and back           |                         |
 | gaussian_blur, glass's smoothing               | gaussian_blur                                    | the same                |
 | motion_blur, emboss                            | filter, one kernel                               | the same                |
-| both noises                                    | arithmetic on windows of a bank on the device    | the same                |
+| both noises                                    | one matrix of the image and a window of a bank;  | the same                |
+|                                                | for shot noise the window goes through a table   |                         |
 
+Windows of the noise banks are cut on the device, in one gather a batch and bank (windows.py).
 The CPU pipeline is there to test the graph; it is slower than mlseg_dist.augment.cpu.
 """
 

@@ -8,9 +8,9 @@ import numpy as np
 import simplejpeg
 import torch
 
-from mlseg_dist.augment import bank
-from mlseg_dist.augment.dali.inputs import VIEWS, Encoded, Prepared, Source, prepare, sources
+from mlseg_dist.augment.dali.inputs import CHANNELS, Encoded, Prepared, prepare, sources
 from mlseg_dist.augment.dali.recipe import recipe
+from mlseg_dist.augment.dali.windows import Windows
 from mlseg_dist.augment.parameters import Parameters
 from mlseg_dist.augment.policy import OpConfig
 from mlseg_dist.dali_pipeline import Fed, FedPipeline, check_dali
@@ -49,11 +49,15 @@ class DaliExecutor:
         check_dali("train.augment_on", device_id)
         self.device = torch.device("cpu") if device_id is None else torch.device("cuda", device_id)
         self._sources = sources(self.recipe)
-        self._banks = self._on_device()
+        # Batches are fed on a stream of their own: on the caller's they would wait for the training steps that are queued there.
+        self._stream = None if device_id is None else torch.cuda.Stream(self.device)
         from mlseg_dist.augment.dali.graph import build
 
         pipeline = build(self.recipe, 2 * self.batch, device_id, threads, ahead)
-        self._fed = FedPipeline(pipeline, ahead, self.device, self._glass())
+        with torch.cuda.stream(self._stream):
+            places = {source.place for source in self._sources.values()} & CHANNELS.keys()
+            self._windows = Windows(places, patch_px, self.device)
+            self._fed = FedPipeline(pipeline, ahead, self.device, self._glass())
 
     def prepare(self, sample: Encoded) -> Prepared:
         """A sample's share of the work on the CPU. May be called from many threads."""
@@ -75,7 +79,8 @@ class DaliExecutor:
         """Starts a batch of 1 to `batch` samples; at most `ahead` may be under way."""
         if not 0 < len(batch) <= self.batch:
             raise ValueError(f"{len(batch)} samples, not 1 to {self.batch}")
-        self._fed.feed(self._sources_of(batch))
+        with torch.cuda.stream(self._stream):
+            self._fed.feed(self._sources_of(batch))
 
     def collect(self) -> Patches:
         """The oldest batch under way."""
@@ -95,28 +100,12 @@ class DaliExecutor:
         return self._sources_of([self.prepare(Encoded(glass, glass, label, label, Parameters()))] * self.batch)
 
     def _sources_of(self, batch: Sequence[Prepared]) -> Fed:
-        return {
-            name: [self._array(sample[view][name], source, VIEWS[view]) for view in (0, 1) for sample in batch]
-            for name, source in self._sources.items()
-        }
-
-    def _array(self, value: Any, source: Source, view: str) -> Any:
-        """Of a bank, the window that the seed chooses."""
-        if source.place not in self._banks:
-            return value
-        side = self.recipe.patch_px
-        return bank.window(self._banks[source.place], (side, side, _CHANNELS[source.place]), value, view)
-
-    def _on_device(self) -> dict[str, Any]:
-        """Banks that the graph takes windows of, each at least twice as long as a window."""
-        made: dict[str, Any] = {}
-        for name in {source.place for source in self._sources.values()} & _CHANNELS.keys():
-            values = bank.normals() if name == "normals" else bank.uniforms()
-            count = self.recipe.patch_px**2 * _CHANNELS[name]
-            if count > len(values):
-                values = np.resize(values, 2 * count)
-            made[name] = values if self.device.type == "cpu" else torch.from_numpy(values).to(self.device)
-        return made
-
-
-_CHANNELS = {"normals": 3, "uniforms": 2}
+        """All high views, then all low ones."""
+        views = [sample[view] for view in (0, 1) for sample in batch]
+        fed: dict[str, Any] = {name: [view[name] for view in views] for name in self._sources}
+        for place in CHANNELS:
+            names = [name for name, source in self._sources.items() if source.place == place]
+            if names:
+                windows = self._windows.gather(place, [begin for name in names for begin in fed[name]])
+                fed |= {name: windows[at * len(views) :][: len(views)] for at, name in enumerate(names)}
+        return fed | {name: np.stack(fed[name]) for name, source in self._sources.items() if source.stacked}

@@ -1,18 +1,23 @@
 """What the graph is fed with: a sample's draw as plain arrays, a set for each of its two views. Pure numpy, no DALI."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from mlseg_dist.augment import kernels, tone, transform
+from mlseg_dist.augment import bank, kernels, tone, transform
+from mlseg_dist.augment.dali import tables
 from mlseg_dist.augment.dali.recipe import Recipe
-from mlseg_dist.augment.parameters import Parameters, StainShift
+from mlseg_dist.augment.parameters import Noise, Parameters, StainShift
 
 VIEWS = ("high", "low")
 NO_BLUR = (0.5, 1)
 """Sigma in px and window of a Gaussian that changes nothing."""
-_STAIN = 7
+CHANNELS = {"normals": 3, "uniforms": 2}
+"""Bank -> channels of its windows."""
+_GREY_OF_L8 = tables.ROOT / (2.55 * 116)
+"""What a step of L x 2.55 adds to the roots of X, Y and Z."""
 
 
 @dataclass(frozen=True)
@@ -30,49 +35,56 @@ class Encoded:
 
 
 Prepared = tuple[dict[str, Any], dict[str, Any]]
-"""Of the high and the low view: source's name -> array; of a bank's window its seed."""
+"""Of the high and the low view: source's name -> array; of a bank's window where it begins."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input of the graph. place: host (arguments of operators), device, or a bank that lies on the device."""
+    """One input of the graph. place: host (arguments of operators), device, or a bank that lies on the device.
 
-    dtype: Literal["uint8", "int32", "float32"]
+    stacked: one array a batch, not one a view; for small arrays that always have the same shape.
+    """
+
+    dtype: Literal["bool", "uint8", "int32", "float32"]
     ndim: int
     layout: str | None = None
     place: Literal["host", "device", "normals", "uniforms"] = "device"
+    stacked: bool = False
 
 
 def sources(recipe: Recipe) -> dict[str, Source]:
     """By name, all that a graph takes."""
-    pixel = Source("float32", 3)
+    scalar, matrix = (Source("float32", ndim, place="host", stacked=True) for ndim in (0, 2))
+    pixel, corner = Source("float32", 3, stacked=True), Source("int32", 1, place="host", stacked=True)
     out = {
         "jpeg": Source("uint8", 1, place="host"),
         "label": Source("uint8", 3, "HWC"),
-        "box_start": Source("int32", 1, place="host"),
-        "box_shape": Source("int32", 1, place="host"),
+        "box_start": corner,
+        "box_shape": corner,
     }
     if recipe.has_field:
-        out["field"] = Source("float32", 3, "HWC")
+        out["field"] = Source("float32", 3, "HWC", stacked=True)
     else:
-        out["affine"] = Source("float32", 2, place="host")
+        out["affine"] = matrix
     if "glass_blur" in recipe.ops:
         out |= {"glass": Source("float32", 3, "HWC", "uniforms"), "glass_px": pixel}
-    if recipe.stains:
-        out["stains"] = Source("float32", 2)
+    out |= {f"stains_{number}": matrix for number, _ in enumerate(recipe.stain_groups)}
     if recipe.has_matrix:
-        out["colour"] = Source("float32", 2, place="host")
+        out["colour"] = matrix
     if "gamma" in recipe.ops:
-        out["gamma"] = pixel
+        out |= {"gamma": pixel, "gamma_scale": scalar}
     if recipe.clahes:
-        out["clahe"] = Source("float32", 1)
+        drawn = Source("bool", 0, place="host", stacked=True)
+        out |= {"clahe_drawn": drawn, "clahe": Source("float32", 2, place="host")}
+        if len(recipe.clahes) > 1:
+            out["clahe_low"] = drawn
     if recipe.has_gaussian:
-        out |= {"sigma": Source("float32", 0, place="host"), "window": Source("int32", 0, place="host")}
+        out |= {"sigma": scalar, "window": Source("int32", 0, place="host", stacked=True)}
     if recipe.has_kernel:
         out["kernel"] = Source("float32", 2)
     for noise in ("gaussian_noise", "random_noise"):
         if noise in recipe.ops:
-            out |= {noise: Source("uint8", 3, "HWC", "normals"), f"{noise}_scale": pixel}
+            out |= {noise: Source("uint8", 3, "HWC", "normals"), f"{noise}_matrix": matrix}
     return out
 
 
@@ -91,16 +103,20 @@ def _view(sample: Encoded, number: int, recipe: Recipe) -> dict[str, Any]:
     fed |= _field(p, mpp, recipe) if recipe.has_field else _affine(p, mpp, recipe)
     if "glass_blur" in recipe.ops:
         glass = p.glass_blur
-        fed |= {"glass": glass.seed if glass else 0, "glass_px": _pixel(glass.radius_um / mpp if glass else 0)}
-    if recipe.stains:
-        fed["stains"] = _stains(p.targeted_hsv or (), recipe.stains)
+        fed["glass"] = _begin("uniforms", glass.seed if glass else 0, view, recipe)
+        fed["glass_px"] = _pixel(glass.radius_um / mpp if glass else 0)
+    for group, stains in enumerate(recipe.stain_groups):
+        fed[f"stains_{group}"] = stain_matrix(p.targeted_hsv or (), stains)
     if recipe.has_matrix:
         matrix = tone.colour_matrix(p)
         fed["colour"] = (np.eye(3, 4) if matrix is None else matrix).astype(np.float32)
     if "gamma" in recipe.ops:
-        fed["gamma"] = _pixel(1.0 if p.gamma is None else p.gamma)
+        gamma = 1.0 if p.gamma is None else p.gamma
+        fed |= {"gamma": _pixel(gamma), "gamma_scale": np.float32(255 ** (1 - gamma))}
     if recipe.clahes:
-        fed["clahe"] = clahe_weights(p.clahe.clip if p.clahe else None, recipe.clahe_tiles[number], recipe)
+        clip = p.clahe.clip if p.clahe else None
+        fed |= {"clahe_drawn": np.bool_(clip is not None), "clahe_low": np.bool_(number == 1)}
+        fed["clahe"] = clahe_matrix(clip, recipe.clahe_tiles[number], recipe)
     if recipe.has_gaussian:
         sigma, window = gaussian(p, mpp)
         fed |= {"sigma": np.float32(sigma), "window": np.int32(window)}
@@ -108,8 +124,13 @@ def _view(sample: Encoded, number: int, recipe: Recipe) -> dict[str, Any]:
         fed["kernel"] = kernel(p, mpp)
     for name, noise in (("gaussian_noise", p.gaussian_noise), ("random_noise", p.random_noise)):
         if name in recipe.ops:
-            fed |= {name: noise.seed if noise else 0, f"{name}_scale": _pixel(noise.sigma if noise else 0)}
+            fed[name] = _begin("normals", noise.seed if noise else 0, view, recipe)
+            fed[f"{name}_matrix"] = noise_matrix(noise)
     return fed
+
+
+def _begin(place: str, seed: int, view: str, recipe: Recipe) -> int:
+    return bank.begin(recipe.patch_px**2 * CHANNELS[place], seed, view)
 
 
 def _pixel(value: float) -> np.ndarray:
@@ -147,25 +168,37 @@ def _box_arrays(start: np.ndarray, side: int) -> dict[str, np.ndarray]:
     return {"box_start": start[::-1].astype(np.int32), "box_shape": np.full(2, side, np.int32)}
 
 
-def _stains(shifts: tuple[StainShift, ...], count: int) -> np.ndarray:
-    """(count, 7): opposite of the window's middle, half its width, 1 / soft (degrees); none, 1 / (full − none), S, V."""
-    out = np.zeros((count, _STAIN), np.float32)
-    for row, stain in zip(out, shifts, strict=False):
-        width = (stain.hue[1] - stain.hue[0]) % 360
-        row[:3] = stain.hue[0] + width / 2 - 180, width / 2, 1 / max(stain.soft, 1e-6)
-        row[3:] = stain.none, 1 / (stain.full - stain.none), stain.saturation, stain.value
+def stain_matrix(shifts: Sequence[StainShift], stains: Sequence[StainShift]) -> np.ndarray:
+    """float32 (2, 3 + weights): S, V, the weight of each of `stains` (tables.stain_weights: bytes, in pairs) and 1 -> new S, V."""
+    out = np.zeros((2, 3 + len(stains) + len(stains) % 2), np.float32)
+    out[0, 0] = out[1, 1] = 1
+    for shift in shifts:
+        place = replace(shift, saturation=0.0, value=0.0)
+        if place in stains:
+            out[:, 2 + stains.index(place)] += np.array([shift.saturation, shift.value], np.float32) / 255
     return out
 
 
-def clahe_weights(clip: float | None, tiles: int, recipe: Recipe) -> np.ndarray:
-    """float32, of each limit of each of recipe.clahes, sum 1; all 0 where none was drawn."""
-    out: list[float] = []
-    for clahes in recipe.clahes:
-        if clip is None or clahes.tiles != tiles:
-            out += [0.0] * len(clahes.limits)
-        else:
-            out += [float(np.interp(clahes.limit(clip), clahes.limits, one)) for one in np.eye(len(clahes.limits))]
-    return np.array(out, np.float32)
+def clahe_matrix(clip: float | None, tiles: int, recipe: Recipe) -> np.ndarray:
+    """float32 (1, N): L, then L equalised at each limit of its tiling -> what to add to the roots of X, Y and Z.
+
+    A 0, the constant, ends each of Clahes.chunks, which makes it a matrix of its own.
+    """
+    (kind,) = (kind for kind in recipe.clahes if kind.tiles == tiles)
+    weights = {limit: 0.0 for limit in kind.limits}
+    if clip is not None:
+        for limit, one in zip(kind.limits, np.eye(len(kind.limits)), strict=True):
+            weights[limit] = float(np.interp(kind.limit(clip), kind.limits, one))
+    row = [-sum(weights.values())]
+    for chunk in kind.chunks:
+        row += [*(weights[limit] for limit in chunk), 0.0]
+    return _GREY_OF_L8 * np.array([row], np.float32)
+
+
+def noise_matrix(noise: Noise | None) -> np.ndarray:
+    """float32 (3, 7): R, G, B, a window of normals and 1 -> R, G, B."""
+    scale = noise.sigma / bank.NORMAL_STEP if noise else 0.0
+    return np.hstack([np.eye(3), scale * np.eye(3), np.full((3, 1), -128 * scale)]).astype(np.float32)
 
 
 def gaussian(p: Parameters, mpp: float) -> tuple[float, int]:

@@ -1,4 +1,8 @@
-"""Colour and noise as DALI nodes; images are uint8 (P, P, 3) in and out."""
+"""Colour and noise as DALI nodes; images are uint8 (P, P, 3) in and out.
+
+A node is a pass over memory, so there are few: a linear step is one matrix (coord_transform, which also rounds and clips),
+any other function of one or two bytes is one constant table (lookup_table; reinterpret makes 16-bit keys of two bytes).
+"""
 
 from collections.abc import Sequence
 
@@ -7,124 +11,121 @@ from nvidia.dali import fn, math
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.types import DALIDataType
 
-from mlseg_dist.augment import bank
+from mlseg_dist.augment.dali import tables
 from mlseg_dist.augment.dali.recipe import Clahes
+from mlseg_dist.augment.parameters import StainShift
 
-_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-_XYZ = _XYZ / _XYZ.sum(1, keepdims=True)
-"""Linear sRGB -> X, Y, Z over those of white (D65)."""
-_RGB = np.linalg.inv(_XYZ)
-_KNEE = 6 / 29
-_SLOPE = 1 / (3 * _KNEE**2)
-_L8 = 2.55
-"""L of 0 to 100 -> 0 to 255."""
-_LIGHT_STEPS = 255.0 * 8
-_LUMINANCE = [871 / 4096, 2929 / 4096, 296 / 4096]
+_BYTE, _WORD = DALIDataType.UINT8, DALIDataType.UINT16
 
 
-def shift_stains(image: DataNode, stains: DataNode, count: int) -> DataNode:
-    """mlseg_dist.augment.cpu.shift_stains; hue stays exact here, there it is one of 256.
+def shift_stains(
+    image: DataNode, matrices: Sequence[DataNode], groups: Sequence[tuple[StainShift, ...]], patch_px: int
+) -> DataNode:
+    """mlseg_dist.augment.cpu.shift_stains, but that S and V are clipped after all stains of a group, not after each.
 
-    stains: inputs.sources()["stains"].
+    matrices: inputs.stain_matrix() of each group.
     """
-    rgb = fn.cast(image, dtype=DALIDataType.FLOAT)
-    value, least = _extremes(rgb)
-    chroma = value - least
-    degrees = _hue(rgb, value, chroma) * (360 / 256)
-    saturation = math.floor(255 * chroma / math.max(value, 1) + 0.5)
-    new_saturation, new_value = saturation, value
-    for number in range(count):
-        middle, half, edge, none, slope, more_saturation, more_value = (stains[number, part] for part in range(7))
-        turned = (degrees - middle) / 360
-        outside = math.abs(360 * (turned - math.floor(turned)) - 180) - half
-        weight = math.clamp(1 - outside * edge, 0, 1) * math.clamp((saturation - none) * slope, 0, 1)
-        new_saturation = _grey(new_saturation + weight * more_saturation)
-        new_value = _grey(new_value + weight * more_value)
-    moved = math.min(math.abs(new_saturation - saturation) + math.abs(new_value - value), 1)
-    place = (rgb - least) / math.max(chroma, 1)  # of each channel between the least and the greatest
-    shifted = new_value * (1 - new_saturation / 255 * (1 - place))
-    return _image(rgb + moved * (shifted - rgb))
-
-
-def _extremes(rgb: DataNode) -> tuple[DataNode, DataNode]:
-    red, green, blue = _channels(rgb)
-    return math.max(math.max(red, green), blue), math.min(math.min(red, green), blue)
-
-
-def _hue(rgb: DataNode, value: DataNode, chroma: DataNode) -> DataNode:
-    """0 to 255, whole numbers, as OpenCV's HSV_FULL."""
-    red, green, blue = _channels(rgb)
-    by_blue = red - green + 4 * chroma
-    by_green = _where(value == green, blue - red + 2 * chroma, by_blue)
-    sixths = _where(value == red, green - blue, by_green)
-    hue = math.floor(sixths * (256 / 6) / math.max(chroma, 1) + 0.5)
-    return math.min(hue + 256 * fn.cast(hue < 0, dtype=DALIDataType.FLOAT), 255)
-
-
-def _channels(image: DataNode) -> tuple[DataNode, DataNode, DataNode]:
-    return image[:, :, 0:1], image[:, :, 1:2], image[:, :, 2:3]
+    value = fn.reductions.max(image, axes=[2], keep_dims=True)
+    below = value - image
+    chroma = fn.reductions.max(below, axes=[2], keep_dims=True)
+    below = below / math.max(chroma, 1)  # float: 0 for the greatest of R, G and B, 1 for the least
+    circle = fn.coord_transform(below, MT=_flat(tables.CIRCLE))
+    hue = _table(_key(fn.cast(circle, dtype=_BYTE), patch_px), tables.hue())
+    saturation = _table(_key(_cat(value, chroma), patch_px), tables.saturation())
+    key, shifted = _key(_cat(hue, saturation), patch_px), _cat(saturation, value)
+    for number, stains in enumerate(groups):
+        pairs = [stains[at : at + 2] for at in range(0, len(stains), 2)]
+        weights = [_bytes(_table(key, tables.stain_weights(pair), _WORD), patch_px) for pair in pairs]
+        shifted = fn.coord_transform(_cat(shifted, *weights), MT=matrices[number], dtype=_BYTE)
+    chroma = _table(_key(shifted, patch_px), tables.chroma())
+    return fn.cast(shifted[:, :, 1:2] - chroma * below, dtype=_BYTE)
 
 
 def recolour(image: DataNode, matrix: DataNode) -> DataNode:
     """matrix: (3, 4)."""
-    return fn.coord_transform(image, MT=matrix, dtype=DALIDataType.UINT8)
+    return fn.coord_transform(image, MT=matrix, dtype=_BYTE)
 
 
-def gamma(image: DataNode, exponent: DataNode) -> DataNode:
-    return _image(255 * math.pow(image / 255.0, exponent))
+def gamma(image: DataNode, exponent: DataNode, scale: DataNode) -> DataNode:
+    """scale: 255^(1 − exponent)."""
+    return fn.brightness_contrast(math.pow(image, exponent), brightness=scale, dtype=_BYTE)
 
 
-def clahe(image: DataNode, weights: DataNode, kinds: Sequence[Clahes]) -> DataNode:
-    """On L of CIELAB, a and b kept. weights: inputs.sources()["clahe"]."""
-    rgb = fn.cast(image, dtype=DALIDataType.FLOAT)
-    curved = rgb / 255
-    light = _where(curved > 0.04045, math.pow((curved + 0.055) / 1.055, 2.4), curved / 12.92)
-    xyz = fn.coord_transform(light, M=_flat(_XYZ))
-    lab = _where(xyz > _KNEE**3, math.cbrt(xyz), _SLOPE * xyz + 16 / 116)
-    lightness = _lightness(light)
-    change: DataNode | float = 0.0
-    total: DataNode | float = 0.0
-    equalised = ((kind.tiles, kind.clip(limit)) for kind in kinds for limit in kind.limits)
-    for number, (tiles, clip) in enumerate(equalised):
-        equal = fn.clahe(lightness, tiles_x=tiles, tiles_y=tiles, clip_limit=clip)
-        change = weights[number] * (fn.cast(equal, dtype=DALIDataType.FLOAT) - lightness) + change
-        total = weights[number] + total
-    lab = lab + change / (_L8 * 116)
-    xyz = _where(lab > _KNEE, lab * lab * lab, (lab - 16 / 116) / _SLOPE)
-    light = math.clamp(fn.coord_transform(xyz, M=_flat(_RGB)), 0, 1)
-    curved = _where(light > 0.0031308, 1.055 * math.pow(light, 1 / 2.4) - 0.055, 12.92 * light)
-    return _image(rgb + total * (255 * curved - rgb))
+def clahe(
+    image: DataNode, drawn: DataNode, matrix: DataNode, low: DataNode | None, kinds: Sequence[Clahes]
+) -> DataNode:
+    """On L of CIELAB, a and b kept. It is costly and seldom drawn: other views pass it by, and each view gets its own tiles.
+
+    drawn, low: bool, whether a view drew it and whether it is the low one (None: all have the same tiles).
+    matrix: inputs.clahe_matrix().
+    """
+    if drawn:
+        image = _with_equal_lightness(image, matrix, low, kinds)
+    return image
 
 
-def _lightness(light: DataNode) -> DataNode:
-    """uint8 (P, P, 1): L x 2.55 with OpenCV's roundings, bit for bit: small tiles turn one grey level into many."""
-    steps = math.floor(_LIGHT_STEPS * light + 0.5)
-    y = math.floor(fn.coord_transform(steps, M=_LUMINANCE, dtype=DALIDataType.FLOAT) + 0.5) / _LIGHT_STEPS
-    root = _where(y > _KNEE**3, math.cbrt(y), _SLOPE * y + 16 / 116)
-    return _image(math.floor(296 * math.floor(2**15 * root + 0.5) / 2**15 - 40.8 + 0.5))
+def _with_equal_lightness(image: DataNode, matrix: DataNode, low: DataNode | None, kinds: Sequence[Clahes]) -> DataNode:
+    light = fn.coord_transform(_table(image, tables.light(), _WORD), M=_flat(tables.XYZ), dtype=_WORD)
+    roots = _table(light, tables.roots(), _WORD)
+    steps = fn.coord_transform(
+        _table(image, tables.light_steps(), _WORD), MT=_flat(tables.LUMINANCE[None]), dtype=_WORD
+    )
+    lightness = _table(steps, tables.lightness())
+    if low is None:
+        change = _equalised(lightness, matrix, kinds[0])
+    elif low:
+        change = _equalised(lightness, matrix, kinds[1])
+    else:
+        change = _equalised(lightness, matrix, kinds[0])
+    tall = _table(fn.cast(roots + change, dtype=_WORD), tables.cubes(), _WORD)
+    back = np.linalg.inv(tables.XYZ) * tables.LIGHT / tables.TALL
+    return _table(fn.coord_transform(tall, M=_flat(back), dtype=_WORD), tables.grey())
 
 
-def add_noise(image: DataNode, window: DataNode, sigma: DataNode) -> DataNode:
-    """window: uint8 (P, P, 3) of bank.normals()."""
-    return _image(image + (window - 128.0) * (sigma / bank.NORMAL_STEP))
+def _equalised(lightness: DataNode, matrix: DataNode, kind: Clahes) -> DataNode:
+    """float (P, P, 1): what CLAHE adds to the roots of X, Y and Z."""
+    parts, kept, end = [], [lightness], 0
+    for chunk in kind.chunks:
+        equal = [
+            fn.clahe(lightness, tiles_x=kind.tiles, tiles_y=kind.tiles, clip_limit=kind.clip(limit)) for limit in chunk
+        ]
+        begin, end = end, end + len(kept) + len(equal) + 1
+        part = matrix if len(kind.chunks) == 1 else matrix[:, begin:end]
+        parts.append(fn.coord_transform(_cat(*kept, *equal), MT=part))
+        kept = []
+    change = parts[0]
+    for part in parts[1:]:
+        change = change + part
+    return change
 
 
-def add_shot_noise(image: DataNode, window: DataNode, sigma: DataNode) -> DataNode:
-    """sigma: at white; it falls with the root of the light."""
-    return _image(image + math.sqrt(image / 255.0) * (window - 128.0) * (sigma / bank.NORMAL_STEP))
+def add_noise(image: DataNode, window: DataNode, matrix: DataNode) -> DataNode:
+    """window: uint8 (P, P, 3) of bank.normals(). matrix: inputs.noise_matrix()."""
+    return fn.coord_transform(_cat(image, window), MT=matrix, dtype=_BYTE)
 
 
-def _where(condition: DataNode, then: DataNode, other: DataNode) -> DataNode:
-    return other + fn.cast(condition, dtype=DALIDataType.FLOAT) * (then - other)
+def add_shot_noise(image: DataNode, window: DataNode, matrix: DataNode, patch_px: int) -> DataNode:
+    """As add_noise, but that noise falls with the root of the light."""
+    key = fn.reinterpret(fn.stack(image, window, axis=3), shape=[patch_px, patch_px, 3], dtype=_WORD, layout="HWC")
+    return add_noise(image, _table(key, tables.shot()), matrix)
 
 
-def _grey(values: DataNode) -> DataNode:
-    """Whole numbers of 0 to 255."""
-    return math.clamp(math.floor(values + 0.5), 0, 255)
+def _cat(*parts: DataNode) -> DataNode:
+    return fn.cat(*parts, axis=2)
 
 
-def _image(values: DataNode) -> DataNode:
-    return fn.cast(values, dtype=DALIDataType.UINT8)
+def _key(pair: DataNode, patch_px: int) -> DataNode:
+    """uint16 (P, P, 1) of uint8 (P, P, 2)."""
+    return fn.reinterpret(pair, shape=[patch_px, patch_px, 1], dtype=_WORD, layout="HWC")
+
+
+def _bytes(words: DataNode, patch_px: int) -> DataNode:
+    """uint8 (P, P, 2) of uint16 (P, P, 1)."""
+    return fn.reinterpret(words, shape=[patch_px, patch_px, 2], dtype=_BYTE, layout="HWC")
+
+
+def _table(keys: DataNode, table: np.ndarray, dtype: DALIDataType = _BYTE) -> DataNode:
+    return fn.lookup_table(keys, keys=list(range(len(table))), values=table.astype(float).tolist(), dtype=dtype)
 
 
 def _flat(matrix: np.ndarray) -> list[float]:

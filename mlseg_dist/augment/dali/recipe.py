@@ -5,12 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlseg_dist.augment.colour_ops import ClaheOp, TargetedHsvOp
+from mlseg_dist.augment.parameters import StainShift
 from mlseg_dist.augment.policy import OpConfig
 
 _FIELDS = frozenset({"elastic", "grid_distortion", "optical_distortion", "glass_blur"})
 _LINEAR_COLOUR = frozenset({"pca", "brightness", "contrast", "colour_jitter", "heavy_colour"})
 _BINS = 256
-_MOST_LIMITS = 9
+MOST_CHANNELS = 6
+"""That coord_transform takes."""
+_FEW_LIMITS = MOST_CHANNELS - 1
+"""One matrix blends so many, with the lightness itself. They do for limits that at most double."""
+_MANY_LIMITS = _FEW_LIMITS + MOST_CHANNELS
+STAINS_AT_ONCE = MOST_CHANNELS - 2
+"""With S and V as many channels as coord_transform takes."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,13 @@ class Clahes:
     pixels: int
     """Of a tile."""
 
+    @property
+    def chunks(self) -> list[tuple[int, ...]]:
+        """The limits whose images one matrix blends; in the first chunk, with the lightness itself."""
+        first = MOST_CHANNELS - 1
+        rest = range(first, len(self.limits), MOST_CHANNELS)
+        return [self.limits[:first], *(self.limits[at : at + MOST_CHANNELS] for at in rest)]
+
     def limit(self, clip: float) -> int:
         return max(1, int(clip * self.pixels / _BINS))
 
@@ -36,14 +50,15 @@ class Clahes:
 class Recipe:
     """ops: names of all that may be drawn. mpp: µm/px of `high`, `low`. store_px, patch_px: sides of views, px.
 
-    stains: most that targeted_hsv shifts. clahes: see Clahes. clahe_tiles: of the high and the low view, per axis.
+    stains: all that targeted_hsv may shift, by 0; the policy fixes where they lie. clahes: see Clahes; the high view's first.
+    clahe_tiles: of the high and the low view, per axis.
     """
 
     ops: frozenset[str]
     mpp: tuple[float, float]
     store_px: int
     patch_px: int
-    stains: int = 0
+    stains: tuple[StainShift, ...] = ()
     clahes: tuple[Clahes, ...] = ()
     clahe_tiles: tuple[int, int] = (0, 0)
 
@@ -51,6 +66,11 @@ class Recipe:
     def has_field(self) -> bool:
         """Places are given point by point, not by one matrix."""
         return bool(self.ops & _FIELDS)
+
+    @property
+    def stain_groups(self) -> list[tuple[StainShift, ...]]:
+        """Those that one matrix shifts together."""
+        return [self.stains[at : at + STAINS_AT_ONCE] for at in range(0, len(self.stains), STAINS_AT_ONCE)]
 
     @property
     def has_matrix(self) -> bool:
@@ -71,15 +91,17 @@ def recipe(policy: tuple[OpConfig, ...], mpp: dict[str, float], store_px: int, p
     hsv, clahe = ops.get("targeted_hsv"), ops.get("clahe")
     more: dict[str, object] = {}
     if isinstance(hsv, TargetedHsvOp):
-        more["stains"] = len(hsv.stains)
+        kept = dict.fromkeys((stain.hue, stain.soft, *stain.stained) for _, stain in sorted(hsv.stains.items()))
+        more["stains"] = tuple(StainShift(*where, saturation=0.0, value=0.0) for where in kept)
     if isinstance(clahe, ClaheOp):
         tiles = tuple(max(1, round(patch_px * um / clahe.tile_um)) for um in out.mpp)
-        more |= {"clahe_tiles": tiles, "clahes": tuple(_clahes(n, clahe.clip, patch_px) for n in sorted(set(tiles)))}
+        more |= {"clahe_tiles": tiles, "clahes": tuple(_clahes(n, clahe.clip, patch_px) for n in dict.fromkeys(tiles))}
     return Recipe(**{**out.__dict__, **more})
 
 
 def _clahes(tiles: int, clips: tuple[float, float], patch_px: int) -> Clahes:
     one = Clahes(tiles, (), (-(-patch_px // tiles)) ** 2)
     least, most = (one.limit(clip) for clip in clips)
-    limits = np.unique(np.rint(np.linspace(least, most, _MOST_LIMITS)).astype(int)).tolist()
+    count = min(most - least + 1, _FEW_LIMITS if most <= 2 * least else _MANY_LIMITS)
+    limits = np.rint(np.linspace(least, most, count)).astype(int).tolist()
     return Clahes(tiles, tuple(limits), one.pixels)

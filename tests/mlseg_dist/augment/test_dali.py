@@ -13,7 +13,7 @@ from mlseg_dist.augment import Parameters, draw_parameters, kernels
 from mlseg_dist.augment.dali import inputs
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.recipe import recipe
-from mlseg_dist.augment.parameters import OPS, Clahe, Emboss, MotionBlur
+from mlseg_dist.augment.parameters import OPS, Emboss, MotionBlur
 from tests.mlseg_dist.augment import dali_parity as parity
 from tests.mlseg_dist.augment.scene import DISTORTIONS, GEOMETRY, MPP, PATCH, STORED, painted, photographs, policy
 
@@ -68,7 +68,7 @@ def test_a_patch_depends_on_its_draw_only():
 
 def test_ops_that_a_policy_never_draws_are_not_in_its_graph():
     some = recipe(policy("rotate", {"op": "clahe", "p": 0.0}, "gamma"), MPP, STORED, PATCH)
-    assert set(inputs.sources(some)) == {"jpeg", "label", "box_start", "box_shape", "affine", "gamma"}
+    assert set(inputs.sources(some)) == {"jpeg", "label", "box_start", "box_shape", "affine", "gamma", "gamma_scale"}
     assert not some.clahes and some.has_field is False
     assert recipe(policy("glass_blur"), MPP, STORED, PATCH).has_field
 
@@ -89,12 +89,38 @@ def test_clahe_is_blended_between_limits_and_exact_where_there_are_few():
     assert (fine.tiles, coarse.tiles) == (4, 16) and made.clahe_tiles == (4, 16)
     assert coarse.limits == tuple(range(4, 13)), "all that a histogram of 1024 pixels can be cut at"
     assert all(kind.limit(kind.clip(limit)) == limit for kind in made.clahes for limit in kind.limits)
-    for tiles, kind, others in ((4, slice(0, 9), slice(9, 18)), (16, slice(9, 18), slice(0, 9))):
-        weights = inputs.clahe_weights(Clahe(2.2, 64.0).clip, tiles, made)
-        assert weights.sum() == pytest.approx(1) and not weights[others].any()
-        limits = made.clahes[(4, 16).index(tiles)].limits
-        assert weights[kind] @ limits == pytest.approx(int(2.2 * (512 / tiles) ** 2 / 256))
-    assert not inputs.clahe_weights(None, 4, made).any()
+    assert len(fine.limits) == 11, "the limit more than doubles"
+    for kind in made.clahes:
+        row = inputs.clahe_matrix(2.2, kind.tiles, made)[0]
+        _, first, last = np.split(row / -row[0], [1, 7])
+        assert first[-1] == last[-1] == 0, "each matrix ends with its constant"
+        weights = np.append(first[:-1], last[:-1])
+        assert weights.sum() == pytest.approx(1)
+        assert weights @ kind.limits == pytest.approx(int(2.2 * (512 / kind.tiles) ** 2 / 256))
+        assert not inputs.clahe_matrix(None, kind.tiles, made).any()
+
+
+def test_one_tiling_of_both_views_needs_no_choice():
+    ops = policy({"op": "clahe", "tile_um": 4000.0})
+    made = recipe(ops, parity.PAPER, STORED, PATCH)
+    assert len(made.clahes) == 1 and "clahe_low" not in inputs.sources(made)
+    parity.compare(ops, TISSUE, parity.CPU_OF_OP["clahe"], None, draws=2)
+
+
+def test_one_matrix_blends_table_8s_clahe():
+    made = recipe(policy({"op": "clahe", "clip": [1.0, 2.0], "tile_um": 64.0}), {"high": 0.5, "low": 2.0}, 768, 512)
+    assert [kind.limits for kind in made.clahes] == [(64, 80, 96, 112, 128), (4, 5, 6, 7, 8)]
+    assert all(len(kind.chunks) == 1 for kind in made.clahes)
+
+
+def test_five_stains_and_windows_that_overlap_are_shifted():
+    """More stains than one matrix takes; pixels that belong to two."""
+    hues = [(5, 100), (60, 160), (150, 250), (240, 300), (290, 20)]
+    ranges = {"stained": [20, 40], "saturation": [-40, 60], "value": [-60, 60]}
+    stains = {f"stain {number}": {"hue": hue, **ranges} for number, hue in enumerate(hues)}
+    ops = policy({"op": "targeted_hsv", "stains": stains})
+    assert [len(group) for group in recipe(ops, MPP, STORED, PATCH).stain_groups] == [4, 1]
+    parity.compare(ops, TISSUE, parity.CPU_OF_OP["targeted_hsv"], None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
