@@ -38,7 +38,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A micro-batch that is being prepared. excluded: the pairs that were not drawn. images: what samples are written to, by name."""
+    """A micro-batch that is being prepared. excluded: the pairs that were not drawn. images: memory that samples are written to."""
 
     number: int
     excluded: frozenset[int]

@@ -5,7 +5,6 @@ Same draws, same replacements of bad pairs, same micro-batches as mlseg_dist.dat
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
