@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory, MOST_THREADS, threads_for
+from mlseg_dist.data.prefetch import MOST_THREADS, ReadAhead, Work, batch_memory, threads_for
 
 PARTS = 4
 NAME = "prefetch-test"
@@ -178,7 +178,12 @@ def test_waiting_is_measured():
         (0, 2, {}, 1),
         ("auto", 2, {}, 2),
         ("auto", 16, {"LOCAL_WORLD_SIZE": "4"}, 4),  # a node's ranks share it
-        ("auto", 64, {"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_PER_TASK": "12"}, 12),  # not bound to its CPUs, but granted 12
+        (
+            "auto",
+            64,
+            {"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_PER_TASK": "12"},
+            12,
+        ),  # not bound to its CPUs, but granted 12
         ("auto", 12, {"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_PER_TASK": "12"}, 12),  # bound
         ("auto", 3, {"LOCAL_WORLD_SIZE": "8"}, 1),
         ("auto", 128, {}, MOST_THREADS),
