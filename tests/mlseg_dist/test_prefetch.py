@@ -34,6 +34,14 @@ def reading(numbers, part, *, threads=3, ahead=2, before=None):
     return ReadAhead(numbers, begin, threads, ahead, before, NAME)
 
 
+def until_ready(ahead) -> None:
+    """Wait until all that is under way is prepared."""
+    deadline = time.monotonic() + 10
+    while not all(coming.ready for coming in ahead.under_way):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def living_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(NAME)]
 
@@ -64,7 +72,7 @@ def test_only_so_many_batches_are_alive(ahead):
     with reading(range(30), part, ahead=ahead) as batches:
         for number, _ in enumerate(batches):
             if number % 5 == 0:
-                time.sleep(0.01)  # long enough to prepare all that may be
+                until_ready(batches)
                 assert len(batches.under_way) == min(ahead, 29 - number)
     assert ahead + 1 <= most[0] <= ahead + 2
 
@@ -166,7 +174,7 @@ def test_waiting_is_measured():
         threading.Timer(0.05, gate.set).start()
         next(ahead)
         assert ahead.wait_s > 0.03
-        time.sleep(0.02)
+        until_ready(ahead)
         next(ahead)
         assert ahead.wait_s < 0.03
 
