@@ -210,14 +210,12 @@ def _predict(
 
     def begin(part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], None]:
         memory = batch_memory(torch.cuda.is_available(), high=(len(part), px, px, 3), low=(len(part), px, px, 3))
-        rows = {view: memory[view].numpy() for view in memory}
-        return Work((part, memory), [partial(read, rows, place, centre) for place, centre in enumerate(part)])
+        return Work((part, memory), [partial(read, view, memory[view], part) for view in memory])
 
-    def read(rows: dict[str, np.ndarray], place: int, centre: np.ndarray) -> None:
-        row, column = centre
-        point = (column * grid.cell_um / reader.mpp[0], row * grid.cell_um / reader.mpp[1])
-        for view in rows:
-            rows[view][place] = reader.read(point, views[f"{view}_mpp"], px)[0]
+    def read(view: str, target: torch.Tensor, part: np.ndarray) -> None:
+        for place, (row, column) in enumerate(part):
+            point = (column * grid.cell_um / reader.mpp[0], row * grid.cell_um / reader.mpp[1])
+            target[place].numpy()[:] = reader.read(point, views[f"{view}_mpp"], px)[0]
 
     parts = (centres[first : first + batch] for first in range(0, len(centres), batch))
     # One thread: an open slide keeps decoded tiles, and is not made for several readers at a time.

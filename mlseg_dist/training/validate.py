@@ -60,9 +60,7 @@ def validate(
             confusion += count(logits[head].argmax(1), centre(target, logits[head]))
             at("validate")
     model.train(was_training)
-    losses[
-        2
-    ].item()  # waits for this rank's own device; from here on it waits for other ranks only, as the watch must know
+    losses.tolist()  # wait for this rank's own device; from here on it waits for other ranks, as the watch must know
     at("reduce")
     if world.size > 1:
         dist.all_reduce(confusion)
