@@ -56,6 +56,7 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     ranks = environment.num_tasks
     worker, workers = worker * ranks + environment.global_rank, workers * ranks
     os.environ["LOCAL_RANK"] = str(environment.local_rank)  # says which of the node's GPUs is this process's
+    os.environ["LOCAL_WORLD_SIZE"] = str(ranks // environment.num_nodes)  # and with how many it shares the CPUs
     process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
     status = EXIT_DONE
     phase: Phase | None = None

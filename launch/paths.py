@@ -15,6 +15,8 @@ NOT_FINGERPRINTED = (("runs",), ("slides",), ("train", "cache_dir"))
 PATH_KEYS = (*NOT_FINGERPRINTED, ("tiles", "folder"))
 """The keys of a campaign file that hold paths."""
 _MARKS = ("slurm/master.sh", "pyproject.toml")
+_WORKERS_ONCE = 4
+"""Default of train.workers, recorded in every run, before it became `auto`."""
 
 
 def base_of(config: Path) -> Path:
@@ -35,7 +37,9 @@ def make_absolute(raw: dict[str, Any], base: Path, keys: Sequence[Sequence[str]]
 
 
 def as_recorded(new: dict[str, Any], recorded: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`new` with the recorded path wherever both name the same place. Changes nothing else; returns a new tree.
+    """`new` with the recorded path wherever both name the same place, and with a default that has changed since as it was then.
+
+    Changes nothing else; returns a new tree.
 
     new: a resolved config, as plain values.  recorded: the one in the run folder.  folder: what its relative paths start at.
     """
@@ -46,6 +50,8 @@ def as_recorded(new: dict[str, Any], recorded: dict[str, Any], folder: Path) -> 
         for node, key in _places(kept, [keys]):
             if before is not None and same_place(folder / before, Path(node[key])):
                 node[key] = before
+    if "workers" not in kept["train"] and recorded["train"].get("workers") == _WORKERS_ONCE:
+        kept["train"]["workers"] = _WORKERS_ONCE
     return kept
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlseg_core.config import Strict
 from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
@@ -225,8 +225,8 @@ class TrainConfig(Strict):
     """How often the validation split is scored in a step; the best is the teacher."""
     max_validation_samples: Count | None = None
     """Score a fixed, evenly spaced part of the validation split while training; None: all."""
-    workers: Annotated[int, Field(ge=0)] = 4
-    """Threads a rank reads and augments with."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Threads a rank reads and augments with; auto: one for each CPU that it may use, at most 16."""
     augment_on: Literal["cpu", "gpu"] = "cpu"
     """gpu: NVIDIA DALI decodes and augments on the rank's GPU (extra cuda12 or cuda13); draws are the same, pixels nearly."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -251,6 +251,14 @@ class TrainConfig(Strict):
     def total_steps(self, epochs: float, pairs: int) -> int:
         """Optimizer steps of so many epochs: epochs x draws of an epoch / draws of a step, at least one. pairs: to draw from."""
         return max(1, round(epochs * (self.epoch_draws or pairs) / self.samples_per_step))
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `workers` where nobody set it: earlier runs have a number as default, and their code knows nothing else."""
+        values: dict[str, Any] = dump(self)
+        if "workers" not in self.model_fields_set:
+            values.pop("workers", None)
+        return values
 
     @model_validator(mode="after")
     def _zero_is_deepspeeds(self) -> Self:

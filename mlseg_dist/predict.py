@@ -5,20 +5,21 @@ Patches overlap by half; each counts most in its middle, so that no seam shows. 
 """
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic, write_json
 from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import Progress
 from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.evaluation.counts import decide
 from mlseg_dist.evaluation.scoring import Teacher, predict_high
 from mlseg_dist.inference import load_teacher
@@ -207,29 +208,24 @@ def _predict(
     ratio = round(views["low_mpp"] / views["high_mpp"])
     progress = Progress(f"predict {reader.path.name}", len(centres), "patches")
 
-    def read(first: int) -> list[np.ndarray]:
-        points = [
-            (c * grid.cell_um / reader.mpp[0], r * grid.cell_um / reader.mpp[1])
-            for r, c in centres[first : first + batch]
-        ]
-        return [np.stack([reader.read(p, views[f"{v}_mpp"], px)[0] for p in points]) for v in ("high", "low")]
+    def begin(part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], None]:
+        memory = batch_memory(torch.cuda.is_available(), high=(len(part), px, px, 3), low=(len(part), px, px, 3))
+        return Work((part, memory), [partial(read, view, memory[view], part) for view in memory])
 
-    for first, (high, low) in zip(range(0, len(centres), batch), _ahead(read, len(centres), batch), strict=True):
-        for centre, maps in zip(centres[first : first + batch], predict_high(teacher, high, low, ratio), strict=True):
-            stitcher.add((int(centre[0]), int(centre[1])), maps)
-        progress.advance(len(high))
+    def read(view: str, target: torch.Tensor, part: np.ndarray) -> None:
+        for place, (row, column) in enumerate(part):
+            point = (column * grid.cell_um / reader.mpp[0], row * grid.cell_um / reader.mpp[1])
+            target[place].numpy()[:] = reader.read(point, views[f"{view}_mpp"], px)[0]
+
+    parts = (centres[first : first + batch] for first in range(0, len(centres), batch))
+    # One thread: an open slide keeps decoded tiles, and is not made for several readers at a time.
+    with ReadAhead(parts, begin, threads=1, name="predict") as coming:
+        for (part, memory), _ in coming:
+            answers = predict_high(teacher, memory["high"].numpy(), memory["low"].numpy(), ratio)
+            for centre, maps in zip(part, answers, strict=True):
+                stitcher.add((int(centre[0]), int(centre[1])), maps)
+            progress.advance(len(part))
     progress.finish()
-
-
-def _ahead(read: Any, count: int, batch: int) -> Iterator[list[np.ndarray]]:
-    """read(first) for every batch, the next one being read while the last is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read, 0)
-        for first in range(0, count, batch):
-            views = coming.result()
-            if first + batch < count:
-                coming = pool.submit(read, first + batch)
-            yield views
 
 
 def _area(cells: np.ndarray, grid: Grid) -> float:

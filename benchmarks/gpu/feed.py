@@ -1,9 +1,9 @@
 """Stored pairs, and the host's share of making micro-batches of them: what a training rank does but for reading files."""
 
-from collections import deque
+import itertools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from mlseg_dist.augment import draw_parameters
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
 from mlseg_dist.augment.policy import OpConfig
+from mlseg_dist.data.prefetch import ReadAhead, Work
 from shards.sample import decode_label, encode_jpeg, encode_png
 
 MPP = {"high": 0.5, "low": 2.0}
@@ -75,22 +76,17 @@ class Feed:
     def made_ahead(self, count: int) -> Iterator[list[Prepared]]:
         """`count` batches made now, given again and again: what DALI alone can do."""
         size = self.executor.batch
-        batches = [[self.sample(number * size + i) for i in range(size)] for number in range(count)]
+        batches = [[self.sample(first + i) for i in range(size)] for first in range(0, count * size, size)]
         while True:
             yield from batches
 
     def made_by(self, threads: int) -> Iterator[list[Prepared]]:
         """Each batch made once, by so many threads, some batches ahead."""
-        size, number = self.executor.batch, 0
-        with ThreadPoolExecutor(threads) as pool:
-            under_way: deque[list[Future[Prepared]]] = deque()
-            try:
-                while True:
-                    while len(under_way) <= _AHEAD:
-                        under_way.append([pool.submit(self.sample, number * size + i) for i in range(size)])
-                        number += 1
-                    yield [sample.result() for sample in under_way.popleft()]
-            finally:
-                for batch in under_way:
-                    for sample in batch:
-                        sample.cancel()
+        size = self.executor.batch
+
+        def begin(number: int) -> Work[None, Prepared]:
+            return Work(None, [partial(self.sample, number * size + i) for i in range(size)])
+
+        with ReadAhead(itertools.count(), begin, threads, _AHEAD) as coming:
+            for _, samples in coming:
+                yield samples

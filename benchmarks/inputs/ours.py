@@ -1,17 +1,16 @@
 """Our micro-batches, as training takes them; and the same order only read, or read and decoded."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import count
 
 from benchmarks.inputs.row import Batch, Job, training_classes
-from mlseg_dist.data.batches import Batches
+from mlseg_dist.data.batches import AHEAD, Batches
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import QUAD, Order
+from mlseg_dist.data.prefetch import ReadAhead, Work
 from mlseg_dist.data.views import stored_views
 
-_AHEAD = 3
 _MICRO_BATCHES = 4
 """A step's. Only lanes depend on it, and here one process goes through all."""
 
@@ -52,15 +51,10 @@ def _open(job: Job) -> tuple[Corpus, Order]:
 
 
 def _made(order: Order, one: Callable[[int], tuple], threads: int) -> Iterator[Batch]:
-    under_way: deque[list[Future[tuple]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for number in count():
-                under_way.append([pool.submit(one, draw.pair) for draw in order.micro_batch(number)])
-                if len(under_way) > _AHEAD:
-                    high, low, high_label, low_label = zip(*(f.result() for f in under_way.popleft()), strict=True)
-                    yield high, low, high_label, low_label
-        finally:
-            for batch in under_way:
-                for sample in batch:
-                    sample.cancel()
+    def begin(number: int) -> Work[None, tuple]:
+        return Work(None, [partial(one, draw.pair) for draw in order.micro_batch(number)])
+
+    with ReadAhead(count(), begin, threads, AHEAD) as coming:
+        for _, pairs in coming:
+            high, low, high_label, low_label = zip(*pairs, strict=True)
+            yield high, low, high_label, low_label

@@ -80,7 +80,7 @@ def style_shards(arguments: argparse.Namespace) -> int:
     from mlseg_dist.style import work
     from mlseg_dist.style.publish import write_styled
 
-    folder, todo = out / "styled", work.units_of(config, shards, out)
+    folder, todo = out / "styled", work.units_of(config, shards, out, arguments.workers)
     refuse_foreign([folder / "manifest.json"], lambda path: is_manifest(path.read_bytes(), "styled"))
     failed = map_in_processes(
         todo,

@@ -1,12 +1,10 @@
-"""Augmented micro-batches in order, prepared ahead by threads (OpenCV and file reads release the interpreter)."""
+"""Augmented micro-batches in order, read ahead: threads write each sample into its row of the micro-batch's memory."""
 
-import time
-from collections import deque
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 
 from mlseg_dist.augment import augment, draw_parameters
@@ -14,8 +12,12 @@ from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.order import Draw, Order
+from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.data.styled import no_views
 from mlseg_dist.data.views import Views, stored_views
+
+AHEAD = 3
+"""Micro-batches that are prepared while one is used, at least."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,18 @@ class MicroBatch:
     bad: dict[int, str]
 
 
-@dataclass
-class _UnderWay:
+@dataclass(frozen=True)
+class Drawn:
+    """A micro-batch that is being prepared. excluded: the pairs that were not drawn. images: memory that samples are written to."""
+
     number: int
     excluded: frozenset[int]
-    samples: list[Future[tuple[Views, dict[int, str]]]]
+    images: dict[str, torch.Tensor]
 
-    def cancel(self) -> None:
-        for sample in self.samples:
-            sample.cancel()
+
+Prepared = tuple[Any, dict[int, str]]
+"""What is left of a sample to be passed on, if anything; pairs that could not be read in its place -> why."""
+Coming = ReadAhead[int, Drawn, Prepared]
 
 
 class Batches:
@@ -51,6 +56,7 @@ class Batches:
     Raises UserError for a policy with gan_style where the corpus has no styled views.
 
     replace_bad: a pair that cannot be read is replaced (order.Order) and told of in MicroBatch.bad; else BadPair is raised.
+    pinned: for a GPU.
     """
 
     def __init__(
@@ -62,10 +68,11 @@ class Batches:
         threshold: float,
         threads: int,
         replace_bad: bool = False,
+        pinned: bool = False,
     ) -> None:
         self.corpus, self.order, self.policy = corpus, order, policy
         self.patch_px, self.threshold, self.threads = patch_px, threshold, max(1, threads)
-        self.replace_bad = replace_bad
+        self.replace_bad, self.pinned = replace_bad, pinned
         if corpus.styled is None and reads_styled(policy):
             raise no_views(corpus.folder)
         self.excluded: frozenset[int] = frozenset()
@@ -78,51 +85,46 @@ class Batches:
         views = stored_views(self.corpus, self.corpus.ref(draw.pair), self.threshold, parameters.gan_style)
         return augment(views, parameters, self.mpp, self.patch_px)
 
-    def stream(self, numbers: Iterator[int], ahead: int = 3) -> Iterator[MicroBatch]:
-        """Micro-batches of the given numbers, in that order, `ahead` of them under way."""
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="batches") as pool:
-            under_way: deque[_UnderWay] = deque()
-            try:
-                for number in numbers:
-                    under_way.append(self._start(pool, number))
-                    if len(under_way) > ahead:
-                        yield self._finish(pool, under_way)
-                while under_way:
-                    yield self._finish(pool, under_way)
-            finally:
-                for batch in under_way:
-                    batch.cancel()
+    def stream(self, numbers: Iterator[int], ahead: int | None = None) -> Iterator[MicroBatch]:
+        """Micro-batches of the given numbers, in that order. ahead: None: as many as keep all threads busy, AHEAD at least."""
+        if ahead is None:
+            ahead = max(AHEAD, -(-2 * self.threads // len(self.order.micro_batch(0))))
+        with ReadAhead(numbers, self._begin, self.threads, ahead, self._before, "batches") as coming:
+            for drawn, prepared in coming:
+                yield self._made(drawn, prepared, coming.wait_s)
 
-    def _start(self, pool: ThreadPoolExecutor, number: int) -> _UnderWay:
+    def _begin(self, number: int) -> Work[Drawn, Prepared]:
         if self.corpus.cache is not None:
             now, ahead = (self.order.shards(number, n) for n in (0, 1))
             self.corpus.prefetch(number % self.order.lanes, now, ahead)
         draws = self.order.micro_batch(number, self.excluded)
-        return _UnderWay(number, self.excluded, [pool.submit(self._sample, draw, self.excluded) for draw in draws])
+        drawn = Drawn(number, self.excluded, self._memory(len(draws)))
+        return Work(drawn, [partial(self._prepare, drawn, row, draw) for row, draw in enumerate(draws)])
 
-    def _start_again(self, pool: ThreadPoolExecutor, under_way: deque[_UnderWay]) -> None:
-        """Other pairs are excluded now than when these were begun."""
-        for batch in under_way:
-            batch.cancel()
-        again = [self._start(pool, batch.number) for batch in under_way]
-        under_way.clear()
-        under_way.extend(again)
+    def _memory(self, samples: int) -> dict[str, torch.Tensor]:
+        label = (samples, self.patch_px, self.patch_px)
+        image = (*label, 3)
+        return batch_memory(self.pinned, high=image, low=image, high_label=label, low_label=label)
 
-    def _finish(self, pool: ThreadPoolExecutor, under_way: deque[_UnderWay]) -> MicroBatch:
-        begun = time.perf_counter()
-        if under_way[0].excluded != self.excluded:
-            self._start_again(pool, under_way)
-        batch = under_way.popleft()
-        samples = [sample.result() for sample in batch.samples]
-        wait = time.perf_counter() - begun
-        stacked = {
-            name: torch.from_numpy(np.stack([getattr(views, name) for views, _ in samples]))
-            for name in ("high", "low", "high_label", "low_label")
-        }
-        bad = {pair: why for _, found in samples for pair, why in found.items()}
-        return MicroBatch(number=batch.number, wait_s=wait, bad=bad, **stacked)
+    def _before(self, coming: Coming) -> None:
+        """Begin again what was begun while other pairs were excluded than now."""
+        if any(drawn.excluded != self.excluded for drawn in coming.batches):
+            coming.start_again()
 
-    def _sample(self, draw: Draw, excluded: Collection[int]) -> tuple[Views, dict[int, str]]:
+    def _prepare(self, drawn: Drawn, row: int, draw: Draw) -> Prepared:
+        sample, bad = self._readable(draw, drawn.excluded)
+        return self._place(sample, drawn, row), bad
+
+    def _place(self, sample: Any, drawn: Drawn, row: int) -> Any:
+        """Write a sample to its row. Returns what is still needed of it: nothing here."""
+        for name, rows in drawn.images.items():
+            rows[row].numpy()[:] = getattr(sample, name)
+
+    def _made(self, drawn: Drawn, prepared: list[Prepared], wait_s: float) -> MicroBatch:
+        bad = {pair: why for _, found in prepared for pair, why in found.items()}
+        return MicroBatch(number=drawn.number, wait_s=wait_s, bad=bad, **drawn.images)
+
+    def _readable(self, draw: Draw, excluded: Collection[int]) -> tuple[Any, dict[int, str]]:
         """The sample, or that of the first replacement that can be read; and what could not be."""
         try:
             return self.sample(draw), {}

@@ -11,10 +11,12 @@ from mlseg_core.files import sha256_file, write_atomic, write_json
 from mlseg_core.progress import Progress
 from mlseg_core.randomness import generator
 from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.data.centres import parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation import pictures, summary
 from mlseg_dist.evaluation.counts import decide
-from mlseg_dist.evaluation.scoring import Tally, Teacher, predict_views, read_batches, score
+from mlseg_dist.evaluation.scoring import Tally, Teacher, predict_centres, score
 from mlseg_dist.inference import load_teacher, settle_cpu
 from mlseg_dist.run_folder import shards_folder
 
@@ -46,7 +48,7 @@ def evaluate(config: LearningConfig, run: Path, phase: Path) -> None:
             patch_px=config.train.patch_px,
             batch=settings.batch,
             threshold=settings.threshold,
-            threads=config.train.workers,
+            threads=threads_for(config.train.workers),
             progress=progress,
         )
     progress.finish()
@@ -92,25 +94,27 @@ def _pictures(
     fields = [f"{view}, {px * views_mpp[f'{view}_mpp']:.0f} µm" for view in ("high", "low")]
     titles = [*fields, "truth", *(config.steps[index].name for index in shown_steps)]
     described: list[dict[str, Any]] = []
-    batches = read_batches(corpus, [choice.ref for choice in chosen], px, config.evaluate.batch, config.train.workers)
-    for part, views in batches:
-        predicted = [
-            decide(predict_views(teachers[index], views, ratio), config.evaluate.threshold) for index in shown_steps
-        ]
-        for position, ref in enumerate(part):
-            choice = chosen[len(described)]
-            file = f"{split}-{len(described):02d}.png"
-            maps = [of_step[position] for of_step in predicted]
-            write_atomic(folder / file, pictures.draw(views[position], maps, titles, ratio))
-            described.append(
-                {
-                    "file": file,
-                    "split": split,
-                    "key": ref.key,
-                    "slide": ref.slide,
-                    "class": choice.shown,
-                    "good": choice.good,
-                    "iou": choice.iou,
-                }
-            )
+    parts = parts_of([choice.ref for choice in chosen], config.evaluate.batch)
+    with read_centres(corpus, parts, px, threads_for(config.train.workers), pinned=False) as coming:
+        for batch, _ in coming:
+            predicted = [
+                decide(predict_centres(teachers[index], batch, ratio), config.evaluate.threshold)
+                for index in shown_steps
+            ]
+            for position, ref in enumerate(batch.refs):
+                choice = chosen[len(described)]
+                file = f"{split}-{len(described):02d}.png"
+                maps = [of_step[position] for of_step in predicted]
+                write_atomic(folder / file, pictures.draw(batch.views(position), maps, titles, ratio))
+                described.append(
+                    {
+                        "file": file,
+                        "split": split,
+                        "key": ref.key,
+                        "slide": ref.slide,
+                        "class": choice.shown,
+                        "good": choice.good,
+                        "iou": choice.iou,
+                    }
+                )
     return described

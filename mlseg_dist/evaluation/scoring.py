@@ -1,17 +1,16 @@
 """Teachers and a corpus in; counts per slide, split and step out. Each pair is read once and shown to every teacher."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from mlseg_core.progress import Progress
+from mlseg_dist.data.centres import Centres, parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
-from mlseg_dist.data.views import Views, centre_views
 from mlseg_dist.evaluation.counts import BINS, COUNT, confusions, decide, fine_counts, score_histograms
 from mlseg_dist.model import output_head, view_of
 
@@ -35,13 +34,14 @@ class Tally:
     def pooled(self) -> np.ndarray:
         return sum(self.slides.values(), np.zeros((COUNT, COUNT), np.int64))
 
-    def add(self, refs: Sequence[PairRef], views: Sequence[Views], probabilities: np.ndarray, threshold: float) -> None:
-        truth = np.stack([v.high_label for v in views])
-        predicted = decide(probabilities, threshold)
-        for ref, matrix in zip(refs, confusions(truth, predicted), strict=True):
+    def add(self, batch: Centres, probabilities: np.ndarray, threshold: float) -> None:
+        """probabilities: float (B, 3, P, P) on the high grid."""
+        views = batch.arrays()
+        truth, predicted = views.high_label, decide(probabilities, threshold)
+        for ref, matrix in zip(batch.refs, confusions(truth, predicted), strict=True):
             self.pairs[ref.key] = matrix
             self.slides[ref.slide] = self.slides.get(ref.slide, 0) + matrix
-        self.fine += fine_counts(np.stack([v.high_fine for v in views]), truth, predicted)
+        self.fine += fine_counts(views.high_fine, truth, predicted)
         self.scores += score_histograms(probabilities, truth)
 
 
@@ -59,36 +59,23 @@ def score(
     """One tally a teacher, of all the given pairs."""
     tallies = [Tally() for _ in teachers]
     ratio = corpus.manifest.ratio
-    for part, views in read_batches(corpus, refs, patch_px, batch, threads):
-        for teacher, tally in zip(teachers, tallies, strict=True):
-            tally.add(part, views, predict_views(teacher, views, ratio), threshold)
-        progress.advance(len(part))
+    pinned = torch.cuda.is_available()
+    with read_centres(corpus, parts_of(refs, batch), patch_px, threads, pinned=pinned) as coming:
+        for part, _ in coming:
+            for teacher, tally in zip(teachers, tallies, strict=True):
+                tally.add(part, predict_centres(teacher, part, ratio), threshold)
+            progress.advance(len(part.refs))
     return tallies
 
 
-def read_batches(
-    corpus: Corpus, refs: Sequence[PairRef], patch_px: int, batch: int, threads: int, ahead: int = 2
-) -> Iterator[tuple[Sequence[PairRef], list[Views]]]:
-    """Centre views of the pairs in order, `ahead` batches being read by threads."""
-    under_way: deque[tuple[Sequence[PairRef], list[Future[Views]]]] = deque()
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate") as pool:
-        for first in range(0, len(refs), batch):
-            part = refs[first : first + batch]
-            under_way.append((part, [pool.submit(centre_views, corpus, ref, patch_px) for ref in part]))
-            if len(under_way) > ahead:
-                part, futures = under_way.popleft()
-                yield part, [future.result() for future in futures]
-        for part, futures in under_way:
-            yield part, [future.result() for future in futures]
-
-
-def predict_views(teacher: Teacher, views: Sequence[Views], ratio: int) -> np.ndarray:
-    """Probabilities float32 (B, 3, S, S) of the teacher's own output, on the high grid."""
-    return predict_high(teacher, np.stack([v.high for v in views]), np.stack([v.low for v in views]), ratio)
+def predict_centres(teacher: Teacher, batch: Centres, ratio: int) -> np.ndarray:
+    """Probabilities float32 (B, 3, P, P) of the teacher's own output, on the high grid."""
+    views = batch.arrays()
+    return predict_high(teacher, views.high, views.low, ratio)
 
 
 def predict_high(teacher: Teacher, high_BHWC: np.ndarray, low_BHWC: np.ndarray, ratio: int) -> np.ndarray:
-    """As predict_views; a network that sees the low view alone is cut to the high field and enlarged."""
+    """As predict_centres; a network that sees the low view alone is cut to the high field and enlarged."""
     answers = teacher.predict(high_BHWC, low_BHWC)
     head = output_head(answers)
     return onto_high_grid(answers[head], ratio) if view_of(head) == "low" else answers[head]

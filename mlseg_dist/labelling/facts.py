@@ -11,6 +11,7 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling.work import MEMBERS
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
@@ -55,7 +56,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
             joined = np.where(human != IGNORED, human, accepted)
             return _Looked(_count(accepted), _count(joined), drawing_class(accepted, corpus))
 
-        with ThreadPoolExecutor(max(1, config.train.workers)) as pool:
+        with ThreadPoolExecutor(threads_for(config.train.workers)) as pool:
             looked = list(pool.map(look, range(len(sidecar))))
         device = json.loads(sidecar.read_member(0, MEMBERS.index("json")))["device"]
         index_sha256 = sidecar.index_sha256

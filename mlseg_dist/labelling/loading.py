@@ -12,6 +12,7 @@ import simplejpeg
 import torch
 
 from mlseg_dist.dali_pipeline import FedPipeline, check_dali
+from mlseg_dist.data.prefetch import batch_memory
 from shards.sample import decode_rgb
 from shards.tar import BadShard, ShardReader
 
@@ -66,7 +67,7 @@ class DecodedBatch(Batch):
     def __init__(self, rows: Sequence[int], side: int, pinned: bool) -> None:
         super().__init__(rows)
         shape = (len(rows), side, side, 3)
-        self._views = {view: torch.empty(shape, dtype=torch.uint8, pin_memory=pinned) for view in VIEWS}
+        self._views = batch_memory(pinned, high=shape, low=shape)
 
     def _take(self, view: str, position: int, data: bytes) -> None:
         image, target = decode_rgb(data), self._views[view][position].numpy()

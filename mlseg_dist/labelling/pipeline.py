@@ -7,7 +7,8 @@ GPU nothing here waits for it but the threads that encode: while it computes a b
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from mlseg_dist.data import labels
+from mlseg_dist.data.prefetch import ReadAhead, Work
 from mlseg_dist.inference import Predictor
 from mlseg_dist.labelling.loading import AHEAD, Batch, Loader
 from shards.tar import ShardReader
@@ -85,38 +87,33 @@ def through(
     compute: called in this thread. What a thread raises is raised here, after what came before it. Nothing runs any more once
     the iterator is closed.
     """
-    reading: deque[tuple[Batch, list[Future[None]]]] = deque()
+
+    def begin(rows: range) -> Work[Batch, None]:
+        loaded = loader.batch(rows)
+        return Work(loaded, [partial(loaded.read, shard, position) for position in range(len(rows))])
+
+    def start_read(coming: ReadAhead[range, Batch, None]) -> None:
+        """Decoding on a GPU starts as soon as a batch is read, in order."""
+        coming.under_way[0].wait()
+        for loading in islice(coming.under_way, AHEAD):
+            if not loading.ready:
+                break
+            loading.batch.start()
+
     finishing: deque[list[Future[Out]]] = deque()
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="label") as pool:
-
-        def compute_next() -> None:
-            for part in reading[0][1]:
-                part.result()
-            for loaded, parts in islice(reading, AHEAD):
-                if not all(part.done() and part.exception() is None for part in parts):
-                    break
-                loaded.start()
-            loaded, _ = reading.popleft()
-            answers = compute(loaded)
-            finishing.append([pool.submit(_finish_one, finish, answers, i) for i in range(len(loaded.rows))])
-
-        try:
-            for rows in batches_of(len(shard), batch):
-                loaded = loader.batch(rows)
-                reading.append((loaded, [pool.submit(loaded.read, shard, i) for i in range(len(rows))]))
-                if len(reading) > AHEAD:
-                    compute_next()
-                if len(finishing) > AHEAD:
-                    yield [part.result() for part in finishing.popleft()]
-            while reading:
-                compute_next()
+    rows = batches_of(len(shard), batch)
+    try:
+        with ReadAhead(rows, begin, threads, AHEAD, start_read, "label") as coming:
+            for loaded, _ in coming:
+                answers = compute(loaded)
+                parts = range(len(loaded.rows))
+                finishing.append([coming.submit(_finish_one, finish, answers, i) for i in parts])
                 if len(finishing) > AHEAD:
                     yield [part.result() for part in finishing.popleft()]
             while finishing:
                 yield [part.result() for part in finishing.popleft()]
-        finally:
-            pool.shutdown(cancel_futures=True)
-            loader.drop()
+    finally:
+        loader.drop()
 
 
 def _finish_one(finish: Callable[[int, dict[str, np.ndarray]], Out], answers: Answers, position: int) -> Out:

@@ -16,6 +16,7 @@ from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
 from mlseg_dist.data import labels
+from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
@@ -59,7 +60,7 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
 def prepare(config: LearningConfig, step_index: int, run: Path) -> None:
     """Load the teacher and the decoder, which every shard needs. Raises UserError."""
     teacher, corpus = _teacher(config, step_index, run), kept_manifest(shards_folder(run) / "manifest.json")
-    _loader(corpus, config.steps[step_index].label, teacher.device, config.train.workers)
+    _loader(corpus, config.steps[step_index].label, teacher.device, threads_for(config.train.workers))
 
 
 def label(unit: Unit, scratch: Scratch) -> None:
@@ -120,7 +121,7 @@ def sidecars(
         info = {"version": 1, "of": shard.key(row), "device": device}
         return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
 
-    threads = config.train.workers
+    threads = threads_for(config.train.workers)
     loader = _loader(corpus, settings, teacher.device, threads)
     for part in overlapped(shard, loader, teacher, settings.batch, settings.stride, threads, finish):
         yield from part

@@ -1,9 +1,8 @@
 """Crops that generators are trained on: a step's are a pure function of (seed, pair, step), read ahead by threads."""
 
-from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from mlseg_core.randomness import generator
 from mlseg_dist.data.open_shards import OpenShards
+from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.style.network import VIEWS
 from mlseg_dist.style.pairs import Pair
 from shards.manifest import Manifest, ShardEntry
@@ -29,7 +29,7 @@ class Pool:
     """Pairs of one style. Slides come equally often, whatever their size."""
 
     def __init__(self, folder: Path, manifest: Manifest, shards: Sequence[ShardEntry], crop_px: int) -> None:
-        self._folder, self._manifest, self._crop = folder, manifest, crop_px
+        self._folder, self._manifest, self.crop_px = folder, manifest, crop_px
         self._open = OpenShards()
         self._slides: dict[str, list[ShardEntry]] = {}
         for shard in shards:
@@ -46,7 +46,7 @@ class Pool:
             number -= shard.samples
         with self._open.using(self._folder / shard.name, self._manifest.members) as reader:
             members = reader.read(number, [f"{view}.jpg" for view in VIEWS])
-        side, ratio, crop = int(self._manifest.views["store_px"]), self._manifest.ratio, self._crop
+        side, ratio, crop = int(self._manifest.views["store_px"]), self._manifest.ratio, self.crop_px
         reach = (side - crop) // 2 // ratio
         away = random.integers(-reach, reach + 1, 2)  # px of the low view
         turns, mirrored = int(random.integers(4)), bool(random.integers(2))
@@ -60,34 +60,34 @@ class Pool:
 
 
 class Steps:
-    """source, target: of the pair."""
+    """source, target: of the pair. pinned: for a GPU."""
 
-    def __init__(self, source: Pool, target: Pool, pair: Pair, seed: int, batch: int, threads: int) -> None:
+    def __init__(
+        self, source: Pool, target: Pool, pair: Pair, seed: int, batch: int, threads: int, pinned: bool = False
+    ) -> None:
         self._pools, self._pair, self._seed = (source, target), pair, seed
-        self._batch, self._threads = batch, max(1, threads)
+        self._batch, self._threads, self._pinned = batch, threads, pinned
 
-    def stream(self, first: int, last: int) -> Generator[tuple[Crops, Crops], None, None]:
+    def stream(self, first: int, last: int) -> ReadAhead[int, tuple[Crops, Crops], None]:
         """Source and target crops of the steps from `first` to `last` - 1, two steps ahead."""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="style") as pool:
-            ahead: deque[list[list[Future[tuple[np.ndarray, np.ndarray]]]]] = deque()
-            try:
-                for step in range(first, last):
-                    ahead.append([[pool.submit(self._one, s, step, i) for i in range(self._batch)] for s in (0, 1)])
-                    if len(ahead) > 2:
-                        yield _stacked(ahead.popleft())
-                while ahead:
-                    yield _stacked(ahead.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        return ReadAhead(range(first, last), self._begin, self._threads, name="style")
 
-    def _one(self, side: int, step: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._pools[side].crop(generator(self._seed, "style", self._pair.name, "crop", step, side, number))
+    def _begin(self, step: int) -> Work[tuple[Crops, Crops], None]:
+        source, target = (self._memory(pool.crop_px) for pool in self._pools)
+        sides = ((0, source), (1, target))
+        return Work(
+            (source, target),
+            [partial(self._one, side, step, i, crops) for side, crops in sides for i in range(self._batch)],
+        )
 
+    def _memory(self, crop_px: int) -> Crops:
+        shape = (self._batch, crop_px, crop_px, 3)
+        return Crops(**batch_memory(self._pinned, high=shape, low=shape))
 
-def _stacked(parts: list[list[Future[tuple[np.ndarray, np.ndarray]]]]) -> tuple[Crops, Crops]:
-    crops = [[future.result() for future in part] for part in parts]
-    source, target = (Crops(*(torch.from_numpy(np.stack(views)) for views in zip(*one, strict=True))) for one in crops)
-    return source, target
+    def _one(self, side: int, step: int, number: int, crops: Crops) -> None:
+        random = generator(self._seed, "style", self._pair.name, "crop", step, side, number)
+        for rows, crop in zip((crops.high, crops.low), self._pools[side].crop(random), strict=True):
+            rows[number].numpy()[:] = crop
 
 
 def signed(rgb: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.files import fingerprint, replace_synced, sha256_file, temporary_beside, write_json
 from mlseg_core.randomness import generator as random_generator
 from mlseg_core.randomness import integer_seed
+from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.events import Events, Tell
 from mlseg_dist.inference import device_for, settle_cpu
 from mlseg_dist.style import losses
@@ -147,7 +148,7 @@ def train_pair(
     *,
     bf16: bool = False,
     threads: int = 1,
-    workers: int = 1,
+    workers: Workers = 1,
     stop: Callable[[], bool] = lambda: False,
     advance: Callable[[int], None] = lambda step: None,
 ) -> dict[str, Any]:
@@ -186,9 +187,10 @@ def train_pair(
     own, theirs = (Pool(shards, manifest, groups[name], config.crop_px) for name in (pair.source, pair.target))
     saver = Saver(folder / "checkpoints", 2, None, events.tell, first)
     log = _Losses(folder / "metrics.jsonl", events.tell, first)
-    stream = Steps(own, theirs, pair, seed, config.batch, workers).stream(first, config.steps)
+    steps = Steps(own, theirs, pair, seed, config.batch, threads_for(workers), trainer.device.type == "cuda")
+    stream = steps.stream(first, config.steps)
     try:
-        for number, (source, target) in enumerate(stream, first):
+        for number, ((source, target), _) in enumerate(stream, first):
             log.add(trainer.step(number, source, target))
             at = number + 1
             if at % config.log_every == 0 or at == config.steps:

@@ -16,6 +16,7 @@ import numpy as np
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.inference import device_kind, settle_cpu
 from mlseg_dist.labelling.loading import Batch, InThreads
@@ -40,7 +41,7 @@ class Job:
     seed: int
     bf16: bool
     threads: int
-    workers: int
+    workers: Workers
     shards: Path
     out: Path
     pair: Pair
@@ -50,7 +51,14 @@ class Job:
 
 
 def units(
-    config: StyleConfig, shards: Path, out: Path, seed: int, *, bf16: bool = False, threads: int = 1, workers: int = 1
+    config: StyleConfig,
+    shards: Path,
+    out: Path,
+    seed: int,
+    *,
+    bf16: bool = False,
+    threads: int = 1,
+    workers: Workers = 1,
 ) -> list[Unit]:
     """One unit for each (shard of the train split, target). Raises UserError."""
     manifest = kept_manifest(shards / "manifest.json")
@@ -70,10 +78,13 @@ def units(
     return sorted(made, key=lambda unit: unit.name)
 
 
-def units_of(config: LearningConfig, shards: Path, out: Path) -> list[Unit]:
-    """Those of a campaign. Raises UserError."""
+def units_of(config: LearningConfig, shards: Path, out: Path, processes: int = 1) -> list[Unit]:
+    """Those of a campaign. processes: of this machine that will share its CPUs, if the caller starts some. Raises UserError."""
     train, bf16 = config.train, config.train.precision == "bf16"
-    return units(config.style, shards, out, config.seed, bf16=bf16, threads=train.threads or 1, workers=train.workers)
+    workers = train.workers
+    if workers == "auto" and processes > 1:
+        workers = max(1, threads_for(workers) // processes)
+    return units(config.style, shards, out, config.seed, bf16=bf16, threads=train.threads or 1, workers=workers)
 
 
 def style(unit: Unit, scratch: Scratch) -> None:
@@ -121,7 +132,7 @@ def sidecars(
         return shard.key(row), {**images, "json": encode_json(info)}
 
     loader = InThreads(side, pinned=stylist.device.type == "cuda")
-    for part in through(shard, loader, job.config.apply_batch, job.workers, compute, finish):
+    for part in through(shard, loader, job.config.apply_batch, threads_for(job.workers), compute, finish):
         yield from part
         scratch.advance(len(part))
 

@@ -10,6 +10,7 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.batches import Batches
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Order
+from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling import check_round
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from mlseg_dist.training.engine import World
@@ -41,13 +42,14 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     pools = corpus.pools()
     order = Order(pools, config.seed, step.name, settings.quads_per_micro_batch, settings.micro_batches_per_step)
     replace_bad = settings.bad_samples == "exclude"
-    parts = (corpus, order, step.augment, settings.patch_px, threshold, settings.workers, replace_bad)
+    threads = threads_for(settings.workers)
+    parts = (corpus, order, step.augment, settings.patch_px, threshold, threads, replace_bad)
     if settings.augment_on == "gpu":
         from mlseg_dist.augment.dali.batches import DaliBatches
 
         batches: Batches = DaliBatches(*parts, device_id=world.device.index or 0)
     else:
-        batches = Batches(*parts)
+        batches = Batches(*parts, pinned=world.device.type == "cuda")
     return Inputs(corpus, order, batches, settings.total_steps(step.epochs, sum(pools.sizes)))
 
 

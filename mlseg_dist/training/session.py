@@ -119,6 +119,8 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watch.end()
+        if self._stream is not None:
+            self._stream.close()  # type: ignore[attr-defined]
         self._profiler.close()
         self.kept.close()
         if self._journal:

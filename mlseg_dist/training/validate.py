@@ -8,8 +8,9 @@ import torch
 import torch.distributed as dist
 
 from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.data.centres import parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
-from mlseg_dist.data.views import centre_views
+from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation import counts
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre, head_loss
@@ -38,27 +39,30 @@ def validate(
 
     at: told `validate` before each batch, and `reduce` before waiting for the other ranks.
     """
-    batch = config.train.samples_per_micro_batch
-    confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
-    losses = torch.zeros(3, dtype=torch.float64)
-    even = torch.ones(len(CLASSES), device=world.device)
+    settings, device = config.train, world.device
+    confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64, device=device)
+    losses = torch.zeros(3, dtype=torch.float64, device=device)
+    even, one = torch.ones(len(CLASSES), device=device), torch.ones((), dtype=torch.float64, device=device)
     was_training = model.training
     model.eval()
-    for first in range(world.rank * batch, len(refs), world.size * batch):
+    mine = parts_of(refs, settings.samples_per_micro_batch, world.rank, world.size)
+    threads, pinned = threads_for(settings.workers), device.type == "cuda"
+    with read_centres(corpus, mine, settings.patch_px, threads, pinned=pinned) as coming:
         at("validate")
-        views = [centre_views(corpus, ref, config.train.patch_px) for ref in refs[first : first + batch]]
-        high, low = (torch.from_numpy(np.stack([getattr(v, n) for v in views])) for n in ("high", "low"))
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            logits = model(normalise(high.to(world.device)), normalise(low.to(world.device)))
-        head = output_head(logits)
-        target = torch.from_numpy(np.stack([getattr(v, f"{view_of(head)}_label") for v in views])).to(world.device)
-        wce, wdl = head_loss(logits[head], target, even)
-        losses += torch.tensor([float(wce), float(wdl), 1.0], dtype=torch.float64)
-        confusion += count(logits[head].argmax(1), centre(target, logits[head])).cpu()
+        for batch, _ in coming:
+            views = [normalise(view.to(device, non_blocking=True)) for view in (batch.high, batch.low)]
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                logits = model(*views)
+            head = output_head(logits)
+            target = getattr(batch, f"{view_of(head)}_label").to(device, non_blocking=True)
+            wce, wdl = head_loss(logits[head], target, even)
+            losses += torch.stack([wce.double(), wdl.double(), one])
+            confusion += count(logits[head].argmax(1), centre(target, logits[head]))
+            at("validate")
     model.train(was_training)
+    losses.tolist()  # wait for this rank's own device; from here on it waits for other ranks, as the watch must know
     at("reduce")
     if world.size > 1:
-        confusion, losses = confusion.to(world.device), losses.to(world.device)
         dist.all_reduce(confusion)
         dist.all_reduce(losses)
     return figures(confusion.cpu().numpy()) | {

@@ -3,12 +3,15 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from launch.campaign import prepare
 from launch.completion import publish_done, recipe, set_aside, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
 from launch.kinds import kind_of
 from launch.run_folder import RunFolder
+from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 
 
@@ -85,3 +88,30 @@ def test_no_done_without_a_manifest(config: CampaignConfig, run: RunFolder) -> N
     run.phase(slides).mkdir(parents=True)
     with pytest.raises(UserError, match="without its manifest"):
         publish_done(config, slides, run, {}, time.time(), "1-0")
+
+
+def test_threads_that_nobody_chose_change_nothing_of_an_earlier_run(make_campaign, tmp_path) -> None:
+    """Earlier code recorded a default of 4, and knows no `auto`; a number that somebody chose stays it."""
+    raw = yaml.safe_load(make_campaign().read_text())
+    del raw["train"]["workers"]
+    path = make_campaign(train=raw["train"])
+    config = load_campaign(path)
+    assert config.train.workers == "auto"
+    assert "workers" not in config.train.model_dump() and "workers" not in config.model_dump(mode="json")["train"]
+    chosen = {value: load_campaign(path, [f"train.workers={value}"]) for value in ("4", "8", "auto")}
+    shown = {name: one.model_dump(mode="json")["train"]["workers"] for name, one in chosen.items()}
+    assert shown == {"4": 4, "8": 8, "auto": "auto"}
+    graph = build_graph(config)
+    for one in chosen.values():
+        assert [recipe(one, phase) for phase in graph] == [recipe(config, phase) for phase in graph]
+
+    run = RunFolder.of(config)
+    prepare(config)
+    recorded = yaml.safe_load(run.config_path.read_text())
+    assert "workers" not in recorded["train"] and run.config().train.workers == "auto"
+    dump_config(chosen["4"], run.config_path)  # as earlier code would have
+    before = run.config_path.read_bytes()
+    prepare(config)
+    assert run.config_path.read_bytes() == before
+    prepare(chosen["8"])
+    assert run.config().train.workers == 8

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,12 @@ def run(made, tmp_path):
     return type(made)(Path(shutil.copytree(made.path, tmp_path / "run")), made.config)
 
 
-def batches_of(run, replace_bad=False, cache=None):
+def batches_of(run, replace_bad=False, cache=None, pinned=False):
     corpus = Corpus(shards_folder(run.path), run.config.training_classes)
     if cache is not None:
         corpus.use_cache(cache, 10**9)
     order = Order(corpus.pools(), 3, "base", 1, STEP)
-    return Batches(corpus, order, StepConfig.model_fields["augment"].default, 32, 1.0, 2, replace_bad)
+    return Batches(corpus, order, StepConfig.model_fields["augment"].default, 32, 1.0, 2, replace_bad, pinned)
 
 
 def drawn(run, world, stop=STEPS, replace_bad=False, cache=None):
@@ -118,6 +119,30 @@ def test_what_was_prepared_ahead_forgets_a_pair_once_it_is_excluded(run):
         assert all(torch.equal(getattr(batch, name), getattr(same, name)) for name in IMAGES), batch.number
     plain = next(batch for batch in batches_of(run).stream(iter(range(8))) if batch.number == 3)
     assert any(not torch.equal(getattr(plain, name), getattr(got[3], name)) for name in IMAGES)
+
+
+def test_micro_batches_in_use_keep_their_bytes_and_closing_leaves_no_thread(run):
+    batches = batches_of(run)
+    stream, held = batches.stream(iter(range(99))), []
+    for batch in stream:
+        held.append((batch, {name: getattr(batch, name).clone() for name in IMAGES}))
+        if batch.number == 5:
+            batches.excluded = frozenset([batches.order.micro_batch(6)[0].pair])  # what is under way is made again
+        if batch.number == 9:
+            break
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    for batch, copies in held:
+        assert all(torch.equal(getattr(batch, name), copy) for name, copy in copies.items()), batch.number
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device; where there is one: make gpu")
+def test_for_a_gpu_they_are_pinned_and_the_same(run):
+    for plain, pinned in zip(*(batches_of(run, pinned=p).stream(iter(range(8))) for p in (False, True)), strict=True):
+        for name in IMAGES:
+            assert getattr(pinned, name).is_pinned() and not getattr(plain, name).is_pinned()
+            assert torch.equal(getattr(pinned, name).cuda(non_blocking=True).cpu(), getattr(plain, name))
 
 
 def test_by_default_a_bad_pair_is_an_error_with_shard_and_key(run):

@@ -4,16 +4,16 @@ Same draws, same replacements of bad pairs, same micro-batches as mlseg_dist.dat
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+
+import torch
 
 from mlseg_dist.augment import draw_parameters
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
 from mlseg_dist.config import PolicyConfig
-from mlseg_dist.data.batches import Batches, MicroBatch
+from mlseg_dist.data import batches
+from mlseg_dist.data.batches import Batches, Coming, Drawn, MicroBatch
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Draw, Order
 from mlseg_dist.data.views import joined_labels
@@ -50,33 +50,36 @@ class DaliBatches(Batches):
         encoded = Encoded(members["high.jpg"], members["low.jpg"], joined["high"], joined["low"], parameters)
         return self._executor.prepare(encoded)
 
-    def stream(self, numbers: Iterator[int], ahead: int = 3) -> Iterator[MicroBatch]:
+    def stream(self, numbers: Iterator[int], ahead: int | None = None) -> Iterator[MicroBatch]:
         """As of Batches; one stream at a time."""
         try:
             yield from super().stream(numbers, ahead)
         finally:
             self._drop()
 
-    def _finish(self, pool: ThreadPoolExecutor, under_way: deque[Any]) -> MicroBatch:
-        begun = time.perf_counter()
-        if any(batch.excluded != self.excluded for batch in under_way):
+    def _memory(self, samples: int) -> dict[str, torch.Tensor]:
+        """DALI has its own."""
+        return {}
+
+    def _place(self, sample: Prepared, drawn: Drawn, row: int) -> Prepared:
+        return sample
+
+    def _before(self, coming: Coming) -> None:
+        """Feed DALI what it has room for; when other pairs are excluded than before, all that was prepared begins again."""
+        if any(drawn.excluded != self.excluded for drawn in coming.batches):
             self._drop()
-            self._start_again(pool, under_way)
-        while self._fed < min(self._executor.ahead, len(under_way)):
-            self._executor.feed([sample.result()[0] for sample in under_way[self._fed].samples])
+            coming.start_again()
+        while self._fed < min(self._executor.ahead, len(coming.under_way)):
+            self._executor.feed([sample for sample, _ in coming.under_way[self._fed].wait()])
             self._fed += 1
-        batch, patches = under_way.popleft(), self._executor.collect()
+
+    def _made(self, drawn: Drawn, prepared: list[batches.Prepared], wait_s: float) -> MicroBatch:
+        begun = time.perf_counter()
+        patches = self._executor.collect()
         self._fed -= 1
-        bad = {pair: why for sample in batch.samples for pair, why in sample.result()[1].items()}
-        return MicroBatch(
-            batch.number,
-            patches.high,
-            patches.low,
-            patches.high_label,
-            patches.low_label,
-            time.perf_counter() - begun,
-            bad,
-        )
+        images = {name: getattr(patches, name) for name in ("high", "low", "high_label", "low_label")}
+        made = Drawn(drawn.number, drawn.excluded, images)
+        return super()._made(made, prepared, wait_s + time.perf_counter() - begun)
 
     def _drop(self) -> None:
         self._executor.drop()
