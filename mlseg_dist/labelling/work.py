@@ -16,7 +16,8 @@ from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
+from mlseg_dist.device import device_kind, settle_cpu
+from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record

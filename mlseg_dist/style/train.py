@@ -16,8 +16,8 @@ from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.files import fingerprint, replace_synced, sha256_file, temporary_beside, write_json
 from mlseg_core.randomness import generator as random_generator
 from mlseg_core.randomness import integer_seed
+from mlseg_dist.device import device_for, settle_cpu, settle_gpu
 from mlseg_dist.events import Events, Tell
-from mlseg_dist.inference import device_for, settle_cpu
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Noise
@@ -47,6 +47,7 @@ class Trainer:
     def __init__(self, config: StyleConfig, pair: Pair, seed: int, ratio: int, bf16: bool) -> None:
         self.config, self.pair, self.seed, self.ratio, self.bf16 = config, pair, seed, ratio, bf16
         self.device = device_for()
+        settle_gpu(self.device)
         of_pair = integer_seed(seed, "style", pair.name)
         self.generator = Generator(config, of_pair).to(self.device)
         self.critic = Discriminator(config, of_pair).to(self.device)
