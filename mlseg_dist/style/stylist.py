@@ -53,7 +53,7 @@ class Stylist:
         variant: another latent and other noise for the same keys; 0 is what shards hold.
         """
         drawn = [drawn_style(self.seed, self.pair, self.model.latent, "apply", key, variant) for key in keys]
-        z = torch.stack([one for one, _ in drawn]).to(self.device)
+        z = torch.stack([one for one, _ in drawn]).to(self.device, non_blocking=True)
         seeds, out = [seed for _, seed in drawn], {}
         for number, (name, image) in enumerate(zip(VIEWS, (high, low), strict=True)):
             seen = signed(image, self.device)

@@ -83,7 +83,7 @@ class Trainer:
         seen, real = (
             torch.cat([signed(crops.high, self.device), signed(crops.low, self.device)]) for crops in (source, target)
         )
-        view = torch.tensor([0] * count + [1] * count, device=self.device)
+        view = torch.arange(2 * count, device=self.device) // count  # 0 high, 1 low
         told: dict[str, torch.Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             made = self.generator(seen, *self._drawn(number, count, view))
@@ -124,7 +124,7 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
         """Latents, views and noise of a step: both views of a pair have one latent and one seed of noise."""
         drawn = [drawn_style(self.seed, self.pair, self.config.latent, what, number, i) for i in range(count)]
-        z = torch.stack([one for one, _ in drawn] * 2).to(self.device)
+        z = torch.stack([one for one, _ in drawn] * 2).to(self.device, non_blocking=True)
         return z, view, Noise([seed for _, seed in drawn] * 2, [VIEWS[0]] * count + [VIEWS[1]] * count)
 
     def _r1(self, real: torch.Tensor) -> torch.Tensor:
