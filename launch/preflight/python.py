@@ -60,13 +60,11 @@ def dali_keys(site: Site, job: JobName) -> list[str]:
 
 def _dali(site: Site, known: Required) -> Iterator[Finding]:
     """Where the config wants it; jobs in a container have one of their own."""
-    here: list[str] = []
-    for job, settings in site.jobs.items():
-        for key in dali_keys(site, job):
-            if not asked_gpus(settings):
-                mend = f"Set cluster.{job}.gpus_per_node, or {key}=cpu."
-                yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
-            if not settings.container:
-                here.append(key)
+    wanted = [(key, job) for job in site.jobs for key in dali_keys(site, job)]
+    here = [key for key, job in wanted if not site.jobs[job].container]
     if here:
         yield from check_dali(here, known)
+    for key, job in wanted:
+        if not asked_gpus(site.jobs[job]):
+            mend = f"Set cluster.{job}.gpus_per_node, or {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)

@@ -64,7 +64,7 @@ def test_dali_wants_gpus_from_the_jobs_that_use_it(tmp_path: Path, capsys, monke
         row = look(capsys, config, *words, f"cluster.{job}.gpus_per_node=1")[1]["DALI"]
         assert row["mark"] == "ok" or (job == "train" and "libnppig.so.12" in row["seen"]), row
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # as where it is not installed
-    assert "not installed" in look(capsys, config, labels)[1]["DALI"]["seen"]
+    assert "not installed" in look(capsys, config, labels, "cluster.map.gpus_per_node=1")[1]["DALI"]["seen"]
 
 
 def test_the_table_of_an_80_column_terminal(tmp_path: Path, capsys, monkeypatch) -> None:
