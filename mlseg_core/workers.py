@@ -126,10 +126,11 @@ def _tell(members: list[_Member]) -> None:
 
 
 def _child(connection: Connection, job: Job, arguments: tuple[Any, ...], number: int, count: int) -> None:
-    os.environ |= {
+    place = {
         "LOCAL_RANK": str(number),
         "LOCAL_WORLD_SIZE": str(count),
-    }  # says which of the node's GPUs is its own
+    }  # decides which of the machine's GPUs is its own
+    os.environ.update(place)
     asked = _Asked()
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,7 +1,8 @@
 """The map's work: one shard of the train split -> its sidecar shard.
 
 Batches never span shards, so a sidecar's bytes depend on the teacher, the shard, the config (on a CPU `train.threads` too) and
-the kind of device only.
+the kind of device only; on a GPU without `train.deterministic` also, in the last bits of a probability, on the algorithms that
+cuDNN found fastest.
 """
 
 from collections.abc import Iterator

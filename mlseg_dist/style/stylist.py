@@ -34,7 +34,7 @@ class Stylist:
 
     def __init__(self, out: Path, pair: Pair, seed: int, bf16: bool) -> None:
         self.pair, self.seed, self.bf16, self.device = pair, seed, bf16, device_for(share=True)
-        settle_gpu(self.device)
+        settle_gpu(self.device, deterministic=True)
         self.record, path = generator_record(out, pair), generator_folder(out, pair) / WEIGHTS
         if not path.exists() or sha256_file(path) != self.record["sha256"]:
             raise UserError(

@@ -47,7 +47,7 @@ class Trainer:
     def __init__(self, config: StyleConfig, pair: Pair, seed: int, ratio: int, bf16: bool) -> None:
         self.config, self.pair, self.seed, self.ratio, self.bf16 = config, pair, seed, ratio, bf16
         self.device = device_for()
-        settle_gpu(self.device)
+        settle_gpu(self.device, deterministic=True)
         of_pair = integer_seed(seed, "style", pair.name)
         self.generator = Generator(config, of_pair).to(self.device)
         self.critic = Discriminator(config, of_pair).to(self.device)
