@@ -85,7 +85,7 @@ def test_the_table_of_an_80_column_terminal(tmp_path: Path, capsys, monkeypatch)
         ("cluster.executor=slurm", "slurm", "this machine has none"),
         ("steps.base.name=shards", "config", "name of another phase"),
         ("name=50%", "config", "job logs cannot carry"),
-        ("cluster.train.gpus_per_node=1", "ranks", "2 ranks on 1 GPU a node"),
+        ("cluster.train={tasks_per_node: 2, gpus_per_node: 1}", "ranks", "2 ranks on 1 GPU a node"),
     ],
 )
 def test_mistakes_are_bad_and_exit_with_2(tmp_path, capsys, monkeypatch, override: str, name: str, words: str) -> None:
