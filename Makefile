@@ -1,5 +1,7 @@
 # make demo      the whole campaign on phantom slides, on this machine
 # make test      the tests, on two processes (J=1: one after the other)
+# make test-torch TORCH=2.11.0  the tests of what depends on torch, with another release of it (PyPI's build, some gigabytes, in
+#                .venv-torch-2.11.0; all else comes from .venv); TESTS=... chooses others
 # make check     ruff and mypy
 # make gpu       all that waits for a GPU: its tests and benchmarks -> benchmarks/results/gpu/*.md; exit status 2 without one
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
@@ -9,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check gpu chaos cluster-chaos
+.PHONY: install demo test test-torch check gpu chaos cluster-chaos
 
 install: .venv/installed
 
@@ -23,6 +25,22 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup
+
+TORCH ?= 2.11.0
+TORCH_ENV := .venv-torch-$(TORCH)
+TESTS ?= tests/mlseg_dist tests/launch/test_versions.py
+
+$(TORCH_ENV)/installed:
+	test -x $(TORCH_ENV)/bin/python || $(BIN)/python -m venv $(TORCH_ENV)
+	$(TORCH_ENV)/bin/python -m pip install -q --disable-pip-version-check 'torch==$(TORCH)'
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(TORCH_ENV)/others.pth
+	pwd >> $(TORCH_ENV)/others.pth
+	mv $(TORCH_ENV)/others.pth $$($(TORCH_ENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth
+	$(TORCH_ENV)/bin/python -c 'import torch; assert torch.__version__.startswith("$(TORCH)"), torch.__version__'
+	touch $@
+
+test-torch: install $(TORCH_ENV)/installed
+	$(TORCH_ENV)/bin/python -m pytest -n $(or $(J),2) --dist loadgroup $(TESTS)
 
 check: install
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from benchmarks.race import ROOT
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.inference import device_for, settle_cpu
+from mlseg_dist.device import device_for, settle_cpu
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import read_manifest
 

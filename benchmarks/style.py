@@ -23,7 +23,7 @@ from benchmarks.inputs.corpus import write_corpus
 from benchmarks.race import ROOT
 from launch.config import load_campaign
 from mlseg_core.map import run_units
-from mlseg_dist.inference import device_for, device_kind, settle_cpu
+from mlseg_dist.device import device_for, device_kind, settle_cpu
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of
 from mlseg_dist.style import work

@@ -1,10 +1,16 @@
 """Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`."""
 
 import math
+import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from launch.config import JobConfig
+from mlseg_core.errors import UserError
+
+if TYPE_CHECKING:
+    from submitit import LocalExecutor
 
 _GRES = re.compile(r"(?:gres[/:])?gpu(?:[:/](?P<type>[^:=,()]+))??(?:[:=](?P<count>\d+))?(?:\([^)]*\))?", re.IGNORECASE)
 _COUNT = re.compile(r"(?:[^:=,]+[:=])?(?P<count>\d+)")
@@ -40,6 +46,27 @@ def asked_gpus(job: JobConfig) -> Asked:
         found[f"extra.{key}"] = _of_parameter(key.replace("_", "-").lstrip("-"), value.strip(), job)
     asking = tuple(key for key, count in found.items() if count)
     return Asked(max(found.values()), asking)
+
+
+def give_gpus(executor: "LocalExecutor", count: int) -> None:
+    """A job on this machine gets the first `count` GPUs of those in CUDA_VISIBLE_DEVICES: the others may be somebody else's.
+
+    Raises UserError when fewer are named there.
+    """
+    executor.update_parameters(gpus_per_node=count)
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or not count:
+        return
+    devices = [one.strip() for one in named.split(",") if one.strip()]
+    if len(devices) < count:
+        raise UserError(
+            f"a job asks for {count} GPUs, and CUDA_VISIBLE_DEVICES={named} shows {len(devices)}",
+            "CUDA_VISIBLE_DEVICES",
+            "Name more of them, or let the job ask for fewer (cluster.*.gpus_per_node).",
+        )
+    executor.parameters["visible_gpus"] = (
+        devices  # update_parameters() refuses UUIDs, by which parts of a GPU are named
+    )
 
 
 def _of_parameter(name: str, value: str, job: JobConfig) -> int:

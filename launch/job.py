@@ -28,7 +28,7 @@ from launch.kinds import MapKind, Mapping, kind_of
 from launch.liveness import die_with_planner
 from launch.nodes import check_gpus
 from launch.plans import wait_until_planned
-from launch.rendezvous import export_ranks
+from launch.rendezvous import export_place, export_ranks
 from launch.run_folder import RunFolder, package_folders
 from launch.slurm_queue import requeue
 from launch.statuses import FAILURES, OF_EXIT, STUCK
@@ -55,8 +55,7 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     environment = JobEnvironment()
     ranks = environment.num_tasks
     worker, workers = worker * ranks + environment.global_rank, workers * ranks
-    os.environ["LOCAL_RANK"] = str(environment.local_rank)  # says which of the node's GPUs is this process's
-    os.environ["LOCAL_WORLD_SIZE"] = str(ranks // environment.num_nodes)  # and with how many it shares the CPUs
+    export_place(environment)
     process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
     status = EXIT_DONE
     phase: Phase | None = None
@@ -183,7 +182,8 @@ def _do(
     inputs = input_hashes(graph, phase, run)
     kind = kind_of(phase)
     if kind.on_gpu and process.part != "merge":
-        check_gpus(run, kind.job, getattr(config.cluster, kind.job), JobEnvironment().cluster == "slurm")
+        job, share = getattr(config.cluster, kind.job), isinstance(kind, MapKind)
+        check_gpus(run, kind.job, job, JobEnvironment().cluster == "slurm", share)
     process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
     if isinstance(kind, MapKind):
         mapping, folder = kind.mapping(config, run, phase), kind.folder(run, phase)

@@ -17,7 +17,7 @@ from submitit.helpers import clean_env
 from launch.completion import is_done
 from launch.config import CampaignConfig
 from launch.console import Console
-from launch.gpus import asked_gpus
+from launch.gpus import asked_gpus, give_gpus
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
 from launch.kinds import MapKind, kind_of
@@ -84,10 +84,10 @@ class LocalJob:
         executor = LocalExecutor(run.logs(phase))
         executor.update_parameters(
             tasks_per_node=self.size,
-            gpus_per_node=gpus,
             timeout_min=_LOCAL_LIMIT_MIN,
             stderr_to_stdout=True,
         )
+        give_gpus(executor, gpus)
         variables = {**job_environment(run, resources), TOKEN_VARIABLE: token}
         with clean_env(), environment(variables), _ignored(signal.SIGINT):
             # the controller would answer Ctrl-C by killing its tasks; we tell them to stop, and wait

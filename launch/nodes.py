@@ -5,7 +5,6 @@ touched; `RUN/avoid/NODE.json`, to be removed once it is repaired. Without this 
 hundred times slower and to other bytes, or get each retry, as it is idle.
 """
 
-import os
 import time
 
 from launch.config import JobConfig
@@ -27,14 +26,22 @@ class UnfitNode(Exception):
     """This node's fault: another one may do."""
 
 
-def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool) -> None:
-    """name: of the job's block in the config. Raises UnfitNode, UserError where it is no node's fault but the set-up's."""
+def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool, share: bool = False) -> None:
+    """name: of the job's block in the config. share: its processes may work on one GPU (mlseg_dist/device.py).
+
+    Raises UnfitNode, UserError where it is no node's fault but the set-up's.
+    """
     gpus = asked_gpus(job)
     if not gpus:
         return
     import torch
 
-    why = _broken(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        why = _broken(share)
+    except UserError as error:
+        if not on_slurm or job.tasks_per_node > gpus.per_node:
+            raise
+        why = error.what  # SLURM gave enough of them, and the node does not have them
     if not why:
         return
     key, asked = f"cluster.{name}", gpus.words
@@ -52,16 +59,22 @@ def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool) -> Non
     raise UnfitNode(f"node {node} has no GPU that works, and the job asked for {asked}: {why}")
 
 
-def _broken(local_rank: int) -> str:
-    """Why this process's GPU cannot be worked on; empty when it can."""
+def _broken(share: bool) -> str:
+    """Why this process's GPU cannot be worked on; empty when it can. Raises UserError where two would share one."""
     import torch
+
+    from mlseg_dist.device import device_for
 
     try:
         torch.cuda.init()
-        device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        device = device_for(share)
+        if device.type == "cpu":
+            return "torch sees no GPU"
         if torch.ones(1024, device=device).sum().item() != 1024:
             return f"{torch.cuda.get_device_name(device)} adds up wrong"
-    except Exception as error:  # torch says it in many ways, AssertionError and ZeroDivisionError among them
+    except UserError:
+        raise
+    except Exception as error:  # torch says it in many ways, AssertionError among them
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return ""
 

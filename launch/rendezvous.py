@@ -24,8 +24,7 @@ def export_ranks(environment: JobEnvironment, attempt: str, folder: Path) -> Non
     """Set torch.distributed's variables. attempt: its name, another one at each start; folder: shared by the job's nodes."""
     os.environ["RANK"] = str(environment.global_rank)
     os.environ["WORLD_SIZE"] = str(environment.num_tasks)
-    os.environ["LOCAL_RANK"] = str(environment.local_rank)
-    os.environ["LOCAL_WORLD_SIZE"] = str(environment.num_tasks // environment.num_nodes)
+    export_place(environment)
     path = folder / f"rendezvous-{attempt}.json"
     if environment.global_rank == 0:
         write_json(path, {"address": _address(environment), "port": _free_port()})
@@ -36,6 +35,12 @@ def export_ranks(environment: JobEnvironment, attempt: str, folder: Path) -> Non
         time.sleep(0.1)
     place = read_json(path)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = place["address"], str(place["port"])
+
+
+def export_place(environment: JobEnvironment) -> None:
+    """Set this process's place among those of its node, which decides on its GPU (mlseg_dist/device.py)."""
+    os.environ["LOCAL_RANK"] = str(environment.local_rank)
+    os.environ["LOCAL_WORLD_SIZE"] = str(environment.num_tasks // environment.num_nodes)
 
 
 def _address(environment: JobEnvironment) -> str:

@@ -5,6 +5,7 @@ In: a job and what each process gets. Out: nothing, or what a process raised. No
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
@@ -42,7 +43,7 @@ def run_workers(
     watch: Callable[[], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run the job in `count` processes until all have returned.
+    """Run the job in `count` processes until all have returned. LOCAL_RANK and LOCAL_WORLD_SIZE tell each its place among them.
 
     arguments(number, life): picklable; life counts the processes that this worker has had before.
     died(number, life): a process is gone without a word (SIGKILL, a crash in C). Another one follows unless it raises.
@@ -57,7 +58,9 @@ def run_workers(
 
     def start(number: int) -> _Member:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(theirs, job, arguments(number, lives[number])), daemon=True)
+        process = context.Process(
+            target=_child, args=(theirs, job, arguments(number, lives[number]), number, count), daemon=True
+        )
         process.start()
         theirs.close()
         return _Member(number, process, ours)
@@ -122,7 +125,12 @@ def _tell(members: list[_Member]) -> None:
             member.process.terminate()
 
 
-def _child(connection: Connection, job: Job, arguments: tuple[Any, ...]) -> None:
+def _child(connection: Connection, job: Job, arguments: tuple[Any, ...], number: int, count: int) -> None:
+    place = {
+        "LOCAL_RANK": str(number),
+        "LOCAL_WORLD_SIZE": str(count),
+    }  # decides which of the machine's GPUs is its own
+    os.environ.update(place)
     asked = _Asked()
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,6 +1,5 @@
 """A step's teacher as a function: views in, class probabilities out."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ import torch
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.device import device_for, settle_gpu
 from mlseg_dist.model import Network, build_model, channels_last, fold_norms
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import read_manifest
@@ -33,28 +33,6 @@ def level_ratio(run: Path) -> int:
     return read_manifest(shards_folder(run) / "manifest.json").ratio
 
 
-def device_for() -> torch.device:
-    """This process's GPU, by its LOCAL_RANK on the node; the CPU where there is none."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-
-
-def device_kind(device: torch.device) -> str:
-    """What answers agree bit by bit on: `cpu`, or the GPU's model name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def settle_cpu(threads: int) -> None:
-    """Before work on a CPU. threads: of torch in this process; 0: its own choice.
-
-    Subnormal numbers, of which vanishing gradients are full, cost a CPU many times what others do: they become 0.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-
-
 class Predictor:
     """A network in evaluation mode, its norms folded away.
 
@@ -64,7 +42,7 @@ class Predictor:
     def __init__(
         self, model: Network, precision: str, device: torch.device | None = None, turns: Turns = "none"
     ) -> None:
-        self.device = device or device_for()
+        self.device = device or device_for(share=True)
         self.model = fold_norms(model).to(self.device)
         channels_last(self.model)
         self.bf16 = precision == "bf16"
@@ -115,8 +93,10 @@ def teacher_weights(config: LearningConfig, step_index: int, run: Path) -> dict[
 
 
 def load_teacher(config: LearningConfig, step_index: int, run: Path, turns: Turns = "none") -> Predictor:
-    """The published teacher of a step, ready to answer. Raises UserError."""
+    """The published teacher of a step, ready to answer on this process's device. Raises UserError."""
+    device = device_for(share=True)
+    settle_gpu(device, config.train.deterministic)
     state = teacher_weights(config, step_index, run)
     model = build_model(config.steps[step_index].model, level_ratio(run), config.train.bn_momentum)
     model.load_state_dict(state)
-    return Predictor(model, config.train.precision, turns=turns)
+    return Predictor(model, config.train.precision, device, turns)

@@ -24,7 +24,7 @@ from benchmarks.models.counting import Counter, Op, loss_ops, optimizer_op
 from benchmarks.models.networks import PUBLISHED, ROWS, Scale, fitting_side
 from benchmarks.rows.row import peak_mib
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.inference import settle_cpu
+from mlseg_dist.device import settle_cpu
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import fold_norms
 

@@ -30,7 +30,7 @@ def model(arguments: argparse.Namespace) -> int:
     """model"""
     config = load_where(arguments.where, arguments.overrides)
     step = config.steps[step_index(config, arguments.step or config.steps[-1].name)]
-    from mlseg_dist.inference import device_for
+    from mlseg_dist.device import device_for
     from mlseg_dist.model import build_model
     from mlseg_dist.model.summary import summarise
 

@@ -35,7 +35,7 @@ def config(site: Site) -> Iterator[Finding]:
     if gpus and train.tasks_per_node != gpus.per_node:
         yield Finding(
             "ranks",
-            "warning",
+            "bad" if train.tasks_per_node > gpus.per_node else "warning",
             f"{train.tasks_per_node} ranks on {gpus.words}",
             f"Set cluster.train.tasks_per_node={gpus.per_node}: one rank a GPU.",
         )

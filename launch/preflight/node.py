@@ -13,9 +13,11 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
 from launch.config import JobConfig
-from launch.gpus import asked_gpus
+from launch.gpus import asked_gpus, give_gpus
+from launch.kinds import JobName
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
+from launch.preflight.python import dali_keys
 from launch.preflight.site import Site
 from launch.preflight.space import size
 from launch.run_folder import package_folders
@@ -47,10 +49,12 @@ def node(site: Site) -> Iterator[Finding]:
 class _Probe:
     """One job and the folder that it writes to, which goes again when all is well."""
 
-    def __init__(self, site: Site, name: str, job: JobConfig) -> None:
+    def __init__(self, site: Site, name: JobName, job: JobConfig) -> None:
         self.site, self.name, self.job = site, name, job
         self.row = f"node: {name} jobs"
         self.gpus = asked_gpus(job).per_node
+        same = {kind: each for kind, each in site.jobs.items() if asked_gpus(each) and each.container == job.container}
+        self.dali = [key for kind in same for key in dali_keys(site, kind)] if self.gpus else []
         self.ranks = job.tasks if site.slurm or not self.gpus else job.tasks_per_node
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
@@ -71,7 +75,8 @@ class _Probe:
             yield Finding(self.row, *why)
         elif len(ranks) < self.ranks or any(rank["error"] for rank in ranks):
             said = next((rank["error"] for rank in ranks if rank["error"]), self._log_end())
-            told = f"{len(ranks)} of {self.ranks} ranks reported; {said}"
+            unfit = [seen for rank in ranks[:1] for seen, _ in rank["packages"]]
+            told = f"{len(ranks)} of {self.ranks} ranks reported; {'; '.join([said, *unfit])}"
             yield Finding(self.row, "bad", told, f"See the logs in {self.folder}.")
         else:
             self.sound = True
@@ -90,7 +95,7 @@ class _Probe:
     def _submit(self) -> None:
         cache = self.site.config.train.cache_dir
         local = [str(cache or tempfile.gettempdir())]
-        words = (str(self.folder), str(self.site.run.path.parent), local)
+        words = (str(self.folder), str(self.site.run.path.parent), local, self.dali, self.name == "map")
         code = package_folders()["launch"].parent
         if self.site.slurm:
             executor = job_executor(self.site.run, self.site.config, self.folder, "preflight", self.job, code)
@@ -102,10 +107,10 @@ class _Probe:
         here = LocalExecutor(self.folder)
         here.update_parameters(
             tasks_per_node=self.ranks,
-            gpus_per_node=self.gpus,
             timeout_min=_TIME_MIN,
             stderr_to_stdout=True,
         )
+        give_gpus(here, self.gpus)
         variables = {**job_environment(self.site.run, self.job), "PYTHONPATH": str(code)}
         with clean_env(), environment(variables):
             self.local = here.submit(look, *words)
@@ -147,6 +152,9 @@ class _Probe:
         seen = f"{machine}; torch {first['torch']}; {met}; {free}"
         if not all(rank["visible"] for rank in ranks):
             return Finding(self.row, "bad", f"{host} does not see {self.site.run.path.parent}", "Use a shared folder.")
+        if first["packages"]:
+            unfit = "; ".join(seen for seen, _ in first["packages"])
+            return Finding(self.row, "bad", f"{host}: {unfit}", first["packages"][0][1])
         # SLURM shows each rank only its own GPUs where they were asked for by the task
         expected = self.gpus if self.job.gpus_per_node else min(1, self.gpus)
         if first["gpus"] < expected:

@@ -11,14 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from launch.preflight.versions import check_dali, check_packages, required
 from launch.rendezvous import export_ranks
 from mlseg_core.files import write_json
 
 _TIMEOUT_S = 60
 
 
-def look(folder: str, run_parent: str, local: list[str], attempt: str = "0") -> None:
-    """run_parent: where the run folder will lie. local: folders on the node whose free space counts."""
+def look(folder: str, run_parent: str, local: list[str], dali: list[str], share: bool, attempt: str = "0") -> None:
+    """run_parent: where the run folder will lie. local: folders on the node whose free space counts. dali: keys of the config that
+    ask for DALI. share: the job's processes are a map's, which do not talk to each other and may work on one GPU."""
     from submitit import JobEnvironment
 
     environment = JobEnvironment()
@@ -26,11 +28,12 @@ def look(folder: str, run_parent: str, local: list[str], attempt: str = "0") -> 
     facts |= {"python": platform.python_version(), "interpreter": sys.executable}
     facts |= {"cpus": len(os.sched_getaffinity(0)), "visible": Path(run_parent).is_dir()}
     facts["free"] = {name: _free(Path(name)) for name in local}
+    facts["packages"] = _packages(dali)
     facts["no_sbatch"] = _no_sbatch() if environment.cluster == "slurm" and environment.global_rank == 0 else ""
     try:
         export_ranks(environment, f"{environment.job_id}-{attempt}", Path(folder))
-        facts |= _devices()
-        facts |= _agree(environment.num_tasks)
+        facts |= _devices(share)
+        facts |= _agree(environment.num_tasks, "gloo" if share or not facts["gpus"] else "nccl")
     except Exception as error:
         facts["error"] = f"{type(error).__name__}: {error}".split("\n")[0]
         raise
@@ -55,14 +58,23 @@ def _free(path: Path) -> int | None:
     return shutil.disk_usage(path).free if path != path.parent else None
 
 
-def _devices() -> dict[str, Any]:
+def _packages(dali: list[str]) -> list[list[str]]:
+    """What does not fit, and how to fix it, of the packages that this node's Python would import."""
+    known = required()
+    found = [*check_packages(known[""]), *(check_dali(dali, known) if dali else ())]
+    return [[one.seen, one.mend] for one in found if one.mark == "bad"]
+
+
+def _devices(share: bool) -> dict[str, Any]:
     import torch
+
+    from mlseg_dist.device import device_for
 
     found = {"torch": torch.__version__, "cuda": torch.version.cuda or "", "gpus": torch.cuda.device_count()}
     if torch.cuda.is_available():
         found |= {"gpu": torch.cuda.get_device_name(0), "driver": _driver()}
         found["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(device_for(share))
     return found
 
 
@@ -74,12 +86,11 @@ def _driver() -> str:
     return (answer.stdout.splitlines() or ["unknown"])[0].strip()
 
 
-def _agree(ranks: int) -> dict[str, Any]:
+def _agree(ranks: int, backend: str) -> dict[str, Any]:
     """All ranks meet and add up ones. Raises RuntimeError when the sum is another."""
     import torch
     from torch import distributed
 
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
     begun = time.monotonic()
     distributed.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S))
     try:

@@ -14,10 +14,11 @@ from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.centres import parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.prefetch import threads_for
+from mlseg_dist.device import settle_cpu
 from mlseg_dist.evaluation import pictures, summary
 from mlseg_dist.evaluation.counts import decide
 from mlseg_dist.evaluation.scoring import Tally, Teacher, predict_centres, score
-from mlseg_dist.inference import load_teacher, settle_cpu
+from mlseg_dist.inference import load_teacher
 from mlseg_dist.run_folder import shards_folder
 
 __all__ = ["evaluate"]

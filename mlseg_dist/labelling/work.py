@@ -1,7 +1,8 @@
 """The map's work: one shard of the train split -> its sidecar shard.
 
 Batches never span shards, so a sidecar's bytes depend on the teacher, the shard, the config (on a CPU `train.threads` too) and
-the kind of device only.
+the kind of device only; on a GPU without `train.deterministic` also, in the last bits of a probability, on the algorithms that
+cuDNN found fastest.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.prefetch import threads_for
-from mlseg_dist.inference import Predictor, device_kind, load_teacher, settle_cpu
+from mlseg_dist.device import device_kind, settle_cpu
+from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record

@@ -93,12 +93,15 @@ def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
 class _SumOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
+        return _total(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-        total = grads[0].clone()
-        dist.all_reduce(total)
-        return total
+        return _total(grads[0])
+
+
+def _total(x: torch.Tensor) -> torch.Tensor:
+    """A copy of what was reduced in place: the compiler of torch 2.11 loses the gradient of the tensor itself, without a word."""
+    total = x.clone()
+    dist.all_reduce(total)
+    return total.clone()

@@ -10,7 +10,7 @@ _ssim = SSIMLoss(spatial_dims=2, data_range=1.0, win_size=11, kernel_type="gauss
 
 def luminance(image: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) in [-1, 1] -> float32 (B, 1, H, W) in [0, 1], Rec. 601."""
-    weights = torch.tensor(_LUMINANCE, device=image.device)[:, None, None]
+    weights = torch.tensor(_LUMINANCE).to(image.device, non_blocking=True)[:, None, None]
     return (((image.float() + 1) / 2) * weights).sum(1, keepdim=True)
 
 

@@ -107,7 +107,7 @@ class Noise:
         shape = tuple(like.shape[2:])
         windows = [bank.window(bank.normals(), shape, seed + 7919 * layer, view) for seed, view in self._of]
         drawn = torch.stack([torch.from_numpy(window.copy()) for window in windows])[:, None]
-        return (drawn.to(like.device).to(like.dtype) - 128) / bank.NORMAL_STEP
+        return (drawn.to(like.device, non_blocking=True).to(like.dtype) - 128) / bank.NORMAL_STEP
 
 
 class Discriminator(nn.Module):

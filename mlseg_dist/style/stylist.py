@@ -9,7 +9,7 @@ import torch
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
-from mlseg_dist.inference import device_for
+from mlseg_dist.device import device_for, settle_gpu
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Generator, Noise
@@ -33,7 +33,8 @@ class Stylist:
     """Latent and noise of a sample follow from (seed, pair, key), whichever batch it is in. Raises UserError."""
 
     def __init__(self, out: Path, pair: Pair, seed: int, bf16: bool) -> None:
-        self.pair, self.seed, self.bf16, self.device = pair, seed, bf16, device_for()
+        self.pair, self.seed, self.bf16, self.device = pair, seed, bf16, device_for(share=True)
+        settle_gpu(self.device, deterministic=True)
         self.record, path = generator_record(out, pair), generator_folder(out, pair) / WEIGHTS
         if not path.exists() or sha256_file(path) != self.record["sha256"]:
             raise UserError(
@@ -52,7 +53,7 @@ class Stylist:
         variant: another latent and other noise for the same keys; 0 is what shards hold.
         """
         drawn = [drawn_style(self.seed, self.pair, self.model.latent, "apply", key, variant) for key in keys]
-        z = torch.stack([one for one, _ in drawn]).to(self.device)
+        z = torch.stack([one for one, _ in drawn]).to(self.device, non_blocking=True)
         seeds, out = [seed for _, seed in drawn], {}
         for number, (name, image) in enumerate(zip(VIEWS, (high, low), strict=True)):
             seen = signed(image, self.device)

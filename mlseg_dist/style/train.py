@@ -17,8 +17,8 @@ from mlseg_core.files import fingerprint, replace_synced, sha256_file, temporary
 from mlseg_core.randomness import generator as random_generator
 from mlseg_core.randomness import integer_seed
 from mlseg_dist.data.prefetch import Workers, threads_for
+from mlseg_dist.device import device_for, settle_cpu, settle_gpu
 from mlseg_dist.events import Events, Tell
-from mlseg_dist.inference import device_for, settle_cpu
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Noise
@@ -48,6 +48,7 @@ class Trainer:
     def __init__(self, config: StyleConfig, pair: Pair, seed: int, ratio: int, bf16: bool) -> None:
         self.config, self.pair, self.seed, self.ratio, self.bf16 = config, pair, seed, ratio, bf16
         self.device = device_for()
+        settle_gpu(self.device, deterministic=True)
         of_pair = integer_seed(seed, "style", pair.name)
         self.generator = Generator(config, of_pair).to(self.device)
         self.critic = Discriminator(config, of_pair).to(self.device)
@@ -83,7 +84,7 @@ class Trainer:
         seen, real = (
             torch.cat([signed(crops.high, self.device), signed(crops.low, self.device)]) for crops in (source, target)
         )
-        view = torch.tensor([0] * count + [1] * count, device=self.device)
+        view = torch.arange(2 * count, device=self.device) // count  # 0 high, 1 low
         told: dict[str, torch.Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             made = self.generator(seen, *self._drawn(number, count, view))
@@ -124,7 +125,7 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
         """Latents, views and noise of a step: both views of a pair have one latent and one seed of noise."""
         drawn = [drawn_style(self.seed, self.pair, self.config.latent, what, number, i) for i in range(count)]
-        z = torch.stack([one for one, _ in drawn] * 2).to(self.device)
+        z = torch.stack([one for one, _ in drawn] * 2).to(self.device, non_blocking=True)
         return z, view, Noise([seed for _, seed in drawn] * 2, [VIEWS[0]] * count + [VIEWS[1]] * count)
 
     def _r1(self, real: torch.Tensor) -> torch.Tensor:

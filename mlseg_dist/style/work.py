@@ -18,7 +18,7 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.data.styled import MEMBERS
-from mlseg_dist.inference import device_kind, settle_cpu
+from mlseg_dist.device import device_kind, settle_cpu
 from mlseg_dist.labelling.loading import Batch, InThreads
 from mlseg_dist.labelling.pipeline import Answers, through
 from mlseg_dist.style.config import StyleConfig

@@ -226,3 +226,12 @@ def test_what_cannot_be_started_is_said_and_not_tried_for_ever():
 
     with pytest.raises(RuntimeError, match="dies at once"):
         run_workers(leave, 2, lambda number, life: (3,), died, lambda: None)
+
+
+def say_place(folder, *, stop):
+    (folder / os.environ["LOCAL_RANK"]).write_text(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def test_each_process_knows_its_place_by_which_it_takes_its_gpu(tmp_path):
+    run_workers(say_place, 3, lambda number, life: (tmp_path,), lambda number, life: None, lambda: None)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "3", "1": "3", "2": "3"}

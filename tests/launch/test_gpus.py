@@ -1,9 +1,12 @@
 """A job may ask for GPUs by any of sbatch's keys; one function reads them all."""
 
+import os
+
 import pytest
+from submitit import LocalExecutor
 
 from launch.config import JobConfig
-from launch.gpus import asked_gpus
+from launch.gpus import asked_gpus, give_gpus
 from launch.nodes import UnfitNode, check_gpus, excluding
 from launch.run_folder import RunFolder
 from launch.variables import job_environment
@@ -65,3 +68,35 @@ def test_only_a_job_without_gpus_is_told_to_work_on_its_cpu(tmp_path) -> None:
     run = RunFolder(tmp_path / "run")
     assert "DS_ACCELERATOR" not in job_environment(run, BY_GRES)
     assert job_environment(run, JobConfig())["DS_ACCELERATOR"] == "cpu"
+
+
+def visible_devices() -> str:
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_job_on_this_machine_gets_only_gpus_that_its_user_may_use(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 2,3")
+    executor = LocalExecutor(tmp_path)
+    give_gpus(executor, 2)
+    assert executor.submit(visible_devices).result() == "5,2"
+
+
+@pytest.mark.parametrize(
+    ("named", "count", "expected"),
+    [(None, 2, None), ("2,3", 0, None), ("GPU-1a2b,MIG-3c4d", 1, ["GPU-1a2b", "MIG-3c4d"])],
+)
+def test_gpus_are_taken_as_they_are_named(tmp_path, monkeypatch, named, count, expected) -> None:
+    """None: submitit counts from 0."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    executor = LocalExecutor(tmp_path)
+    give_gpus(executor, count)
+    assert executor.parameters["gpus_per_node"] == count and executor.parameters.get("visible_gpus") == expected
+
+
+@pytest.mark.parametrize("named", ["", "3"])
+def test_fewer_gpus_than_a_job_asks_for_are_refused(tmp_path, monkeypatch, named) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pytest.raises(UserError, match=r"asks for 2 GPUs, and CUDA_VISIBLE_DEVICES=.* shows"):
+        give_gpus(LocalExecutor(tmp_path), 2)

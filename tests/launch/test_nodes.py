@@ -12,11 +12,13 @@ from launch.graph import Phase
 from launch.nodes import UnfitNode, avoid, avoid_stuck, avoided, check_gpus, excluding
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
+from mlseg_dist.device import gpu_index
 from tests.cluster.conftest import slurm_with_gpus  # noqa: F401  (fixture)
 from tests.launch.conftest import tiny_campaign
 from tests.launch.test_on_slurm import mlseg, status
 
 GPUS = JobConfig(gpus_per_node=2)
+FOUR = JobConfig(gpus_per_node=4, tasks_per_node=4)
 
 
 @pytest.fixture
@@ -48,6 +50,24 @@ def test_on_this_machine_it_is_the_config(run, built_for_gpus):
     with pytest.raises(UserError, match=r"cluster.map: .*Set cluster.map.gpus_per_node=0"):
         check_gpus(run, "map", GPUS, on_slurm=False)
     assert not avoided(run)
+
+
+def test_more_ranks_than_gpus_are_the_configs_fault_unless_slurm_gave_enough(run, monkeypatch):
+    def too_few(share: bool) -> str:
+        assert not share
+        gpu_index({"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}, 3)
+        return ""
+
+    monkeypatch.setattr(nodes, "_broken", too_few)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    for job, on_slurm in ((JobConfig(gpus_per_node=3, tasks_per_node=4), True), (FOUR, False)):
+        with pytest.raises(UserError, match="4 ranks of this node see 3 GPUs"):
+            check_gpus(run, "train", job, on_slurm)
+    assert not avoided(run)
+    with pytest.raises(UnfitNode, match="n2"):
+        check_gpus(run, "train", FOUR, on_slurm=True)
+    assert "4 ranks of this node see 3 GPUs" in avoided(run)["n2"]
 
 
 def test_only_jobs_with_gpus_leave_it_out(run):

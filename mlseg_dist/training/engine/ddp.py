@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.model import channels_last
 from mlseg_dist.training.engine.base import Engine
+from mlseg_dist.training.engine.torch_versions import no_buffer_broadcast
 from mlseg_dist.training.engine.world import World
 
 
@@ -18,7 +19,7 @@ class DdpEngine(Engine):
     def __init__(self, model: nn.Module, train: TrainConfig, world: World) -> None:
         channels_last(model)  # before: the buckets' views take the parameters' layout
         super().__init__(model, train, world)
-        self._ddp = DistributedDataParallel(_Wrapped(model), forward_sync_buffers=False, gradient_as_bucket_view=True)
+        self._ddp = DistributedDataParallel(_Wrapped(model), gradient_as_bucket_view=True, **no_buffer_broadcast())
         self._settle_buckets()
         self._unused: list[nn.Parameter] | None = None
 

@@ -9,7 +9,7 @@ from torch import nn
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.model import channels_last
 from mlseg_dist.training.engine.base import Engine
-from mlseg_dist.training.engine.world import World
+from mlseg_dist.training.engine.world import World, deepspeed_takes
 
 
 class DeepSpeedEngine(Engine):
@@ -30,8 +30,11 @@ class DeepSpeedEngine(Engine):
             # The base class clips: DeepSpeed's clipping does not tell the norm. Its default is to clip at 1.
             "gradient_clipping": 0.0,
             "steps_per_print": 10**9,
+            # It would wait for the device twice a micro-batch; the rates are measured by training.window.
+            "timers": {"throughput": {"enabled": False}},
         }
-        self._engine, *_ = deepspeed.initialize(model=model, optimizer=self.optimizer, config=config)
+        with deepspeed_takes(world.device):
+            self._engine, *_ = deepspeed.initialize(model=model, optimizer=self.optimizer, config=config)
         self._lay_out()
 
     def _zero(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The ranks of a job."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from mlseg_core.errors import UserError
+from mlseg_core.node import node_name
 from mlseg_dist.config import TrainConfig
-from mlseg_dist.inference import device_for, settle_cpu
+from mlseg_dist.device import check_own_gpus, device_for, settle_cpu, settle_gpu
 
 _PATIENCE = timedelta(minutes=10)  # with a rank that does not answer
 
@@ -56,28 +59,37 @@ class World:
 
 
 def join_world(train: TrainConfig) -> World:
-    """Read RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and start torch.distributed, as the engine wants it."""
+    """Read RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and start torch.distributed, as the engine wants it.
+
+    Raises UserError where two ranks would share a GPU.
+    """
     if train.deterministic:
         _repeat_exactly()
     device = device_for()
     if device.type == "cpu":
         settle_cpu(train.threads)
-    else:
-        torch.cuda.set_device(device)
+    settle_gpu(device, train.deterministic)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if train.engine == "ddp":
-        dist.init_process_group(backend, timeout=_PATIENCE)
-    else:
-        _start_deepspeed(backend, device)
+    try:
+        if train.engine == "ddp":
+            dist.init_process_group(backend, timeout=_PATIENCE)
+        else:
+            _start_deepspeed(backend, device)
+    except dist.DistBackendError as error:
+        if "Duplicate GPU" in str(error):  # DeepSpeed has NCCL connect at once, before the ranks can be asked
+            raise UserError("NCCL found two ranks on one GPU", "cluster.train", "Give each rank its own.") from error
+        raise
     control = dist.new_group(backend="gloo", timeout=_PATIENCE) if backend == "nccl" else None
-    return World(dist.get_rank(), dist.get_world_size(), device, control)
+    world = World(dist.get_rank(), dist.get_world_size(), device, control)
+    if device.type == "cuda":
+        check_own_gpus(world.from_all((node_name(), str(torch.cuda.get_device_properties(device).uuid))))
+    return world
 
 
 def _repeat_exactly() -> None:
     """Before CUDA starts: cuBLAS reads its workspace from the environment then. An op that cannot repeat raises RuntimeError."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
 
 
 def _start_deepspeed(backend: str, device: torch.device) -> None:
@@ -88,4 +100,21 @@ def _start_deepspeed(backend: str, device: torch.device) -> None:
     # The shared-memory op for gloo on one node: compiled at first use, leaves a lock behind when killed meanwhile, and its
     # ranks spin while they wait. Plain gloo has none of that, and sums alike on one node and on many.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=_PATIENCE)
+    with deepspeed_takes(device):
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=_PATIENCE)
+
+
+@contextmanager
+def deepspeed_takes(device: torch.device) -> Iterator[None]:
+    """Around whatever of DeepSpeed chooses a GPU: it takes LOCAL_RANK for the GPU's number, which under `--gpus-per-task=1` only
+    the first rank's is."""
+    local_rank = os.environ.get("LOCAL_RANK")
+    if device.index is not None:
+        os.environ["LOCAL_RANK"] = str(device.index)
+    try:
+        yield
+    finally:
+        if local_rank is None:
+            os.environ.pop("LOCAL_RANK", None)
+        else:
+            os.environ["LOCAL_RANK"] = local_rank

@@ -13,6 +13,7 @@ from torch import nn
 
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.training.engine.deepspeed import DeepSpeedEngine
+from mlseg_dist.training.engine.torch_versions import all_gather_flat
 from mlseg_dist.training.engine.world import World
 
 
@@ -51,7 +52,7 @@ class ZeroEngine(DeepSpeedEngine):
     def gather(self, part: torch.Tensor) -> list[torch.Tensor]:
         """Every rank's part, float32 (elements / ranks,) -> for each parameter, in order, its values. All ranks call."""
         flat = torch.empty(self._world.size * part.numel(), dtype=part.dtype, device=part.device)
-        dist.all_gather_single(flat, part.detach().contiguous())
+        all_gather_flat(flat, part.detach().contiguous())
         places = zip(self.module.parameters(), self._places, strict=True)
         return [flat[at : at + p.numel()].view(p.shape) for p, at in places]
 
