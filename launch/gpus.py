@@ -1,4 +1,7 @@
-"""Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`."""
+"""Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`.
+
+Also how many processes of a job run on this machine where it has no SLURM: they hang on the GPUs.
+"""
 
 import math
 import re
@@ -40,6 +43,11 @@ def asked_gpus(job: JobConfig) -> Asked:
         found[f"extra.{key}"] = _of_parameter(key.replace("_", "-").lstrip("-"), value.strip(), job)
     asking = tuple(key for key, count in found.items() if count)
     return Asked(max(found.values()), asking)
+
+
+def tasks_here(job: JobConfig) -> int:
+    """Processes of one job on this machine: all of its nodes', but on GPUs no more than one node is said to have."""
+    return job.tasks_per_node if asked_gpus(job) else job.tasks
 
 
 def _of_parameter(name: str, value: str, job: JobConfig) -> int:

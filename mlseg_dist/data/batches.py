@@ -96,7 +96,7 @@ class Batches:
     def _start(self, pool: ThreadPoolExecutor, number: int) -> _UnderWay:
         if self.corpus.cache is not None:
             now, ahead = (self.order.shards(number, n) for n in (0, 1))
-            self.corpus.prefetch(number % self.order.lanes, now, ahead)
+            self.corpus.prefetch(self.order.lane(number), now, ahead)
         draws = self.order.micro_batch(number, self.excluded)
         return _UnderWay(number, self.excluded, [pool.submit(self._sample, draw, self.excluded) for draw in draws])
 
