@@ -27,12 +27,13 @@ def config(site: Site) -> Iterator[Finding]:
     yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
     gpus, ranks, pairs = asked_gpus(train), training_ranks(settings), settings.train.samples_per_step
     check_ranks(settings)
+    who = "1 rank shares" if ranks == 1 else f"{ranks} ranks share"
     if settings.loss.group == "step":
         at_once = f"{pairs // ranks} on each rank at once, and the loss is over all of them"
-        yield Finding("ranks", "ok", f"{ranks} ranks share {pairs} pairs a step: {at_once}")
+        yield Finding("ranks", "ok", f"{who} {pairs} pairs a step: {at_once}")
     else:
         micro = settings.train.micro_batches_per_step
-        yield Finding("ranks", "ok", f"{ranks} ranks share {micro} micro-batches: {pairs} pairs a step")
+        yield Finding("ranks", "ok", f"{who} {micro} micro-batches: {pairs} pairs a step")
     if gpus and train.tasks_per_node != gpus.per_node:
         yield Finding(
             "ranks",
