@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mlseg_core.config import validate
+from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import CLASSES, LearningConfig, LossConfig
 from mlseg_dist.data.corpus import Corpus
@@ -17,6 +18,7 @@ from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, te
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.lines import cut_back
+from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
@@ -191,8 +193,17 @@ def test_a_loss_over_the_step_goes_on_with_another_number_of_ranks(prepared, uni
     assert lines[0] == expected[0], "lanes and passes"
     train = [line for line in lines if line["kind"] == "train"]
     assert train[-1]["loss"] < train[0]["loss"] and train[-1]["skipped"] == 0
-    with pytest.raises(AssertionError, match="3 ranks cannot share 16 samples evenly: they are 4 quads"):
-        run_ranks(run, config, 1, world=3)
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_by_the_job_too(prepared, monkeypatch):
+    """Before they join: the config may have been made for a cluster that gave other ranks than it was asked for."""
+    run, config = prepared
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="3 ranks cannot share 4 micro-batches evenly"):
+        Session(config, 1, run, phase_folder(run, "master-1"), end_process)
+    config = config.model_copy(update={"loss": LossConfig(group="step")})
+    with pytest.raises(UserError, match="3 ranks cannot share 16 samples evenly: they are 4 quads"):
+        Session(config, 1, run, phase_folder(run, "master-1"), end_process)
 
 
 def test_how_often_classes_repeat_is_the_first_line(uninterrupted):
