@@ -24,7 +24,7 @@ from benchmarks.race import ROOT
 
 CONFIG = ROOT / "configs/demo.yaml"
 _ALIKE = 10
-"""Micro-batches a step at which each of two ranks computes as much between two averages as one of configs/paper.yaml on 4 GPUs:
+"""Micro-batches a step at which each of two ranks computes as much between two averages as one of 4 GPUs with recommended.yaml:
 some 3,000 multiply-adds forward a parameter (`mlseg model --no-time`: gmac, parameters)."""
 
 
@@ -56,7 +56,7 @@ def main() -> int:
     if device == "cpu" or torch.cuda.device_count() > 1:
         sections += [
             Section("Two ranks, a micro-batch each a step: what working together costs", 2, 2),
-            Section("Two ranks, as much work a step and parameter as the paper's on 4 GPUs", 2, _ALIKE),
+            Section("Two ranks, as much work a step and parameter as the recommended network's on 4 GPUs", 2, _ALIKE),
         ]
     lives = 2 if options.smoke else options.lives
     job = {

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     settle_cpu(options.threads if device.type == "cpu" else 0)
     found: dict[str, Rounds] = {}
     try:
-        campaign = load_campaign(options.config, ["slides=slides.csv"] if options.config == _PAPER else [])
+        campaign = load_campaign(options.config, ["slides=slides.csv"] if options.config == _CONFIG else [])
         known = [step.name for step in campaign.steps]
         for name in options.steps:
             if name not in known:
@@ -93,13 +93,15 @@ def _one_step(
     return campaign.model_copy(update={"steps": (step,), "train": train, "training_classes": classes})
 
 
-_PAPER = ROOT / "configs/paper.yaml"
+_CONFIG = ROOT / "configs/recommended.yaml"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.label", description=(__doc__ or "").splitlines()[0])
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--config", type=Path, default=_PAPER, metavar="FILE", help="default: configs/paper.yaml")
+    parser.add_argument(
+        "--config", type=Path, default=_CONFIG, metavar="FILE", help="default: configs/recommended.yaml"
+    )
     parser.add_argument("--steps", nargs="+", default=["base", "master-1"], metavar="NAME", help="whose teachers")
     parser.add_argument("--pairs", type=int, default=64, help="of the corpus made here (default: 64)")
     parser.add_argument("--store", type=int, default=768, help="side of the stored views, px (default: 768)")

@@ -1,4 +1,4 @@
-"""Scale, shown: planner, order, a round's bookkeeping and merge at up to 100 M pairs; what the paper's campaign would cost.
+"""Scale, shown: planner, order, a round's bookkeeping and merge at up to 100 M pairs; what the recommended campaign would cost.
 
     python -m benchmarks.scale [--pairs 0.1 1 12 100] [--shard 1000] [--smoke] [--folder DIR] [--out FILE.md]
 

@@ -13,6 +13,7 @@ from launch.liveness import planner_pid
 from launch.owners import may_write
 from launch.paths import as_recorded, same_place
 from launch.plans import read_plans
+from launch.ranks import check_ranks
 from launch.run_folder import RunFolder, code_hash, find_run, package_folders, run_of_file
 from launch.run_jobs import read_run_jobs
 from launch.slurm_queue import has_slurm
@@ -39,7 +40,9 @@ class Campaign:
 
 
 def check_inputs(config: CampaignConfig) -> None:
-    """Before the first start: all that a user can get wrong in slides, tables and annotations. Raises UserError."""
+    """Before anything starts: the ranks of training; before the first start also all that a user can get wrong in slides,
+    tables and annotations. Raises UserError."""
+    check_ranks(config)
     run = RunFolder.of(config)
     if config.slides is not None and not run.exists():
         from shards.build import check_slides, look_at_slides

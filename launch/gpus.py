@@ -1,4 +1,7 @@
-"""Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`."""
+"""Whether a job asks for GPUs, and how many a node: by `gpus_per_node` or by any of sbatch's own parameters in `extra`.
+
+Also how many processes of a job run on this machine where it has no SLURM: they hang on the GPUs.
+"""
 
 import math
 import os
@@ -67,6 +70,11 @@ def give_gpus(executor: "LocalExecutor", count: int) -> None:
     executor.parameters["visible_gpus"] = (
         devices  # update_parameters() refuses UUIDs, by which parts of a GPU are named
     )
+
+
+def tasks_here(job: JobConfig) -> int:
+    """Processes of one job on this machine: all of its nodes', but on GPUs no more than one node is said to have."""
+    return job.tasks_per_node if asked_gpus(job) else job.tasks
 
 
 def _of_parameter(name: str, value: str, job: JobConfig) -> int:

@@ -17,7 +17,7 @@ from submitit.helpers import clean_env
 from launch.completion import is_done
 from launch.config import CampaignConfig
 from launch.console import Console
-from launch.gpus import asked_gpus, give_gpus
+from launch.gpus import asked_gpus, give_gpus, tasks_here
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
 from launch.kinds import MapKind, kind_of
@@ -77,9 +77,7 @@ class LocalJob:
         self.run, self.phase, self.part = run, phase, part
         kind = kind_of(phase)
         resources = getattr(config.cluster, kind.job)
-        # All ranks of the job start on this machine; on GPUs no more of them than one node is said to have.
-        gpus = asked_gpus(resources).per_node
-        tasks = resources.tasks_per_node if gpus else resources.tasks
+        gpus, tasks = asked_gpus(resources).per_node, tasks_here(resources)
         self.size = resources.workers * tasks if part == "both" else tasks
         executor = LocalExecutor(run.logs(phase))
         executor.update_parameters(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.config import CampaignConfig
-from launch.gpus import asked_gpus
+from launch.gpus import tasks_here
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from mlseg_core.config import read_yaml
@@ -162,7 +162,7 @@ class Interruption(threading.Thread):
         self.run_folder, self.slurm = run, slurm
         self.phase: Phase = next(phase for phase in build_graph(config) if phase.kind == "train")
         job = config.cluster.train
-        self.ranks = job.tasks if slurm or not asked_gpus(job) else job.tasks_per_node
+        self.ranks = job.tasks if slurm else tasks_here(job)
         self._over = threading.Event()
 
     def run(self) -> None:

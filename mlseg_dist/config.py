@@ -79,6 +79,9 @@ class HeadWeights(Strict):
     """Where another head answers."""
 
 
+LossGroup = Literal["micro-batch", "step"]
+
+
 class LossConfig(Strict):
     """Total = sum over heads of weight x (WCE + WDL) (eq. 7)."""
 
@@ -87,8 +90,9 @@ class LossConfig(Strict):
     """Least dynamic class weight before normalisation."""
     static_weights: tuple[Positive, Positive, Positive] = (0.8, 1.3, 0.9)
     """Class weights of steps with `weights: static`: tumour-biased; the values are ours."""
-    group: Literal["micro-batch", "step"] = "micro-batch"
-    """Over which samples class counts and Dice sums run (SPEC §3). step: over all ranks; needs one micro-batch a rank."""
+    group: LossGroup = "micro-batch"
+    """Over which samples class counts (equation 1) and Dice sums run. step: over all samples of a step, on all ranks; each rank
+    then has one micro-batch, its share of the step's quads (sharing.py)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each target that is spread evenly over the classes, in the cross entropy."""
     pixel: Literal["ce", "symmetric", "generalised"] = "ce"
@@ -182,7 +186,8 @@ class TrainConfig(Strict):
     quads_per_micro_batch: Count = 4
     """Samples of a micro-batch / 4: each quad is 2 tumour, 1 normal, 1 others."""
     micro_batches_per_step: Count = 1
-    """Micro-batches of an optimizer step, over all ranks; the world size divides it."""
+    """Micro-batches of an optimizer step, over all ranks. The number of ranks divides it; with `loss.group: step` it divides the
+    step's quads, and ranks take more or less than one of these micro-batches at once."""
     epoch_draws: Count | None = None
     """Draws in an epoch; default: the number of base pairs of the train split."""
     engine: Literal["deepspeed", "ddp"] = "deepspeed"
@@ -245,8 +250,12 @@ class TrainConfig(Strict):
         return self.quads_per_micro_batch * 4
 
     @property
+    def quads_per_step(self) -> int:
+        return self.quads_per_micro_batch * self.micro_batches_per_step
+
+    @property
     def samples_per_step(self) -> int:
-        return self.samples_per_micro_batch * self.micro_batches_per_step
+        return self.quads_per_step * 4
 
     def total_steps(self, epochs: float, pairs: int) -> int:
         """Optimizer steps of so many epochs: epochs x draws of an epoch / draws of a step, at least one. pairs: to draw from."""

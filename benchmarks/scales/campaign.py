@@ -1,4 +1,4 @@
-"""A run folder of any size, halfway through the paper's campaign: manifests, records and plans as the product writes them.
+"""A run folder of any size, halfway through the recommended campaign: manifests, records and plans as the product writes them.
 
 Shards, base, label-1 and master-1 are done; label-2 has its teacher and no sidecar yet. There are no tars and no pixels.
 """
@@ -31,7 +31,7 @@ _DONE = ("shards", "base", "label-1", "master-1")
 
 
 def settings(folder: Path) -> list[str]:
-    """Overrides of configs/paper.yaml: where it lies, and no contact sheet, as there is nothing to see."""
+    """Overrides of configs/recommended.yaml: where it lies, and no contact sheet, as there is nothing to see."""
     sheets = [f"steps.{name}.label.sheet=0" for name in ("base", "master-1")]
     return [f"runs={folder}", "name=scale", f"slides={folder / 'slides.csv'}", "cluster.executor=local", *sheets]
 
@@ -39,7 +39,7 @@ def settings(folder: Path) -> list[str]:
 def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
     """folder: existing and empty. Deterministic but for times."""
     (folder / "slides.csv").write_text("slide,patient,stain,scanner,source,split,annotation\n")
-    config = load_campaign(ROOT / "configs/paper.yaml", settings(folder))
+    config = load_campaign(ROOT / "configs/recommended.yaml", settings(folder))
     run, graph = RunFolder.of(config), build_graph(config)
     corpus, labels = write_corpus(run.data, pairs, shards)
     labels.rename(labels_folder(run.path, 1))

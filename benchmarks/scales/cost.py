@@ -1,4 +1,4 @@
-"""The paper's campaign on paper: GPU-hours, days and bytes of each phase on some numbers of GPUs.
+"""The recommended campaign on paper: GPU-hours, days and bytes of each phase on some numbers of GPUs.
 
 In: the run folder of a corpus, from whose manifests pairs and bytes are counted. Rates of GPUs are not measured here: they
 are assumed from a published one, by multiply-adds; that of cutting shards was measured (results/shards.md). Out: rates as a
@@ -44,7 +44,7 @@ class Estimate:
 
 
 def on(config_path: Path, folder: Path, gpus: int) -> CampaignConfig:
-    """The paper's campaign with so many GPUs: a rank, or a worker that labels, on each; 4 samples or more at once."""
+    """The recommended campaign with so many GPUs: a rank, or a worker that labels, on each; 4 samples or more at once."""
     words = settings(folder)
     a_node = min(gpus, _GPUS_A_NODE)
     size = [f"nodes={gpus // a_node}", f"tasks_per_node={a_node}", f"gpus_per_node={a_node}"]
@@ -81,7 +81,7 @@ def gmac(model: ModelConfig, ratio: int, side: int) -> float:
 
 def estimates(folder: Path, rates_path: Path | None) -> list[Estimate]:
     """folder: holds the run `scale`. rates_path: where the rates of one GPU are left as a file for `mlseg plan --rates`."""
-    path = ROOT / "configs/paper.yaml"
+    path = ROOT / "configs/recommended.yaml"
     costs: dict[str, dict[int, Cost]] = {}
     for gpus in GPUS:
         config = on(path, folder, gpus)

@@ -71,8 +71,8 @@ def markdown(table: Table, estimates: Sequence[Estimate], command: str, wall_s: 
         "",
         f"`{command}` on {_machine()}, shared with other work; {wall_s / 60:.1f} minutes.",
         "",
-        "Campaigns of `configs/paper.yaml` as manifests, records and plans only: shards, base, label-1 and master-1 are done,",
-        f"label-2 is to do.{_IN_MEMORY * table.in_memory}",
+        "Campaigns of `configs/recommended.yaml` as manifests, records and plans only: shards, base, label-1 and master-1 are",
+        f"done, label-2 is to do.{_IN_MEMORY * table.in_memory}",
         "",
         *(f"Left out: {why}" for why in table.left_out),
         "",
@@ -199,7 +199,7 @@ def _costs(estimates: Sequence[Estimate]) -> list[str]:
     lines = [
         "## Cost on paper",
         "",
-        "`configs/paper.yaml` with 12 M views an epoch (`train.epoch_draws`) and the corpus above that is nearest to 12 M pairs.",
+        "`configs/recommended.yaml` with 12 M views an epoch (`train.epoch_draws`) and the corpus that is nearest to 12 M pairs.",
         "**No GPU was measured: rates of training and labelling are assumed** from a published one (EfficientNet-B4 at 380 px on",
         "one A100 with AMP: 331 images/s, 57 times that on 64), in proportion to the multiply-adds of the network; labelling takes",
         "a third of a training step a pair. Cutting is measured (89 pairs/s a core, results/shards.md), a core for each GPU.",
@@ -233,7 +233,7 @@ def _costs(estimates: Sequence[Estimate]) -> list[str]:
         "",
         "The rates of one GPU are a file, [scale-rates.json](scale-rates.json), so that a site sees its own cluster's figures:",
         "",
-        "    mlseg plan configs/paper.yaml train.epoch_draws=12000000 --rates benchmarks/results/scale-rates.json",
+        "    mlseg plan configs/recommended.yaml train.epoch_draws=12000000 --rates benchmarks/results/scale-rates.json",
         "",
         "They stay assumed until `mlseg rehearse` has measured.",
     ]

@@ -21,6 +21,7 @@ from launch.gpus import asked_gpus
 from launch.graph import build_graph
 from launch.kinds import MapKind, kind_of
 from launch.preflight.space import size
+from launch.ranks import check_ranks
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import refuse_foreign
@@ -45,6 +46,7 @@ def plan(arguments: argparse.Namespace) -> int:
     config = load_where(arguments.where, arguments.overrides)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
+    check_ranks(config)
     run, graph = RunFolder.of(config), build_graph(config)
     standings = survey(config, graph, run)
     known, problem = _known_rates(config, run, arguments.rates), ""

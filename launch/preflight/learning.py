@@ -1,6 +1,5 @@
 """config, slides, shards: all that `run` checks before it queues, and what the first jobs would find."""
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +8,12 @@ from launch.completion import survey
 from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
+from launch.ranks import check_ranks, training_ranks
 from launch.styling import check_styles
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.data.order import check_world
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 
@@ -26,12 +25,15 @@ def config(site: Site) -> Iterator[Finding]:
     settings, train = site.config, site.config.cluster.train
     steps = ", ".join(f"{step.name} ({step.model.kind})" for step in settings.steps)
     yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
-    here = settings.cluster.executor == "local" or not shutil.which("sbatch")
-    gpus = asked_gpus(train)
-    ranks, micro = train.tasks_per_node if here and gpus else train.tasks, settings.train.micro_batches_per_step
-    check_world(micro, ranks)
-    pairs = settings.train.samples_per_step
-    yield Finding("ranks", "ok", f"{ranks} ranks share {micro} micro-batches: {pairs} pairs a step")
+    gpus, ranks, pairs = asked_gpus(train), training_ranks(settings), settings.train.samples_per_step
+    check_ranks(settings)
+    who = "1 rank shares" if ranks == 1 else f"{ranks} ranks share"
+    if settings.loss.group == "step":
+        at_once = f"{pairs // ranks} on each rank at once, and the loss is over all of them"
+        yield Finding("ranks", "ok", f"{who} {pairs} pairs a step: {at_once}")
+    else:
+        micro = settings.train.micro_batches_per_step
+        yield Finding("ranks", "ok", f"{who} {micro} micro-batches: {pairs} pairs a step")
     if gpus and train.tasks_per_node != gpus.per_node:
         yield Finding(
             "ranks",

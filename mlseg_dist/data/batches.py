@@ -96,7 +96,7 @@ class Batches:
     def _begin(self, number: int) -> Work[Drawn, Prepared]:
         if self.corpus.cache is not None:
             now, ahead = (self.order.shards(number, n) for n in (0, 1))
-            self.corpus.prefetch(number % self.order.lanes, now, ahead)
+            self.corpus.prefetch(self.order.lane(number), now, ahead)
         draws = self.order.micro_batch(number, self.excluded)
         drawn = Drawn(number, self.excluded, self._memory(len(draws)))
         return Work(drawn, [partial(self._prepare, drawn, row, draw) for row, draw in enumerate(draws)])

@@ -1,8 +1,9 @@
 """Order: a pure function (pools, seed, phase) -> micro-batches -> draws. The atom is the quad: 2 tumour, 1 normal, 1 others.
 
-A micro-batch is quads from one lane (lanes.py); micro-batch m of the phase is of lane m mod lanes. Class streams run on across
-epochs: each pass over a class's pairs is dealt anew and visits each once. A draw's index is its place in the phase; all randomness
-of a draw is keyed by it. Any place is computed by itself, none from the one before: resuming costs milliseconds.
+Each micro-batch's worth of quads is of one lane (lanes.py), the m-th of the phase of lane m mod lanes. Which draws a phase makes
+depends on the config alone; ranks may take more or fewer quads at once (sharing.py). Class streams run on across epochs: each pass
+over a class's pairs is dealt anew and visits each once. A draw's index is its place in the phase; all randomness of a draw is keyed
+by it. Any place is computed by itself, none from the one before: resuming costs milliseconds.
 """
 
 from collections.abc import Collection, Iterator
@@ -44,10 +45,22 @@ class Order:
     Excluded pairs: a draw whose pair is excluded takes the next pair of its window that is not, around it; then of the following
     windows of its lane; then of the other lanes, in the same pass. So draws are a pure function of (order, excluded), and a
     pair that a rank finds to be bad while it reads leads to the same draw as one that was excluded before.
+
+    quads, micro_batches_per_step: of the config; draws depend on them. at_once: quads of what micro_batch() gives, by which
+    micro-batches are counted here; None: `quads`.
     """
 
-    def __init__(self, pools: Pools, seed: int, phase: str, quads: int, micro_batches_per_step: int) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        seed: int,
+        phase: str,
+        quads: int,
+        micro_batches_per_step: int,
+        at_once: int | None = None,
+    ) -> None:
         self.pools, self.seed, self.phase, self.quads = pools, seed, phase, quads
+        self.at_once = at_once or quads
         self.lanes = lanes_for(int((pools.counts.sum(axis=0) > 0).sum()), micro_batches_per_step)
         self._each = [quads * QUAD.count(c) for c in range(len(pools.sizes))]
         self.deal_of = lru_cache(maxsize=16)(self._make_deal)
@@ -55,7 +68,7 @@ class Order:
 
     def micro_batch(self, number: int, excluded: Collection[int] = ()) -> list[Draw]:
         """The draws of micro-batch `number` of the phase, quad by quad."""
-        size = self.quads * len(QUAD)
+        size = self.at_once * len(QUAD)
         return [self.draw(index, excluded) for index in range(number * size, (number + 1) * size)]
 
     def draw(self, index: int, excluded: Collection[int] = ()) -> Draw:
@@ -100,24 +113,31 @@ class Order:
         begin = dealt.window(lane, window)[2]
         return Place(c, turn, lane, window, int(dealt.lane_start[lane]) + nth - begin)
 
+    def lane(self, number: int) -> int:
+        """The lane that micro-batch `number` begins in."""
+        return number * self.at_once // self.quads % self.lanes
+
     def shards(self, number: int, ahead: int = 0) -> list[int]:
-        """Shards of the windows that micro-batch `number` begins in (ahead 0), or of the lane's windows after those (1)."""
+        """Shards of the windows that micro-batch `number` begins in (ahead 0), or of their lanes' windows after those (1)."""
         found: list[int] = []
-        size = self.quads * len(QUAD)
-        for c in range(len(self._each)):
-            place = self.place(number * size + QUAD.index(c))
-            turn, window = place.turn, place.window + ahead
-            if window >= self.deal_of(c, turn).windows(place.lane):
-                turn, window = turn + 1, 0
-            dealt = self.deal_of(c, turn)
-            if window < dealt.windows(place.lane):
-                low, high, *_ = dealt.window(place.lane, window)
-                found += dealt.shard[low:high].tolist()
+        first, last = number * self.at_once, (number + 1) * self.at_once
+        # Where each lane of it begins.
+        for quad in [first, *range((first // self.quads + 1) * self.quads, last, self.quads)]:
+            for c in range(len(self._each)):
+                place = self.place(quad * len(QUAD) + QUAD.index(c))
+                turn, window = place.turn, place.window + ahead
+                if window >= self.deal_of(c, turn).windows(place.lane):
+                    turn, window = turn + 1, 0
+                dealt = self.deal_of(c, turn)
+                if window < dealt.windows(place.lane):
+                    low, high, *_ = dealt.window(place.lane, window)
+                    found += dealt.shard[low:high].tolist()
         return list(dict.fromkeys(found))
 
     def passes(self, micro_batches: int) -> list[float]:
         """How often each class is gone through in so many micro-batches."""
-        return [micro_batches * each / size for each, size in zip(self._each, self.pools.sizes, strict=True)]
+        quads = micro_batches * self.at_once
+        return [quads * QUAD.count(c) / size for c, size in enumerate(self.pools.sizes)]
 
     def _drawn_before(self, c: int, lane: int, position: int) -> int:
         """Draws of a lane among the first `position` draws of a class."""
@@ -141,14 +161,3 @@ class Order:
             first, last = int(dealt.begin[piece]) + cut[0], int(dealt.end[piece]) + cut[1]
             parts.append(self.pools.of_class(c, int(dealt.shard[piece]), first, last))
         return generator(self.seed, "window", self.phase, c, turn, lane, window).permutation(np.concatenate(parts))
-
-
-def check_world(micro_batches_per_step: int, world: int) -> None:
-    """Raises UserError, naming the world sizes that fit, unless `world` ranks can share a step's micro-batches evenly."""
-    if micro_batches_per_step % world:
-        fits = [str(n) for n in range(1, micro_batches_per_step + 1) if micro_batches_per_step % n == 0]
-        raise UserError(
-            f"{world} ranks cannot share {micro_batches_per_step} micro-batches evenly",
-            "train.micro_batches_per_step",
-            f"Use {', '.join(fits)} ranks, or another number of micro-batches.",
-        )

@@ -107,17 +107,6 @@ def centre(target_BSS: torch.Tensor, logits_BCHW: torch.Tensor) -> torch.Tensor:
     return target_BSS[:, top : top + logits_BCHW.shape[2], left : left + logits_BCHW.shape[3]]
 
 
-def check_group(config: LossConfig, micro_batches_per_step: int, world: int) -> None:
-    """Raises UserError unless `world` ranks can form the loss group: `step` needs one micro-batch a rank, all at once."""
-    if config.group == "step" and micro_batches_per_step != world:
-        raise UserError(
-            f"a loss over the whole step needs one micro-batch a rank, but {world} ranks share"
-            f" train.micro_batches_per_step = {micro_batches_per_step}",
-            "loss.group",
-            f"Use {micro_batches_per_step} ranks, train.micro_batches_per_step = {world}, or loss.group = micro-batch.",
-        )
-
-
 def _head_weights(logits: Mapping[str, torch.Tensor], config: HeadWeights) -> dict[str, float]:
     """W^s of each head. Raises UserError when none is above 0."""
     answer = output_head(logits)

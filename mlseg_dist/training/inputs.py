@@ -13,6 +13,7 @@ from mlseg_dist.data.order import Order
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling import check_round
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
+from mlseg_dist.sharing import shared_by
 from mlseg_dist.training.engine import World
 
 
@@ -30,6 +31,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     """Raises UserError."""
     cv2.setNumThreads(1)  # threads share out samples, not the rows of one
     step, settings = config.steps[step_index], config.train
+    at_once = shared_by(settings, config.loss, world.size).quads_per_micro_batch
     if step_index > 0:
         if world.rank == 0:
             check_round(config, step_index, run)
@@ -40,7 +42,8 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
             corpus.styled.check()
         world.wait_for_all()
     pools = corpus.pools()
-    order = Order(pools, config.seed, step.name, settings.quads_per_micro_batch, settings.micro_batches_per_step)
+    quads, micro_batches = settings.quads_per_micro_batch, settings.micro_batches_per_step
+    order = Order(pools, config.seed, step.name, quads, micro_batches, at_once)
     replace_bad = settings.bad_samples == "exclude"
     threads = threads_for(settings.workers)
     parts = (corpus, order, step.augment, settings.patch_px, threshold, threads, replace_bad)

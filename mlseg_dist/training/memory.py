@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mlseg_core.errors import UserError
-from mlseg_dist.config import TrainConfig
+from mlseg_dist.config import LossGroup, TrainConfig
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.training.engine import World
@@ -73,7 +73,7 @@ def check_fits(model: nn.Module, loss: SegmentationLoss, train: TrainConfig, wor
     del later
     refused = world.agree([fits < wanted for wanted in range(1, quads + 1)])
     if refused[-1]:
-        raise does_not_fit(train, refused.index(True), world)
+        raise does_not_fit(train, loss.config.group, refused.index(True), world)
 
 
 def advice(model: nn.Module, loss: SegmentationLoss, train: TrainConfig, world: World) -> UserError:
@@ -84,7 +84,7 @@ def advice(model: nn.Module, loss: SegmentationLoss, train: TrainConfig, world: 
     model.zero_grad()
     gc.collect()
     fits = largest_that_fits(trial(model, loss, train, world.device), train.quads_per_micro_batch - 1)
-    return does_not_fit(train, fits, world)
+    return does_not_fit(train, loss.config.group, fits, world)
 
 
 def trial(model: nn.Module, loss: SegmentationLoss, train: TrainConfig, device: torch.device) -> Callable[[int], None]:
@@ -112,22 +112,31 @@ def trial(model: nn.Module, loss: SegmentationLoss, train: TrainConfig, device: 
     return attempt
 
 
-def does_not_fit(train: TrainConfig, fits: int, world: World) -> UserError:
-    """fits: quads that do. The advice keeps the samples of a step."""
-    wanted, each = train.quads_per_micro_batch, train.micro_batches_per_step
+def does_not_fit(train: TrainConfig, group: LossGroup, fits: int, world: World) -> UserError:
+    """train: as the ranks share it. group: of the loss. fits: quads that do. The advice keeps the samples of a step."""
+    wanted = train.quads_per_micro_batch
     what = f"a micro-batch of {4 * wanted} samples of {train.patch_px} px does not fit on {_name(world.device)}"
     if fits == 0:
         mend = (
             "Not even one of 4 does: use smaller views (train.patch_px), a smaller model or a device with more memory."
         )
         return UserError(what, "train.quads_per_micro_batch", mend)
-    total = wanted * each
+    total = train.quads_per_step
     quads = max(q for q in range(1, fits + 1) if total % q == 0 and (total // q) % world.size == 0)
-    mend = (
-        f"One of {4 * fits} would; set train.quads_per_micro_batch={quads} and train.micro_batches_per_step={total // quads},"
-        f" which keeps {4 * total} samples a step."
+    smaller = f"set train.quads_per_micro_batch={quads} and train.micro_batches_per_step={total // quads}"
+    if group == "micro-batch":
+        return UserError(
+            what,
+            "train.quads_per_micro_batch",
+            f"One of {4 * fits} would; {smaller}, which keeps {4 * total} samples a step.",
+        )
+    ranks = next(n for n in range(world.size + 1, total + 1) if total % n == 0 and total // n <= fits)
+    return UserError(
+        f"{what}, and with loss.group: step each of {world.size} ranks takes its {4 * wanted} of {4 * total} samples at once",
+        "loss.group",
+        f"One of {4 * fits} would: use {ranks} ranks; or set loss.group=micro-batch, {smaller},"
+        f" which keeps {4 * total} samples a step but weighs classes within each {4 * quads}.",
     )
-    return UserError(what, "train.quads_per_micro_batch", mend)
 
 
 def _name(device: torch.device) -> str:

@@ -16,11 +16,11 @@ from mlseg_core.progress import Progress
 from mlseg_core.randomness import integer_seed
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.batches import MicroBatch
-from mlseg_dist.data.order import check_world
 from mlseg_dist.events import Events
 from mlseg_dist.inference import level_ratio, teacher_weights
-from mlseg_dist.loss import SegmentationLoss, check_group
+from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import Network, build_model
+from mlseg_dist.sharing import shared_by
 from mlseg_dist.training import memory
 from mlseg_dist.training.average import Average
 from mlseg_dist.training.batchnorm import RunningStatistics
@@ -63,12 +63,9 @@ class Session:
     """All that training needs beside the loop itself; the same calls on every rank. total: optimizer steps of the phase."""
 
     def __init__(self, config: LearningConfig, step_index: int, run: Path, phase: Path, give_up: GiveUp) -> None:
-        self.config, self.row, self.settings, self.phase = config, config.steps[step_index], config.train, phase
-        settings = self.settings
-        self._each = settings.micro_batches_per_step
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        check_world(self._each, ranks)
-        check_group(config.loss, self._each, ranks)
+        self.config, self.row, self.phase = config, config.steps[step_index], phase
+        settings = shared_by(config.train, config.loss, int(os.environ.get("WORLD_SIZE", "1")))
+        self.settings, self._each = settings, settings.micro_batches_per_step
         self.events = Events(phase)
         self.world = join_world(settings)
         inputs = open_inputs(config, step_index, run, self.world)

@@ -136,7 +136,10 @@ def test_costs_are_those_of_plan_from_a_file_that_says_that_it_is_assumed(run, f
     assert one is not None and base[1].work == 20 * 12_000_000 and base[8].gpu_hours == pytest.approx(one)
     assert base[64].gpu_hours == pytest.approx(one * 64 / 57)
     assert json.loads(path.read_text())["assumed"] is True
-    config = on(ROOT / "configs/paper.yaml", folder, 1)
+    shipped = json.loads((ROOT / "benchmarks/results/scale-rates.json").read_text())["rates"]
+    networks = {rate["network"] for rate in json.loads(path.read_text())["rates"]}
+    assert networks == {rate["network"] for rate in shipped}, "the results page names a config of other networks"
+    config = on(ROOT / "configs/recommended.yaml", folder, 1)
     (rate,) = [rate for rate in assumed_rates(config, 1) if rate.phase == "master-1"]
     step = config.steps[1].model
     assert rate.per_s * gmac(step, 4, 512) == pytest.approx(PUBLISHED_IMAGES_S * PUBLISHED_GMAC)

@@ -47,14 +47,14 @@ def test_sbatch_master_runs_every_phase(slurm, make_campaign) -> None:
 
 def test_a_users_mistake_ends_the_dependents_and_is_told(slurm, make_campaign) -> None:
     config = make_campaign()
-    master = sbatch(slurm, config, "train.micro_batches_per_step=1")  # two ranks cannot share it
+    master = sbatch(slurm, config, "loss.heads.answer=0")  # the base has no other head: found by its job
     slurm.wait_for(lambda: slurm.jobs().get(master) == "COMPLETED", 60)
     slurm.wait_for(lambda: is_quiet(slurm, master), 180, 1)
     shown = status(slurm, config)
     phases = {phase["name"]: phase for phase in shown["phases"]}
     assert phases["shards"]["state"] == "done"
     assert phases["base"]["state"] == "failed"
-    assert "2 ranks cannot share 1 micro-batches" in phases["base"]["why"]
+    assert "every head (high) has weight 0" in phases["base"]["why"]
     assert {phases[name]["state"] for name in ("label-1", "master-1", "evaluate", "report")} == {"waiting"}
     assert "a person has to fix" in shown["alert"]
     assert len(list((Path(shown["run"]) / "plans").glob("0*.json"))) == 1  # no retry would help

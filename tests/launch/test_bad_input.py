@@ -9,6 +9,7 @@ import yaml
 from launch.campaign import prepare
 from launch.cli import main
 from launch.config import load_campaign
+from mlseg_dist.sharing import shared_by
 from shards import build
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import square_feature, tissue_slide, write_annotation, write_corpus, write_slide
@@ -128,15 +129,31 @@ def test_styles_that_the_slides_do_not_have_are_refused_before_anything_runs(tmp
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["demo", "glas", "paper", "paper-64"])
+@pytest.mark.parametrize("name", ["demo", "glas", "paper", "paper-8", "paper-64", "recommended"])
 def test_the_configs_that_we_ship_are_valid(name):
     config = load_campaign(ROOT / "configs" / f"{name}.yaml")
     assert [step.name for step in config.steps] == ["base", *(f"master-{k}" for k in range(1, 6))]
     assert [step.label.threshold for step in config.steps] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     assert [step.weights for step in config.steps] == ["static", *["dynamic"] * 4, "static"]
-    micro, ranks = config.train.micro_batches_per_step, config.cluster.train.nodes * config.cluster.train.tasks_per_node
-    assert micro % ranks == 0
-    if name == "paper":
+    shared_by(config.train, config.loss, config.cluster.train.tasks)
+    if name.startswith("paper"):
         assert [step.epochs for step in config.steps] == [20, 5, 5, 5, 5, 10]
         assert [step.lr for step in config.steps] == [0.01, 0.005, 0.001, 0.0007, 0.0005, 0.0001]
-        assert config.train.quads_per_micro_batch * 4 * micro == 16
+        assert [step.start for step in config.steps] == ["fresh", "fresh", *["teacher"] * 4]
+        models = [step.model for step in config.steps]
+        assert [(m.kind, m.encoder.name, m.decoder.kind, m.decoder.stride) for m in models] == [
+            ("unet", "b0", "plain", 1),
+            *[("munet", "b4", "plain", 1)] * 5,
+        ]
+        assert {(m.merge, m.hooks) for m in models[1:]} == {("compress", (16,))}
+        samples = {"paper": 16, "paper-8": 32, "paper-64": 256}
+        assert (config.train.samples_per_step, config.loss.group) == (samples[name], "step")
+        assert (config.train.engine, config.train.augment_on, config.train.patch_px) == ("deepspeed", "gpu", 512)
+        assert (config.shards.high_mpp, config.shards.low_mpp, config.evaluate.threshold) == (0.5, 2.0, 0.45)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4])
+def test_the_papers_batch_is_shared_by_one_two_or_four_gpus(gpus):
+    config = load_campaign(ROOT / "configs/paper.yaml", [f"cluster.train.tasks_per_node={gpus}"])
+    shared = shared_by(config.train, config.loss, config.cluster.train.tasks)
+    assert shared.samples_per_micro_batch * gpus == 16 and shared.micro_batches_per_step == gpus

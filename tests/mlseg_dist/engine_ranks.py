@@ -15,6 +15,7 @@ from torch import nn
 
 from mlseg_dist.config import IGNORED, HeadWeights, LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
+from mlseg_dist.sharing import shared_by
 from mlseg_dist.training.average import Average
 from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import join_world, make_engine
@@ -25,7 +26,8 @@ SCENARIOS = {
     "step": LossConfig(group="step"),
     "no low head": LossConfig(heads=HeadWeights(low=0.0)),
 }
-"""Each is 4 micro-batches a step; `step` only on 4 ranks, and on 2 with 2 micro-batches."""
+"""Each is 4 micro-batches a step, which `step` shares out as one a rank, of 16, 8 or 4 samples on 1, 2 or 4 ranks. There
+BatchNorm keeps its first statistics: over a larger micro-batch they would be others."""
 
 SAVED = ("zero2-2", "ddp-1")
 """Engine and ranks whose state the later ones continue from."""
@@ -80,12 +82,24 @@ def settings(engine_name: str, micro_batches: int, clip_norm: float = 1e9) -> Tr
     )
 
 
+def joined(step: int, numbers: range) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Several micro-batches as one."""
+    parts = [micro_batch(step, number) for number in numbers]
+    views, targets = (
+        {name: torch.cat([x[name] for x in side]) for name in side[0]} for side in zip(*parts, strict=True)
+    )
+    return views, targets
+
+
 class Training:
     """What the loop of mlseg_dist/training/train.py does with an engine."""
 
     def __init__(self, train: TrainConfig, config: LossConfig, world) -> None:
+        train = shared_by(train, config, world.size)
         self.world, self.micro_batches = world, train.micro_batches_per_step
+        self.at_once = train.quads_per_micro_batch  # a micro-batch of the scenario is one quad
         self.engine = make_engine(network(), train, world)
+        self.engine.module.train(config.group == "micro-batch")
         self.statistics = RunningStatistics(self.engine.module)
         self.average = Average(self.engine.module, 0.9)
         self.loss_of = SegmentationLoss(config, "dynamic")
@@ -94,7 +108,7 @@ class Training:
         """Losses of this rank's micro-batches. poison: (number, how) of the micro-batch that is made not finite."""
         losses = {}
         for number in range(self.world.rank, self.micro_batches, self.world.size):
-            views, targets = micro_batch(step, number)
+            views, targets = joined(step, range(number * self.at_once, (number + 1) * self.at_once))
             how = poison[1] if poison and poison[0] == number else None
             if how == "pixel":
                 views["high"][0, 0, 0, 0] = torch.inf
@@ -126,9 +140,9 @@ class Training:
         self.statistics.reload()
 
 
-def through_engine(name: str, engine_name: str, micro_batches: int, world) -> dict:
+def through_engine(name: str, engine_name: str, world) -> dict:
     """Losses of this rank's micro-batches, gradients as Adam sees them, and the end's parameters and buffers."""
-    training = Training(settings(engine_name, micro_batches), SCENARIOS[name], world)
+    training = Training(settings(engine_name, 4), SCENARIOS[name], world)
     engine = training.engine
     losses, gradients, norms = {}, [], []
 
@@ -210,13 +224,13 @@ def continuing(engine_name: str, world, states: Path) -> dict:
     return ends
 
 
-def without_engine(name: str, micro_batches: int) -> dict:
+def without_engine(name: str) -> dict:
     """The first step in float64 on one process; with `group: step` all samples form one group."""
-    model = network().double()
+    model = network().double().train(name != "step")
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 0.0
     loss_of = SegmentationLoss(SCENARIOS[name], "dynamic")
-    batches = [micro_batch(0, number) for number in range(micro_batches)]
+    batches = [micro_batch(0, number) for number in range(4)]
     logits = [model(*(view.double() for view in views.values())) for views, _ in batches]
     if name == "step":
         all_logits = {head: torch.cat([x[head] for x in logits]) for head in logits[0]}
@@ -234,8 +248,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found = {}
     for name in SCENARIOS:
-        micro_batches = world.size if name == "step" else 4
-        found[name] = through_engine(name, engine_name, micro_batches, world)
+        found[name] = through_engine(name, engine_name, world)
     found["clipped"] = clipped(engine_name, world)
     found["skipping"] = skipping(engine_name, world)
     found["continuing"] = continuing(engine_name, world, Path(states))

@@ -20,6 +20,7 @@ RUNS = [("zero2", 2), ("ddp", 1), ("ddp", 2), ("ddp", 4), ("deepspeed", 1), ("de
 """Engine and ranks; the first two leave the states that the others continue from."""
 FORWARD = 5e-6  # a whole forward and backward in float32 against float64; seen: 9e-7
 ROUNDING = 3e-7  # the same numbers, added up in another order; seen: 5e-8
+REGROUPED = 4e-6  # convolutions of 16, 8 or 4 samples add up their weights' gradients in other orders; seen: 1.1e-6
 LAYOUT = 2e-6  # ZeRO keeps weights in plain layout, so the CPU's convolutions add up in another order too; seen: 6e-7
 
 
@@ -58,7 +59,7 @@ by_scenario = pytest.mark.parametrize("name", SCENARIOS)
 @by_scenario
 @by_run
 def test_gradients_and_losses_are_those_of_one_process_in_float64(runs, engine, world, name):
-    expected = without_engine(name, world if name == "step" else 4)
+    expected = without_engine(name)
     for rank, report in enumerate(runs[engine, world]):
         mine = report[name]
         assert len(mine["gradients"]) == len(mine["norms"]) == STEPS
@@ -82,15 +83,24 @@ def test_every_rank_holds_the_same_bits(runs, engine, world, name):
             assert torch.equal(other["state"][key], value), key
 
 
-@pytest.mark.parametrize("name", ["micro-batch", "no low head"])
+@by_scenario
 @by_run
 def test_training_does_not_depend_on_ranks_or_engine(runs, engine, world, name):
-    """All three steps: losses, gradients, running statistics, and what three steps of Adam make of the parameters."""
+    """All three steps: losses, gradients, running statistics, and what three steps of Adam make of the parameters.
+
+    With the loss over the whole step, 16 samples on 1 rank, 8 on each of 2 and 4 on each of 4 are the same training.
+    """
     alone = runs["deepspeed", 1][0][name]
     mine = runs[engine, world][0][name]
-    assert far(mine["gradients"][0], alone["gradients"][0]) < (LAYOUT if engine.startswith("zero") else ROUNDING)
+    rounding = REGROUPED if name == "step" else LAYOUT if engine.startswith("zero") else ROUNDING
+    assert far(mine["gradients"][0], alone["gradients"][0]) < rounding
     losses = {key: loss for report in runs[engine, world] for key, loss in report[name]["losses"].items()}
-    assert losses == pytest.approx(alone["losses"], rel=1e-5)
+    if name == "step":  # each rank tells the loss of all
+        assert losses == {
+            (s, r): pytest.approx(alone["losses"][s, 0], rel=1e-5) for s in range(STEPS) for r in range(world)
+        }
+    else:
+        assert losses == pytest.approx(alone["losses"], rel=1e-5)
     assert far(mine["state"], alone["state"]) < 1e-5
     for key, value in alone["state"].items():
         # Adam divides by |gradient|: where that is near 0 its rounding shows.

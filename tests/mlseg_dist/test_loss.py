@@ -9,7 +9,7 @@ from torch import nn
 
 from mlseg_core.errors import UserError
 from mlseg_dist.config import IGNORED, HeadWeights, LossConfig
-from mlseg_dist.loss import SegmentationLoss, centre, check_group, head_loss
+from mlseg_dist.loss import SegmentationLoss, centre, head_loss
 from mlseg_dist.loss import sums as sums_module
 from tests.mlseg_dist.loss_reference import head_parts
 
@@ -242,10 +242,3 @@ def test_head_loss_is_the_loss_without_options():
     config = LossConfig(static_weights=(2.0, 2.0, 2.0))
     _, parts = SegmentationLoss(config, "static")(logits, targets)
     assert torch.equal(even[0], parts["low_wce"]) and torch.equal(even[1], parts["low_wdl"])
-
-
-def test_a_loss_over_the_step_needs_one_micro_batch_a_rank():
-    check_group(LossConfig(), 4, 1)
-    check_group(LossConfig(group="step"), 4, 4)
-    with pytest.raises(UserError, match=r"loss\.group.*train\.micro_batches_per_step"):
-        check_group(LossConfig(group="step"), 4, 2)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig, LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
+from mlseg_dist.sharing import shared_by
 from mlseg_dist.training.engine import World
 from mlseg_dist.training.flops import known_peak, peak_flops, training_flops
 from mlseg_dist.training.memory import check_fits, does_not_fit, is_out_of_memory, largest_that_fits, trial
@@ -124,7 +125,7 @@ def test_other_errors_are_not_taken_for_memory():
 def test_advice_keeps_the_samples_of_a_step_and_suits_the_world(quads, each, ranks, data):
     fits = data.draw(st.integers(0, quads - 1))
     train = TrainConfig(quads_per_micro_batch=quads, micro_batches_per_step=each * ranks)
-    text = str(does_not_fit(train, fits, World(0, ranks, torch.device("cpu"))))
+    text = str(does_not_fit(train, "micro-batch", fits, World(0, ranks, torch.device("cpu"))))
     if fits == 0:
         assert "Not even" in text
         return
@@ -132,6 +133,26 @@ def test_advice_keeps_the_samples_of_a_step_and_suits_the_world(quads, each, ran
     advised, micro_batches = map(int, numbers.groups())
     assert advised <= fits and micro_batches % ranks == 0
     assert advised * micro_batches == quads * each * ranks
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.sampled_from([1, 2, 3, 4]), st.data())
+def test_advice_for_a_loss_over_the_step_is_more_ranks_or_a_smaller_loss_group(quads, each, ranks, data):
+    train, step = (
+        TrainConfig(quads_per_micro_batch=quads, micro_batches_per_step=each * ranks),
+        LossConfig(group="step"),
+    )
+    shared = shared_by(train, step, ranks)
+    fits = data.draw(st.integers(1, shared.quads_per_micro_batch))
+    if fits == shared.quads_per_micro_batch:
+        return
+    text = str(does_not_fit(shared, "step", fits, World(0, ranks, torch.device("cpu"))))
+    more = int(re.search(r"use (\d+) ranks", text).group(1))
+    assert more > ranks and shared_by(train, step, more).quads_per_micro_batch <= fits
+    advised, micro_batches = map(
+        int, re.search(r"quads_per_micro_batch=(\d+) and train.micro_batches_per_step=(\d+)", text).groups()
+    )
+    assert "loss.group=micro-batch" in text and advised <= fits and micro_batches % ranks == 0
+    assert advised * micro_batches == train.quads_per_step
 
 
 def test_trying_leaves_the_model_and_the_generator_as_they_were():

@@ -22,8 +22,12 @@ def small(**changes):
     return ModelConfig(encoder=SMALL, decoder=DecoderConfig(channels=(16, 16, 8, 8, 8)), merge_channels=16, **changes)
 
 
-def test_the_papers_network_has_about_25_million_parameters():
-    count = sum(p.numel() for p in build_model(ModelConfig()).parameters())
+PLAIN = DecoderConfig(kind="plain", channels=(256, 128, 64, 32, 16), stride=1)
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(merge="compress", decoder=PLAIN)], ids=["ours", "paper"])
+def test_the_networks_have_about_25_million_parameters_as_the_papers(config):
+    count = sum(p.numel() for p in build_model(config).parameters())
     print(f"{count / 1e6:.2f} M parameters")
     assert 23e6 < count < 27e6
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlseg_core.errors import UserError
+from mlseg_dist.config import LossConfig, TrainConfig
 from mlseg_dist.data.lanes import LANES, WINDOW, Pools, deal, lanes_for
-from mlseg_dist.data.order import Order, check_world
+from mlseg_dist.data.order import Order
+from mlseg_dist.sharing import check_ranks
 
 WORLDS = (1, 2, 3, 4, 6, 8)
 STEP = 24
@@ -61,7 +63,7 @@ def test_stopped_at_any_step_and_resumed_at_any_world_the_draws_are_the_uninterr
     """starts: (steps until the stop, world) of each start of the job; every rank is a fresh process each time."""
     done, drawn = 0, []
     for steps, world in starts:
-        check_world(STEP, world)
+        check_ranks(TrainConfig(micro_batches_per_step=STEP), LossConfig(), world)
         ranks = [Order(pools, 5, "master-1", 1, STEP) for _ in range(world)]
         for step in range(done, done + steps):
             shared = {

@@ -43,10 +43,38 @@ def test_the_command_tells_the_papers_network(capsys):
     assert main(["model", "configs/paper.yaml", "--no-time", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["step"] == "master-5" and found["kind"] == "munet" and found["patch_px"] == 512
-    assert 23e6 < found["parameters"] < 27e6
+    # "only 25 million trainable parameters"; of convolutions, without the loss and without upsampling
+    assert (found["parameters"], round(found["gmac"], 1)) == (24_037_689, 31.2)
     assert sum(part["gmac"] for part in found["parts"]) == pytest.approx(found["gmac"]) and found["gmac"] > 5
     assert main(["model", "configs/paper.yaml", "--no-time", "--step", "base"]) == 0
     assert "unet, encoder B0" in capsys.readouterr().out
+
+
+def test_the_papers_network_and_ours_side_by_side_in_80_columns(capsys, monkeypatch):
+    """An override holds for both, and may stand anywhere behind the first config."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["model", "configs/paper.yaml", "train.precision=fp32", "configs/recommended.yaml", "--no-time"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80 and shown.count("float32") == 2
+    first, second = shown.splitlines()[-2:]
+    assert first.split()[:4] == ["all", "paper", "24,037,689", "31.24"]
+    assert second.split()[:3] == ["recommended", "23,574,105", "17.81"]
+    assert "merge compress at 16, plain decoder" in shown and "merge both at 16, light decoder" in shown
+    assert main([*words, "--json", "--step", "base"]) == 0
+    paper, ours = json.loads(capsys.readouterr().out)
+    assert (paper["config"], ours["config"]) == ("configs/paper.yaml", "configs/recommended.yaml")
+    assert paper["kind"] == ours["kind"] == "unet" and paper["gmac"] > 2 * ours["gmac"]
+
+
+def test_networks_of_other_kinds_are_compared_part_by_part(capsys):
+    """HookNet's parts are none of the m-UNet's; two configs of one name are told apart by their paths."""
+    ours = ["configs/recommended.yaml", "configs/../configs/recommended.yaml"]
+    assert main(["model", *ours, "--no-time", "--step", "base"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{path}: base, unet, encoder B0, high view" in shown for path in ours)
+    assert main(["model", ours[0], "configs/none.yaml", "--no-time"]) == 2
+    assert "configs/none.yaml: no such config file" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(capsys):

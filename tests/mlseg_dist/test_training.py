@@ -11,14 +11,14 @@ import torch
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
-from mlseg_dist.config import CLASSES, LearningConfig
+from mlseg_dist.config import CLASSES, LearningConfig, LossConfig
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.data.order import check_world
 from mlseg_dist.events import Events, read_events
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.lines import cut_back
+from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
@@ -182,6 +182,30 @@ def test_one_rank_sees_the_same_and_learns_the_same_to_rounding(prepared, uninte
         torch.testing.assert_close(state["model"][name].float(), tensor.float(), rtol=0.05, atol=0.02, msg=name)
 
 
+def test_a_loss_over_the_step_goes_on_with_another_number_of_ranks(prepared, uninterrupted, tmp_path):
+    """16 samples a step: 8 on each of two ranks, after the stop 16 on one. The same draws as with a loss a micro-batch."""
+    run, config = copy_of(prepared, tmp_path)
+    config = config.model_copy(update={"loss": LossConfig(group="step")})
+    assert run_ranks(run, config, 1, stop_at=3) == [INTERRUPTED, INTERRUPTED]
+    assert run_ranks(run, config, 1, world=1) == [0]
+    lines, expected = figures(run), figures(uninterrupted)
+    assert [(line["kind"], line["step"]) for line in lines] == [(line["kind"], line["step"]) for line in expected]
+    assert lines[0] == expected[0], "lanes and passes"
+    train = [line for line in lines if line["kind"] == "train"]
+    assert train[-1]["loss"] < train[0]["loss"] and train[-1]["skipped"] == 0
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_by_the_job_too(prepared, monkeypatch):
+    """Before they join: the config may have been made for a cluster that gave other ranks than it was asked for."""
+    run, config = prepared
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="3 ranks cannot share 4 micro-batches evenly"):
+        Session(config, 1, run, phase_folder(run, "master-1"), end_process)
+    config = config.model_copy(update={"loss": LossConfig(group="step")})
+    with pytest.raises(UserError, match="3 ranks cannot share 16 samples evenly: they are 4 quads"):
+        Session(config, 1, run, phase_folder(run, "master-1"), end_process)
+
+
 def test_how_often_classes_repeat_is_the_first_line(uninterrupted):
     first = figures(uninterrupted)[0]
     corpus, _ = open_corpus(prepared_config(uninterrupted), 1, uninterrupted)
@@ -239,11 +263,6 @@ def test_damaged_pairs_are_excluded_alike_after_a_kill_and_counted(prepared, uni
     with pytest.raises(AssertionError, match=r"more than train\.max_excluded \(0\.001\)"):
         shutil.rmtree(killed / "phases" / PHASE / "checkpoints")
         run_ranks(killed, with_train(config, max_excluded=0.001), 1)
-
-
-def test_worlds_that_do_not_divide_are_refused_with_those_that_do():
-    with pytest.raises(UserError, match="1, 2, 4 ranks"):
-        check_world(4, 3)
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
