@@ -62,6 +62,8 @@ def test_stage_4_compares_every_operation_with_the_cpu_executor(tmp_path):
     found = stage(4, tmp_path)
     assert len(found["operations"]) >= 20
     assert all(row["error"] == "" and row["mean difference"] < 1.5 for row in found["operations"])
+    assert len(found["operators"]) >= 20
+    assert all(row["works"] and row["largest_difference"] == 0 for row in found["operators"]), found["operators"]
     assert found["nvjpeg"][0]["largest"] == 0, "on a CPU both decode with libjpeg"
 
 

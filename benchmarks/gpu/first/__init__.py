@@ -6,6 +6,6 @@ page         a stage's results as Markdown
 machine, networks, engines            stage 1: what is installed, how fast the device and our networks on it are
 campaign, repeats                     stage 2: training, a signal, resuming, labelling through `mlseg`; the same bits again
 beside                                stage 3: generators, moving average, validation, advice when memory runs out
-operators                             stage 4: nvJPEG, every DALI operator alone, the parity tests
+operators, primitives                 stage 4: nvJPEG, every DALI operator and every operation alone, the parity tests
 feed                                  stage 5: DALI's and the CPU's rates beside the network's
 """

@@ -1,4 +1,4 @@
-"""nvJPEG against libjpeg, every operation of Table 8 alone on DALI against the CPU executor, then the parity tests.
+"""nvJPEG against libjpeg; every DALI operator alone; every operation of Table 8 alone against the CPU executor; the parity tests.
 
 An operation that takes the CUDA context down ends its process; the next process goes on with the operation after it.
 """
@@ -67,6 +67,13 @@ def nvjpeg(settings: Settings, rows: Rows) -> None:
     seconds = (time.perf_counter() - begun) / rounds
     rows.add(**{"side, px": store, "mean difference": float(np.mean([d.mean() for d in difference])),
                 "largest": int(max(d.max() for d in difference)), "pairs/s": len(images) / 2 / seconds})  # fmt: skip
+
+
+def dali_alone(settings: Settings, rows: Rows) -> None:
+    """See primitives.py; imported here, since DALI must not be in the process that forks."""
+    from benchmarks.gpu.first import primitives
+
+    primitives.alone(settings, rows)
 
 
 def one_by_one(settings: Settings, rows: Rows) -> None:

@@ -64,7 +64,8 @@ STAGES = (
         "which operators work; which tolerances were guesses",
         (
             Part("nvjpeg", "nvJPEG against libjpeg", 20, operators.nvjpeg, "label.decode_on"),
-            Part("operations", "Every operation alone", 80, operators.one_by_one, "which to correct"),
+            Part("operators", "Every DALI operator that we use, alone", 30, operators.dali_alone, "which to replace"),
+            Part("operations", "Every operation of Table 8 alone", 70, operators.one_by_one, "which to correct"),
             Part("parity", "The parity tests", 120, operators.parity_tests, "which tolerances to set"),
         ),
     ),
