@@ -10,7 +10,8 @@ import torch
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.views import centre_views
-from mlseg_dist.inference import normalise, settle_cpu
+from mlseg_dist.device import settle_cpu
+from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre, head_loss
 from mlseg_dist.model import build_model, output_head, view_of
 from mlseg_dist.run_folder import shards_folder
