@@ -49,6 +49,7 @@ check: install
 
 # Both DALI packages are one module: the one for the CUDA that torch was built with has to be the only one.
 gpu: install
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit(f"no CUDA device here (torch {torch.__version__}): nothing was run")' || exit 2
 	cuda=$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").partition(".")[0])') && \
 	if [ "$$cuda" = 13 ]; then $(BIN)/python -m pip uninstall -q -y nvidia-dali-cuda120; fi && \
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[cuda$$cuda]" && \
