@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
+from launch.frozen_config import check_taken
 from launch.graph import build_graph
 from launch.guard import check_free
 from launch.identity import ensure_id
@@ -76,16 +77,23 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     stale = [standing for standing in standings if standing.state == "stale"]
     if stale and not accept:
         names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
-        raise UserError(f"these phases are no longer valid: {names}", run.path, "Add --accept to do them again.")
+        raise UserError(
+            f"these phases are no longer valid: {names}",
+            run.path,
+            f"Add --accept to do them again, or go on with the recorded config: mlseg resume {run.path}",
+        )
     changed = _changes(run, config)
     if stale or changed or accept_code:
         _refuse_while_running(config, run, changed)
+    if changed and not accept_code:
+        check_taken(run, config)
     if stale:
         set_aside(stale, run)
         standings = survey(config, graph, run)
     if changed:
         dump_config(config, run.config_path)
-    warnings = _check_code(run, accept_code)
+    warnings = [f"the run's config changes: {_in_short(changed)}"] if changed else []
+    warnings += _check_code(run, accept_code)
     if may_write(run):
         ensure_id(run)
     return Campaign(run, config, standings, warnings)
@@ -121,9 +129,13 @@ def _check_code(run: RunFolder, accept: bool) -> list[str]:
     return [f"the code differs from {run.code}, which this run goes on with; --accept-code takes the new code"]
 
 
+def _in_short(changes: Sequence[str]) -> str:
+    more = f"; {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+    return "; ".join(changes[:_MOST_CHANGES]) + more
+
+
 def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Sequence[str]) -> None:
-    what = f", and its config would change: {'; '.join(changes[:_MOST_CHANGES])}" if changes else ""
-    what += f"; {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+    what = f", and its config would change: {_in_short(changes)}" if changes else ""
     mend = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
     if planner_pid(run.path) is not None:
         raise UserError(f"the campaign is running on this machine{what}", run.path, mend)

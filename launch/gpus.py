@@ -63,7 +63,7 @@ def give_gpus(executor: "LocalExecutor", count: int) -> None:
     devices = [one.strip() for one in named.split(",") if one.strip()]
     if len(devices) < count:
         raise UserError(
-            f"a job asks for {count} GPUs, and CUDA_VISIBLE_DEVICES={named} shows {len(devices)}",
+            f"a job asks for {count} GPU{'s' if count > 1 else ''}, and CUDA_VISIBLE_DEVICES={named} shows {len(devices)}",
             "CUDA_VISIBLE_DEVICES",
             "Name more of them, or let the job ask for fewer (cluster.*.gpus_per_node).",
         )

@@ -6,7 +6,7 @@ Of a job's resources only the numbers of processes, threads and GPUs count here;
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ def run_locally(run: RunFolder, console: Console) -> int:
         left = [phase for phase in graph if not is_done(config, graph, phase, run)]
         console.note(f"{run.path}: {len(graph) - len(left)} of {len(graph)} phases are done; running here")
         for phase in left:
+            if stopping.asked:  # between two phases there is no task to tell
+                console.note("interrupted; start again to continue")
+                return EXIT_INTERRUPTED
             for attempt in range(_TRIES):
                 console.begin(phase, len(graph))
                 status = _run_phase(run, config, phase, token, console, stopping)
@@ -75,6 +78,8 @@ class LocalJob:
 
     def __init__(self, run: RunFolder, config: CampaignConfig, phase: Phase, part: Part, token: str) -> None:
         self.run, self.phase, self.part = run, phase, part
+        self._told: set[int] = set()
+        """Pids of the tasks that were asked to stop."""
         kind = kind_of(phase)
         resources = getattr(config.cluster, kind.job)
         gpus, tasks = asked_gpus(resources).per_node, tasks_here(resources)
@@ -99,11 +104,11 @@ class LocalJob:
             console.update(self.phase, phase_tally(self.run, self.phase))
             if failure is None and (failure := self._failed_task()) is not None:
                 ending = time.monotonic() + _FAILED_GRACE_S
-                self._signal(signal.SIGTERM)
             if stopping.asked and ending is None:
                 ending = time.monotonic() + _GRACE_S
                 console.note("stopping at the next safe point …")
-                self._signal(signal.SIGTERM)
+            if ending is not None:
+                self._tell_to_stop()  # also tasks that have only begun since
             if ending is not None and time.monotonic() > ending:
                 self._signal(signal.SIGKILL)
             time.sleep(_POLL_S)
@@ -143,10 +148,18 @@ class LocalJob:
                 return {**task, "status": _KILLED, "error": "the process was killed (out of memory?)"}
         return None
 
-    def _signal(self, number: signal.Signals) -> None:
-        for task in self._tasks():
-            if task["status"] == "running" and _is_alive(task["pid"]):
-                os.kill(task["pid"], number)
+    def _tell_to_stop(self) -> None:
+        """SIGTERM to each running task, once: a second one would not be waited for."""
+        told = self._signal(signal.SIGTERM, self._told)
+        self._told.update(told)
+
+    def _signal(self, number: signal.Signals, but: Collection[int] = ()) -> list[int]:
+        """Signal the running tasks, except those whose pids are in `but`. Returns the pids that were signalled."""
+        pids = [task["pid"] for task in self._tasks() if task["status"] == "running" and _is_alive(task["pid"])]
+        pids = [pid for pid in pids if pid not in but]
+        for pid in pids:
+            os.kill(pid, number)
+        return pids
 
 
 class _Stopping:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -37,3 +38,9 @@ def process_born(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def number_in(environment: Mapping[str, str], name: str) -> int | None:
+    """A variable's value as a number from 0; None where it is not set, empty, or something else such as SLURM's `2(x3)`."""
+    value = environment.get(name, "").strip()
+    return int(value) if value.isascii() and value.isdecimal() else None

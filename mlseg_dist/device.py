@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlseg_core.errors import UserError
+from mlseg_core.node import number_in
 
 Place = tuple[str, str]
 """A GPU: its node's name, and its UUID there."""
@@ -22,8 +23,8 @@ def gpu_index(environment: Mapping[str, str], visible: int, share: bool = False)
     """
     if visible == 0:
         return None
-    rank = int(environment.get("LOCAL_RANK", "0"))
-    ranks = max(rank + 1, int(environment.get("LOCAL_WORLD_SIZE", "1")))
+    rank = number_in(environment, "LOCAL_RANK") or 0
+    ranks = max(rank + 1, number_in(environment, "LOCAL_WORLD_SIZE") or 1)
     if not (share or ranks <= visible or _has_its_own(environment, ranks, visible)):
         raise UserError(
             f"{ranks} ranks of this node see {visible} GPU{'s' if visible > 1 else ''}, and two would share one",

@@ -46,5 +46,5 @@ def check_ranks(train: TrainConfig, loss: LossConfig, ranks: int) -> None:
         what,
         "train.micro_batches_per_step",
         f"Use {fits} ranks, or {more} micro-batches: {more * train.samples_per_micro_batch} samples a step"
-        " (configs/paper-8.yaml and paper-64.yaml do so, and say what it changes).",
+        " (configs/paper-8.yaml says what a larger batch changes).",
     )

@@ -13,7 +13,7 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
 from launch.config import JobConfig
-from launch.gpus import asked_gpus, give_gpus
+from launch.gpus import asked_gpus, give_gpus, tasks_here
 from launch.kinds import JobName
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
@@ -55,7 +55,7 @@ class _Probe:
         self.gpus = asked_gpus(job).per_node
         same = {kind: each for kind, each in site.jobs.items() if asked_gpus(each) and each.container == job.container}
         self.dali = [key for kind in same for key in dali_keys(site, kind)] if self.gpus else []
-        self.ranks = job.tasks if site.slurm or not self.gpus else job.tasks_per_node
+        self.ranks = job.tasks if site.slurm else tasks_here(job)
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
         self.made_parent = not self.parent.exists()

@@ -16,6 +16,8 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 
+from mlseg_core.node import number_in
+
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 Part = TypeVar("Part")
@@ -34,8 +36,12 @@ def threads_for(workers: Workers) -> int:
     if workers != "auto":
         return max(1, workers)
     cpus = len(os.sched_getaffinity(0))
-    granted = os.environ.get("SLURM_CPUS_PER_TASK")
-    mine = min(cpus, int(granted)) if granted else cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    granted = number_in(os.environ, "SLURM_CPUS_PER_TASK")
+    ranks = number_in(os.environ, "LOCAL_WORLD_SIZE") or 1
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("SLURM_TASKS_PER_NODE")
+    if granted and tasks == "1":  # its ranks share them where torchrun has started them
+        granted = max(1, granted // ranks)
+    mine = min(cpus, granted) if granted else cpus // ranks
     return min(max(1, mine), MOST_THREADS)
 
 

@@ -69,3 +69,16 @@ def test_kill_9_and_start_again_gives_the_same_shards(tmp_path: Path, make_campa
         return {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
 
     assert shards("whole") == shards("killed") != {}
+
+
+def test_a_signal_between_two_phases_ends_the_campaign(make_campaign) -> None:
+    """No task of ours runs at that moment, and the next phase's task may not have said yet that it does."""
+    config = make_campaign()
+    planner = subprocess.Popen([sys.executable, "-m", "launch.cli", "run", config, *MISTAKE], start_new_session=True)
+    done = config.parent / "runs" / "tiny" / "phases" / "00-slides" / "done.json"
+    deadline = time.monotonic() + 60
+    while not done.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    planner.send_signal(signal.SIGTERM)
+    assert planner.wait(60) == 75
+    assert states(config)["slides"] == "done" and states(config)["base"] == "waiting"

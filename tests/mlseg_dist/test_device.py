@@ -90,3 +90,8 @@ def test_a_gpu_becomes_the_current_one_and_cudnn_times_its_algorithms() -> None:
     finally:
         torch.backends.cudnn.benchmark = before
         torch.cuda.set_device(0)
+
+
+@pytest.mark.parametrize("value", ["", " ", "x"])
+def test_a_variable_that_is_no_number_counts_as_not_set(value):
+    assert gpu_index({"LOCAL_RANK": value, "LOCAL_WORLD_SIZE": value}, 2) == 0

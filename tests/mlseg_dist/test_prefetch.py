@@ -195,10 +195,15 @@ def test_waiting_is_measured():
         ("auto", 12, {"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_PER_TASK": "12"}, 12),  # bound
         ("auto", 3, {"LOCAL_WORLD_SIZE": "8"}, 1),
         ("auto", 128, {}, MOST_THREADS),
+        # torchrun with four ranks in SLURM's one task; then what SLURM may say that is no number
+        ("auto", 64, {"LOCAL_WORLD_SIZE": "4", "SLURM_CPUS_PER_TASK": "16", "SLURM_TASKS_PER_NODE": "1"}, 4),
+        ("auto", 8, {"SLURM_CPUS_PER_TASK": "2(x3)"}, 8),
+        ("auto", 8, {"LOCAL_WORLD_SIZE": "", "SLURM_CPUS_PER_TASK": ""}, 8),
+        ("auto", 8, {"LOCAL_WORLD_SIZE": "0"}, 8),
     ],
 )
 def test_threads_of_a_rank(monkeypatch, workers, cpus, variables, threads):
-    for name in ("LOCAL_WORLD_SIZE", "SLURM_CPUS_PER_TASK"):
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_CPUS_PER_TASK", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

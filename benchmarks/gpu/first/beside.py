@@ -10,7 +10,7 @@ import torch
 from benchmarks.engines import loops
 from benchmarks.gpu.first.engines import PaperSized, alone_in_the_world
 from benchmarks.gpu.first.networks import job
-from benchmarks.gpu.first.parts import Rows, Settings
+from benchmarks.gpu.first.parts import Rows, Settings, Skipped
 from benchmarks.inputs.corpus import write_corpus
 from benchmarks.models.networks import ROWS as NETWORKS
 from launch.config import load_campaign
@@ -110,6 +110,8 @@ def validation(settings: Settings, rows: Rows) -> None:
 
 def out_of_memory(settings: Settings, rows: Rows) -> None:
     """Micro-batches far too large: refused before training, and explained when a step runs out of memory."""
+    if settings.device == "cpu" and torch.__version__ < "2.12":
+        raise Skipped("oneDNN of this torch crashes where a CPU's memory runs out (docs/devices.md)")
     asked = job(settings)
     precision = "bf16" if settings.device == "cuda" else "fp32"
     train = TrainConfig(

@@ -2,12 +2,10 @@
 
 import itertools
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import cv2
-import numpy as np
 import torch
 
 from benchmarks.gpu.feed import MPP, Feed, Pair, stored_pairs
@@ -17,6 +15,7 @@ from benchmarks.models.row import Bench
 from benchmarks.policies import table8
 from mlseg_dist.augment import augment, draw_parameters
 from mlseg_dist.augment.policy import OpConfig
+from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.data.views import Views
 from mlseg_dist.inference import normalise
 from shards.sample import decode_label, decode_rgb
@@ -51,10 +50,7 @@ def rates(settings: Settings, rows: Rows) -> None:
             for made in feed.executor.stream(feed.made_by(threads)):
                 yield made.high, made.low, made.high_label, made.low_label
 
-        def by_cpu(policy: tuple[OpConfig, ...] = policy) -> Iterator[tuple[torch.Tensor, ...]]:
-            for arrays in _cpu_batches(policy, pairs, side, batch, threads):
-                yield tuple(_sent(array, settings) for array in arrays)
-
+        by_cpu = partial(_cpu_batches, policy, pairs, side, batch, settings)
         for kind, source in (("DALI", by_dali), ("CPU", by_cpu)):
             made = _rate(source(), batch, settings, bench)
             trained = _rate(_trained(source(), bench), batch, settings, bench)
@@ -62,34 +58,28 @@ def rates(settings: Settings, rows: Rows) -> None:
 
 
 def _cpu_batches(
-    policy: tuple[OpConfig, ...], pairs: list[Pair], side: int, batch: int, threads: int
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """What training's CPU path does but for reading files: decode, augment, stack."""
+    policy: tuple[OpConfig, ...], pairs: list[Pair], side: int, batch: int, settings: Settings
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """What training's CPU path does but for reading files: threads decode, augment and fill pinned memory."""
+    pinned = settings.device == "cuda"
 
-    def one(draw: int) -> Views:
+    def one(memory: dict[str, torch.Tensor], row: int, draw: int) -> None:
         pair = pairs[draw % len(pairs)]
         labels = decode_label(pair.high_label), decode_label(pair.low_label)
         stored = Views(decode_rgb(pair.high), decode_rgb(pair.low), *labels, labels[0])
-        return augment(stored, draw_parameters(policy, 1, "gpu", draw), MPP, side)
+        views = augment(stored, draw_parameters(policy, 1, "gpu", draw), MPP, side)
+        for name, rows in memory.items():
+            rows[row].numpy()[:] = getattr(views, name)
 
-    names = ("high", "low", "high_label", "low_label")
-    under_way: deque[list[Future[Views]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for number in itertools.count():
-                under_way.append([pool.submit(one, number * batch + i) for i in range(batch)])
-                if len(under_way) > _AHEAD:
-                    made = [future.result() for future in under_way.popleft()]
-                    yield tuple(np.stack([getattr(views, name) for views in made]) for name in names)
-        finally:
-            for futures in under_way:
-                for future in futures:
-                    future.cancel()
+    def begin(number: int) -> Work[dict[str, torch.Tensor], None]:
+        label = (batch, side, side)
+        image = (*label, 3)
+        memory = batch_memory(pinned, high=image, low=image, high_label=label, low_label=label)
+        return Work(memory, [partial(one, memory, row, number * batch + row) for row in range(batch)])
 
-
-def _sent(array: np.ndarray, settings: Settings) -> torch.Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to("cuda", non_blocking=True) if settings.device == "cuda" else tensor
+    with ReadAhead(itertools.count(), begin, settings.cores, _AHEAD) as coming:
+        for memory, _ in coming:
+            yield tuple(tensor.to(settings.device, non_blocking=True) for tensor in memory.values())
 
 
 def _trained(source: Iterator[tuple[torch.Tensor, ...]], bench: Bench) -> Iterator[None]:

@@ -1,12 +1,12 @@
 """What the machine has: device, driver, versions, and the libraries that DALI opens at run time."""
 
-import ctypes
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from benchmarks.gpu.first.parts import Rows, Settings
+from launch.preflight.versions import missing_libraries
 
 _PACKAGES = (
     *("torch", "deepspeed", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "numpy", "opencv-python-headless", "monai"),
@@ -21,7 +21,6 @@ _PACKAGES = (
         "pytest",
     ),
 )
-_LIBRARIES = ("libnppc.so", "libnppicc.so", "libnppig.so", "libnvjpeg.so", "libnvimgcodec.so.0", "libnccl.so.2")
 
 
 def where(device: str) -> str:
@@ -45,10 +44,12 @@ def look(settings: Settings, rows: Rows) -> None:
     rows.add(what="CPU cores", found=str(settings.cores))
     for name in _PACKAGES:
         rows.add(what=name, found=_version(name))
-    major = (torch.version.cuda or "13").partition(".")[0]
-    for name in _LIBRARIES:
-        name = f"{name}.{major}" if name.endswith(".so") else name
-        rows.add(what=name, found=_library(name))
+    major = int((torch.version.cuda or "13").partition(".")[0])
+    missing = missing_libraries(["train.augment_on", "label.decode_on"], major)
+    rows.add(
+        what=f"libraries that DALI opens (CUDA {major})",
+        found=f"missing: {', '.join(missing)}" if missing else "all load",
+    )
     rows.add(what="NVIDIA DALI", found=_dali())
 
 
@@ -57,14 +58,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _library(name: str) -> str:
-    try:
-        ctypes.CDLL(name)
-    except OSError as error:
-        return f"does not load by its bare name: {error}"
-    return "loads"
 
 
 def _dali() -> str:

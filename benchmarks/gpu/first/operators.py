@@ -82,16 +82,20 @@ def one_by_one(settings: Settings, rows: Rows) -> None:
     while left:
         job = json.dumps({"device": settings.device, "tiny": settings.tiny, "operations": left})
         command = [sys.executable, "-m", "benchmarks.gpu.first.operators", job]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None and process.stderr is not None
+        other = ""
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith("{"):
+                if line.startswith('{"operation"'):
                     rows.add(**json.loads(line))
                     left.pop(0)
-            errors = process.stderr.read()
-        print(errors, flush=True)
+                else:
+                    print(line, end="", flush=True)
+                    other = line.strip() or other
         if left:
-            last = (errors.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+            last = other or f"exit status {process.returncode}"
             rows.add(**_row(left.pop(0), error=f"its process ended: {last[:200]}"))
 
 

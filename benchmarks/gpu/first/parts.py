@@ -2,8 +2,10 @@
 
 In: parts. Out: DIR/stage-N/PART.jsonl, one JSON object a row, written as soon as it is measured; PART.log, what the part
 printed; a Result for each part. A part that fails, hangs or takes the CUDA context down with it ends alone, and keeps its rows.
+However this process ends, its part does not stay behind on the device.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -17,6 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
+_PR_SET_PDEATHSIG = 1
 _GRACE_S = 5.0
 """Seconds between asking a part to end and killing it."""
 
@@ -81,8 +86,17 @@ class Result:
         return asdict(self)
 
 
-def run_parts(parts: Sequence[Part], folder: Path, settings: Settings, limit_s: float) -> list[Result]:
-    """Run all parts within limit_s seconds. folder: of the stage. settings.tiny lifts the parts' own limits, not the stage's."""
+def run_parts(
+    parts: Sequence[Part],
+    folder: Path,
+    settings: Settings,
+    limit_s: float,
+    keep: Callable[[list[Result]], None] = lambda results: None,
+) -> list[Result]:
+    """Run all parts within limit_s seconds. settings.tiny lifts the parts' own limits, not the stage's.
+
+    folder: of the stage. keep: called after each part with all results so far.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + limit_s
     results = []
@@ -90,12 +104,14 @@ def run_parts(parts: Sequence[Part], folder: Path, settings: Settings, limit_s: 
         left = end - time.monotonic()
         if left < 1:
             results.append(Result(part.name, part.title, part.decides, "no time left", 0.0))
+            keep(results)
             continue
         results.append(_run(part, folder, settings, left if settings.tiny else min(left, part.limit_s)))
         result = results[-1]
         print(
             f"{part.name}: {result.state}, {result.seconds:.0f} s{f', {result.why}' if result.why else ''}", flush=True
         )
+        keep(results)
     return results
 
 
@@ -108,9 +124,11 @@ def _run(part: Part, folder: Path, settings: Settings, limit_s: float) -> Result
     # Fork: what is imported here, is imported there. Nothing here may have touched CUDA, or no child could.
     process = multiprocessing.get_context("fork").Process(target=_child, args=(part, settings, rows, log, end))
     process.start()
-    process.join(limit_s)
-    timed_out = process.is_alive()
-    _end(process)
+    try:
+        process.join(limit_s)
+        timed_out = process.is_alive()
+    finally:
+        _end(process)
     seconds = time.monotonic() - begun
     state, why = "done", ""
     if end.exists():
@@ -126,9 +144,10 @@ def _run(part: Part, folder: Path, settings: Settings, limit_s: float) -> Result
 
 
 def _child(part: Part, settings: Settings, rows: Path, log: Path, end: Path) -> None:
-    os.setsid()  # the part's own children end with it
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_all)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # also when the parent is killed
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -146,16 +165,36 @@ def _child(part: Part, settings: Settings, rows: Path, log: Path, end: Path) -> 
 
 
 def _end(process: Any) -> None:
-    """End the part and all that it has started."""
-    group = process.pid
-    for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
-        process.join(patience)
-        if not process.is_alive():
-            break
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+    """End the part and all that it has started, whatever group or session that is in."""
+    if not process.is_alive():
+        return
+    started = _descendants(process.pid)
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)  # see _end_all
+    process.join(_GRACE_S)
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.join(_GRACE_S)
+    _kill(started)
+
+
+def _end_all(*_: Any) -> None:
+    """In a part that is to end: kill its children and itself. Python calls this only between two of its own instructions."""
+    _kill(_descendants(os.getpid()))
+    os._exit(143)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()  # psutil makes sure that the pid has not been given to another process
 
 
 def _of_exit(status: int | None) -> str:

@@ -41,7 +41,7 @@ STAGES = (
         130,
         "whether the product trains, saves, resumes and labels on a GPU",
         (
-            Part("campaign", "Training, SIGTERM, resuming, labelling", 100, campaign.through_mlseg, "does it work"),
+            Part("campaign", "Training, SIGTERM, resuming, labelling", 110, campaign.through_mlseg, "does it work"),
             Part("repeats", "The same four steps in two processes", 60, repeats.same_bits, "train.deterministic"),
         ),
     ),

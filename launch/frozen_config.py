@@ -1,0 +1,47 @@
+"""Whether a run's frozen code understands a config that newer code is about to record for it.
+
+In: a run folder, a config. Out: nothing, or a UserError that names the key. The frozen code itself is asked, in its own process.
+"""
+
+import subprocess
+import sys
+
+from launch.config import CampaignConfig
+from launch.run_folder import RunFolder, code_hash, package_folders
+from mlseg_core.config import dump_config
+from mlseg_core.errors import UserError
+from mlseg_core.files import temporary_beside
+
+_ASK = """
+import sys
+from pathlib import Path
+code, path = sys.argv[1:]
+sys.path.insert(0, code)
+from mlseg_core.config import read_yaml, validate
+from mlseg_core.errors import UserError
+from launch.config import CampaignConfig
+try:
+    validate(read_yaml(Path(path)), CampaignConfig, "campaign.yaml")
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def check_taken(run: RunFolder, config: CampaignConfig) -> None:
+    """Raises UserError when jobs of the run, which use its frozen code, would refuse the config. Quick where the code is ours."""
+    if not run.code.is_dir() or run.frozen().get("hash") == code_hash(package_folders()):
+        return
+    trial = temporary_beside(run.config_path)
+    try:
+        dump_config(config, trial)
+        command = [sys.executable, "-I", "-c", _ASK, str(run.code), str(trial)]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        trial.unlink(missing_ok=True)
+    if asked.returncode:
+        lines = asked.stderr.strip().splitlines() or ["it ended without a word"]
+        raise UserError(
+            f"the code that this run was started with refuses the changed config: {lines[-1]}",
+            run.path,
+            "Change it back, or let the run go on with the new code: --accept-code.",
+        )
