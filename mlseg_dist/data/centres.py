@@ -16,7 +16,7 @@ _NAMES = tuple(Views.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class Centres:
-    """Of the pairs `refs`, uint8: high, low (B, P, P, 3); training classes high_label, low_label, fine ids high_fine (B, P, P)."""
+    """The pairs `refs` as uint8: high, low (B, P, P, 3); training classes high_label, low_label, fine ids high_fine (B, P, P)."""
 
     refs: Sequence[PairRef]
     high: torch.Tensor

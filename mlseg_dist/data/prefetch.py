@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 Workers = int | Literal["auto"]
 MOST_THREADS = 16
-"""Of a rank whose workers are `auto`: the interpreter, which they take turns at, keeps more of them from being of use."""
+"""Most threads of a rank whose workers are `auto`: more would mostly wait for the interpreter, which one runs at a time."""
 
 
 def threads_for(workers: Workers) -> int:

@@ -44,7 +44,7 @@ def style(settings: Settings, rows: Rows) -> None:
     for number in range(2 if settings.tiny else _STYLE_STEPS):
         begun = time.perf_counter()
         trainer.step(number, *crops)
-        _wait(settings)
+        settings.wait()
         times.append(time.perf_counter() - begun)
     rows.add(**{"first step, s": times[0], "ms a step": 1000 * statistics.median(times[1:]), "steps": len(times),
                 "GiB": _peak_gib(settings)})  # fmt: skip
@@ -63,10 +63,10 @@ def average(settings: Settings, rows: Rows) -> None:
         step()
         times = []
         for _ in range(3 if settings.tiny else 20):
-            _wait(settings)
+            settings.wait()
             begun = time.perf_counter()
             step()
-            _wait(settings)
+            settings.wait()
             times.append(time.perf_counter() - begun)
         rows.add(**{"ema": decay, "ms a step": 1000 * statistics.median(times)})
     network = bench.network()
@@ -141,8 +141,3 @@ def out_of_memory(settings: Settings, rows: Rows) -> None:
 
 def _peak_gib(settings: Settings) -> float | None:
     return torch.cuda.max_memory_allocated() / 2**30 if settings.device == "cuda" else None
-
-
-def _wait(settings: Settings) -> None:
-    if settings.device == "cuda":
-        torch.cuda.synchronize()

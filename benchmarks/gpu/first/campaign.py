@@ -78,7 +78,7 @@ class _Phase:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Of metrics.jsonl, but for a last one that is being written."""
+        """The lines of metrics.jsonl, without a last one that is still being written."""
         path = self.folder / "metrics.jsonl" if self.folder else None
         text = path.read_text() if path and path.exists() else ""
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

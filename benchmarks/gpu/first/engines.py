@@ -79,10 +79,10 @@ def engines(settings: Settings, rows: Rows) -> None:
     order = list(made)
     while len(seconds[order[-1]]) < _LEAST or time.monotonic() < end:
         for name in order:
-            _wait(settings)
+            settings.wait()
             begun = time.perf_counter()
             made[name]()
-            _wait(settings)
+            settings.wait()
             seconds[name].append(time.perf_counter() - begun)
         order.reverse()
     reference = statistics.median(seconds["bare loop"])
@@ -164,8 +164,3 @@ def profiled(settings: Settings, rows: Rows) -> None:
     plain = settings.scratch / "trace.json"
     recorder.export_chrome_trace(str(plain))
     write_atomic(settings.out / "stage-1" / "profile.json.gz", gzip.compress(plain.read_bytes(), 6))
-
-
-def _wait(settings: Settings) -> None:
-    if settings.device == "cuda":
-        torch.cuda.synchronize()

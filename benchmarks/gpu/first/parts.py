@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+import torch
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 5.0
@@ -41,6 +42,11 @@ class Settings:
     @property
     def cores(self) -> int:
         return len(os.sched_getaffinity(0))
+
+    def wait(self) -> None:
+        """Until the device has done all that it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
 
 
 class Rows:

@@ -35,7 +35,7 @@ class Encoded:
 
 
 Prepared = tuple[dict[str, Any], dict[str, Any]]
-"""Of the high and the low view: source's name -> array; of a bank's window where it begins."""
+"""For the high and the low view: a source's name -> its array; for a bank's window, where it begins."""
 
 
 @dataclass(frozen=True)
