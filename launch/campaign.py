@@ -15,7 +15,7 @@ from launch.owners import may_write
 from launch.paths import as_recorded, same_place
 from launch.plans import read_plans
 from launch.ranks import check_ranks
-from launch.run_folder import RunFolder, code_hash, find_run, package_folders, run_of_file
+from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_jobs import read_run_jobs
 from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
@@ -122,9 +122,7 @@ def _check_code(run: RunFolder, accept: bool) -> list[str]:
     if accept:
         run.set_aside(run.code)
     run.freeze_code()
-    if Path(__file__).resolve().is_relative_to(run.code.resolve()) or run.frozen()["hash"] == code_hash(
-        package_folders()
-    ):
+    if run.has_our_code():
         return []
     return [f"the code differs from {run.code}, which this run goes on with; --accept-code takes the new code"]
 

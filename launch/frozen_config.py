@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from launch.config import CampaignConfig
-from launch.run_folder import RunFolder, code_hash, package_folders
+from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 from mlseg_core.files import temporary_beside
@@ -29,7 +29,7 @@ except UserError as error:
 
 def check_taken(run: RunFolder, config: CampaignConfig) -> None:
     """Raises UserError when jobs of the run, which use its frozen code, would refuse the config. Quick where the code is ours."""
-    if not run.code.is_dir() or run.frozen().get("hash") == code_hash(package_folders()):
+    if not run.code.is_dir() or run.has_our_code():
         return
     trial = temporary_beside(run.config_path)
     try:

@@ -116,6 +116,12 @@ class RunFolder:
         """hash: of the frozen code.  folder: the working folder of the first start."""
         return _read_or_empty(self.code / "frozen.json")
 
+    def has_our_code(self) -> bool:
+        """This process runs the frozen code itself, or code that equals it."""
+        if Path(__file__).resolve().is_relative_to(self.code.resolve()):
+            return True
+        return bool(self.frozen().get("hash") == code_hash(package_folders()))
+
     def forget_alert(self) -> None:
         """A person has taken over: what the planner last called for is over."""
         if "alert" in _read_or_empty(self.path / "alert.json"):

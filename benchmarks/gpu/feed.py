@@ -1,6 +1,7 @@
 """Stored pairs, and the host's share of making micro-batches of them: what a training rank does but for reading files."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import skimage.data
 
+from benchmarks.models.row import Bench
 from mlseg_dist.augment import draw_parameters
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
@@ -90,3 +92,18 @@ class Feed:
         with ReadAhead(itertools.count(), begin, threads, _AHEAD) as coming:
             for _, samples in coming:
                 yield samples
+
+
+def rate(batches: Iterator[object], pairs: int, seconds: float, bench: Bench, warm: int, least: int) -> float:
+    """Pairs/s over `seconds` and at least `least` batches of `pairs`, after `warm` batches; the iterator is closed."""
+    for _ in range(warm):
+        next(batches)
+    bench.wait()
+    begun, count = time.perf_counter(), 0
+    while count < least or time.perf_counter() - begun < seconds:
+        next(batches)
+        count += 1
+    bench.wait()
+    taken = time.perf_counter() - begun
+    batches.close()  # type: ignore[attr-defined]
+    return count * pairs / taken

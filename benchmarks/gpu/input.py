@@ -7,16 +7,16 @@ On a CPU DALI's CPU operators run, which says nothing about a GPU: for trying th
 """
 
 import argparse
+import itertools
 import os
 import shlex
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.feed import MPP, Feed, stored_pairs
+from benchmarks.gpu.feed import MPP, Feed, rate, stored_pairs
 from benchmarks.gpu.page import Rates, markdown
 from benchmarks.models.networks import Scale
 from benchmarks.models.row import Bench, Job
@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> int:
     bench = Bench(Job("ours", options.size, (options.batch,), options.device, scale=Scale(encoder=options.encoder)))
     views, labels = bench.batch(options.batch)
     bench.model.train()
-    alone = _rate((bench.train(views, labels) for _ in _forever()), options, bench)
+    alone = rate(
+        (bench.train(views, labels) for _ in itertools.count()), options.batch, options.seconds, bench, _LEAST, _LEAST
+    )
     pairs = stored_pairs(options.size * 3 // 2)
     rows = {}
     for step in options.policies:
@@ -59,19 +61,16 @@ def measure(policy: PolicyConfig, bench: Bench, pairs: list, options: argparse.N
     size = options.size
     executor = DaliExecutor(policy, size, size * 3 // 2, MPP, options.batch, device_id, options.threads)
     feed = Feed(executor, policy, pairs)
-    host = _rate((_host(feed, number) for number in _forever()), options, bench)
-    dali = _rate(_used(executor, feed.made_ahead(4)), options, bench)
-    both = _rate(_used(executor, feed.made_by(options.threads)), options, bench)
-    fed = _rate(_trained(executor, feed.made_by(options.threads), bench), options, bench)
+    host = rate(
+        (_host(feed, number) for number in itertools.count()), options.batch, options.seconds, bench, _LEAST, _LEAST
+    )
+    dali = rate(_used(executor, feed.made_ahead(4)), options.batch, options.seconds, bench, _LEAST, _LEAST)
+    both = rate(_used(executor, feed.made_by(options.threads)), options.batch, options.seconds, bench, _LEAST, _LEAST)
+    fed = rate(
+        _trained(executor, feed.made_by(options.threads), bench), options.batch, options.seconds, bench, _LEAST, _LEAST
+    )
     memory = torch.cuda.mem_get_info()[1] - torch.cuda.mem_get_info()[0] if device_id is not None else 0
     return Rates(host, dali, both, fed, memory / 2**30)
-
-
-def _forever() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
 
 
 def _host(feed: Feed, number: int) -> None:
@@ -89,21 +88,6 @@ def _trained(executor: DaliExecutor, batches: Iterator[Sequence[Prepared]], benc
     for patches in executor.stream(batches):
         labels = {"high": patches.high_label, "low": patches.low_label}
         yield bench.train([normalise(patches.high), normalise(patches.low)], labels)
-
-
-def _rate(batches: Iterator[object], options: argparse.Namespace, bench: Bench) -> float:
-    """Pairs/s, warm; the iterator is closed."""
-    for _ in range(_LEAST):
-        next(batches)
-    bench.wait()
-    start, count = time.perf_counter(), 0
-    while count < _LEAST or time.perf_counter() - start < options.seconds:
-        next(batches)
-        count += 1
-    bench.wait()
-    rate = count * options.batch / (time.perf_counter() - start)
-    batches.close()  # type: ignore[attr-defined]
-    return rate
 
 
 def _parser() -> argparse.ArgumentParser:

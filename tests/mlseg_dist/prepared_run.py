@@ -16,6 +16,8 @@ from mlseg_dist.run_folder import labels_folder, phase_folder
 from tests.mlseg_dist.tiny_run import tiny_run
 
 STEP = 1
+ONE_QUAD = {"patch_px": 32, "precision": "fp32", "workers": 1, "threads": 1, "quads_per_micro_batch": 1}
+"""Settings of training that a test's steps take milliseconds with."""
 TIMED = {"time", "pairs_s", "data_wait", "step_ms", "tflops", "eta_s"}
 
 

@@ -10,16 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.mlseg_dist.prepared_run import prepare
+from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare
 from tests.mlseg_dist.ranks import rank_environments
 
 ROOT = Path(__file__).parents[2]
 TRAIN = {
-    "patch_px": 32,
-    "precision": "fp32",
-    "workers": 1,
-    "threads": 1,
-    "quads_per_micro_batch": 1,
+    **ONE_QUAD,
     "micro_batches_per_step": 2,
     "epoch_draws": 48,
     "log_every": 100,

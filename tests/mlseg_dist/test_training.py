@@ -20,16 +20,12 @@ from mlseg_dist.training.inputs import open_corpus
 from mlseg_dist.training.lines import cut_back
 from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
-from tests.mlseg_dist.prepared_run import prepare, same, with_train
+from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
 from tests.shards.tars import index_of
 
 TRAIN = {
-    "patch_px": 32,
-    "precision": "fp32",
-    "workers": 1,
-    "threads": 1,
-    "quads_per_micro_batch": 1,
+    **ONE_QUAD,
     "micro_batches_per_step": 4,
     "epoch_draws": 160,
     "warmup_steps": 2,

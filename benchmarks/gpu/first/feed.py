@@ -1,14 +1,13 @@
 """How fast DALI and the CPU's threads make micro-batches of base, master-1 and master-4, beside the network that eats them."""
 
 import itertools
-import time
 from collections.abc import Iterator
 from functools import partial
 
 import cv2
 import torch
 
-from benchmarks.gpu.feed import MPP, Feed, Pair, stored_pairs
+from benchmarks.gpu.feed import MPP, Feed, Pair, rate, stored_pairs
 from benchmarks.gpu.first.networks import job
 from benchmarks.gpu.first.parts import Rows, Settings
 from benchmarks.models.row import Bench
@@ -36,9 +35,10 @@ def rates(settings: Settings, rows: Rows) -> None:
     bench.model.train()
     batch = 2 if settings.tiny else 16
     side, threads = bench.side, settings.cores
+    seconds, warm = (0.0, 1) if settings.tiny else (_SECONDS, 2 + _AHEAD)
     pairs = stored_pairs(side * 3 // 2, 4 if settings.tiny else 32)
     views, labels = bench.batch(batch)
-    alone = _rate((bench.train(views, labels) for _ in itertools.count()), batch, settings, bench)
+    alone = rate((bench.train(views, labels) for _ in itertools.count()), batch, seconds, bench, warm, _LEAST)
     rows.add(policy="any", made_by="lies on the device", made=None, trained=alone, waits=0.0)
     device_id = 0 if settings.device == "cuda" else None
     for name in _POLICIES[:1] if settings.tiny else _POLICIES:
@@ -52,8 +52,8 @@ def rates(settings: Settings, rows: Rows) -> None:
 
         by_cpu = partial(_cpu_batches, policy, pairs, side, batch, settings)
         for kind, source in (("DALI", by_dali), ("CPU", by_cpu)):
-            made = _rate(source(), batch, settings, bench)
-            trained = _rate(_trained(source(), bench), batch, settings, bench)
+            made = rate(source(), batch, seconds, bench, warm, _LEAST)
+            trained = rate(_trained(source(), bench), batch, seconds, bench, warm, _LEAST)
             rows.add(policy=name, made_by=kind, made=made, trained=trained, waits=max(0.0, 1 - trained / alone))
 
 
@@ -85,18 +85,3 @@ def _cpu_batches(
 def _trained(source: Iterator[tuple[torch.Tensor, ...]], bench: Bench) -> Iterator[None]:
     for high, low, high_label, low_label in source:
         yield bench.train([normalise(high), normalise(low)], {"high": high_label, "low": low_label})
-
-
-def _rate(batches: Iterator[object], batch: int, settings: Settings, bench: Bench) -> float:
-    """Pairs/s once warm; the iterator is closed."""
-    for _ in range(1 if settings.tiny else 2 + _AHEAD):
-        next(batches)
-    bench.wait()
-    begun, count = time.perf_counter(), 0
-    while count < _LEAST or (not settings.tiny and time.perf_counter() - begun < _SECONDS):
-        next(batches)
-        count += 1
-    bench.wait()
-    seconds = time.perf_counter() - begun
-    batches.close()  # type: ignore[attr-defined]
-    return count * batch / seconds
