@@ -1,0 +1,203 @@
+"""The engine: a slide, a region and a network in; strips of probabilities from the slide's top to its bottom out.
+
+Threads read the next patches while the device works on these (data/prefetch.py). Patches come row by row, so that rows
+of the map are finished one strip after the other.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+
+from mlseg_core.progress import Progress
+from mlseg_dist.config import IGNORED
+from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
+from mlseg_dist.whole_slide.grid import SlideGrid
+from mlseg_dist.whole_slide.network import SlideNetwork
+from mlseg_dist.whole_slide.reading import SlideViews
+from mlseg_dist.whole_slide.regions import Region, wanted_patches
+from mlseg_dist.whole_slide.stitching import RollingStitcher
+from shards.audit.inspect import MOST_UNREADABLE, BadSlide, check_unreadable
+from shards.manifest import Manifest
+
+OVERLAP = 0.25
+"""Of neighbouring patches, as a share of their side: 1.78 forwards per patch area."""
+_AHEAD = 2
+
+
+def view_side(corpus: Manifest) -> int:
+    """Side of the views, px: as large as those that teachers label, larger than those they learn from.
+
+    At the border of a view a network guesses, and its channel attention averages over the view: larger views change less
+    where the grid moves (benchmarks/results/whole-slide.md), at the same price for each pixel.
+    """
+    return round(corpus.views["store_px"])
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows [top, top + h) of the map. The arrays are used again for the next strip: copy what is to last.
+
+    probabilities: float32 (3, h, columns) on the network's device; nan where `answered` is False.
+    answered: bool (h, columns) on the device: some patch lies there, and every patch there gave numbers.
+    region: bool (h, columns) in the host's memory: the cells of interest.
+    """
+
+    grid: SlideGrid
+    top: int
+    probabilities: torch.Tensor
+    answered: torch.Tensor
+    region: np.ndarray
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """Top left corner, level-0 px (x, y). A cell is grid.cell_level0 px wide and high."""
+        return self.grid.corner(self.top, 0)
+
+    def bad(self) -> np.ndarray:
+        """Cells of the region that have no answer, bool (h, columns): the network gave no number, or px cannot be decoded."""
+        return self.region & ~self.answered.cpu().numpy()
+
+    def classes(self, threshold: float) -> torch.Tensor:
+        """uint8 (h, columns) on the device: the strongest class at or above the threshold, else background.
+
+        IGNORED where there is no answer: that is not background.
+        """
+        strongest, best = self.probabilities.max(dim=0)
+        decided = torch.where(strongest >= threshold, best, 0)
+        return torch.where(self.answered, decided, IGNORED).to(torch.uint8)
+
+
+@dataclass
+class Facts:
+    """What came of a slide's patches; complete once all strips are used.
+
+    unreadable, not_finite: patches left out as their pixels cannot be decoded; patches with cells that are no number.
+    Each with one of the reasons.
+    """
+
+    patches: int = 0
+    unreadable: int = 0
+    why_unreadable: str = ""
+    not_finite: int = 0
+    where_not_finite: str = ""
+
+    def check(self) -> None:
+        """Raises BadSlide when more than 1 % of the patches are of one of these kinds."""
+        check_unreadable(self.unreadable, self.patches, self.why_unreadable)
+        if self.not_finite > MOST_UNREADABLE * self.patches:
+            raise BadSlide(
+                f"the network's answer to {self.not_finite} of {self.patches} patches is no number ({self.where_not_finite})"
+            )
+
+
+@dataclass
+class WholeSlide:
+    """One pass over a slide. strips() is to be called once; facts tells how many patches there are before that."""
+
+    views: SlideViews
+    network: SlideNetwork
+    grid: SlideGrid
+    region: Region
+    batch: int
+    threads: int
+    halo_px: int = 0
+    progress: Callable[[int], Progress] | None = None
+    facts: Facts = field(default_factory=Facts)
+
+    def __post_init__(self) -> None:
+        self._wanted = wanted_patches(self.grid, self.region, self.halo_px)
+        self.facts.patches = sum(map(len, self._wanted))
+
+    @torch.no_grad()
+    def strips(self) -> Iterator[Strip]:
+        """From top to bottom, without a gap. Raises BadSlide at the end (see Facts), and what reading raises."""
+        grid = self.grid
+        cell, (rows, columns) = grid.cell_px, grid.patches
+        stitcher = RollingStitcher(columns, grid.patch // cell, grid.step // cell, cell, self.network.device)
+        with closing(self._results()) as results:  # else the reading threads would outlive a strip that nobody asks for
+            coming = next(results, None)
+            for row in range(rows):
+                wrong = []
+                while coming is not None and coming[0] == row:
+                    _, column, answer = coming
+                    if answer is not None:
+                        wrong.append((column, stitcher.add(column, answer)))
+                    coming = next(results, None)
+                self._note_wrong(row, wrong)
+                yield from self._strip(stitcher, row, last=row == rows - 1)
+                stitcher.roll()
+        self.facts.check()
+
+    def _strip(self, stitcher: RollingStitcher, row: int, last: bool) -> Iterator[Strip]:
+        grid = self.grid
+        start, left = grid.start(row) // grid.cell_px, -(grid.start(0) // grid.cell_px)
+        top, bottom = max(0, start), min(grid.size[0], start + (stitcher.patch if last else stitcher.step))
+        if top >= bottom:
+            return
+        probabilities = stitcher.rows(top - start, bottom - start)[..., left : left + grid.size[1]]
+        yield Strip(grid, top, probabilities, ~torch.isnan(probabilities[0]), self.region.rows(top, bottom))
+
+    def _note_wrong(self, row: int, cells: Sequence[tuple[int, torch.Tensor]]) -> None:
+        """The only place that waits for the device, once a row of patches."""
+        counts = torch.stack([count for _, count in cells]).tolist() if cells else []
+        wrong = [column for (column, _), count in zip(cells, counts, strict=True) if count]
+        if wrong and not self.facts.not_finite:
+            x, y = self.grid.centre_level0(row, wrong[0])
+            self.facts.where_not_finite = f"the first is centred on x {x:.0f}, y {y:.0f}"
+        self.facts.not_finite += len(wrong)
+
+    def _results(self) -> Generator[tuple[int, int, torch.Tensor | None], None, None]:
+        """(row, column, probabilities (3, P, P)) of every patch in order; None for one that cannot be decoded."""
+        todo = np.array(
+            [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
+        ).reshape(-1, 2)
+        parts = (todo[first : first + self.batch] for first in range(0, len(todo), self.batch))
+        progress = self.progress(len(todo)) if self.progress is not None else None
+        with ReadAhead(parts, self._begin, self.threads, _AHEAD, name="slide") as coming:
+            for (part, memory), reasons in coming:
+                self._forget(int(part[0, 0]))
+                answers = self.network.answers(memory["high"], memory["low"])
+                for (row, column), why, answer in zip(part.tolist(), reasons, answers, strict=True):
+                    if why:
+                        self.facts.unreadable += 1
+                        self.facts.why_unreadable = self.facts.why_unreadable or why
+                    yield row, column, None if why else answer
+                if progress is not None:
+                    progress.advance(len(part))
+        if progress is not None:
+            progress.finish()
+
+    def _begin(self, part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], str]:
+        shape = (len(part), self.grid.patch, self.grid.patch, 3)
+        memory = batch_memory(self.network.device.type == "cuda", high=shape, low=shape)
+        return Work((part, memory), [partial(self._read, place, memory, i) for i, place in enumerate(part.tolist())])
+
+    def _read(self, place: tuple[int, int], memory: dict[str, torch.Tensor], position: int) -> str:
+        """Fill both views of a patch; returns why that cannot be done, or ""."""
+        reasons = []
+        for view, (left, top) in self._corners(place).items():
+            reasons.append(self.views.planes[view].crop(left, top, memory[view][position].numpy()))
+        return next(filter(None, reasons), "")
+
+    def _corners(self, place: tuple[int, int]) -> dict[str, tuple[int, int]]:
+        """Of both views of a patch (row, column): left, top in px of their planes."""
+        grid = self.grid
+        top, left = grid.start(place[0]), grid.start(place[1])
+        half = grid.patch // 2
+        low = ((left + half) // grid.ratio - half, (top + half) // grid.ratio - half)
+        return {"high": (left, top), "low": low}
+
+    def _forget(self, row: int) -> None:
+        """All patches above this row are read."""
+        for view, (_, top) in self._corners((row, 0)).items():
+            self.views.planes[view].forget_above(top)
+
+
+def everything(strips: Iterator[Strip]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The whole map at once, for those who have the memory: probabilities (3, H, W), answered (H, W), region (H, W)."""
+    kept = [(s.probabilities.cpu().numpy().copy(), s.answered.cpu().numpy(), s.region) for s in strips]
+    return tuple(np.concatenate(parts, axis=-2) for parts in zip(*kept, strict=True))  # type: ignore[return-value]
