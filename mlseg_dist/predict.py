@@ -89,20 +89,15 @@ def _predict(
     probabilities = np.empty((len(CLASSES), *grid.size), np.float32)
     classes, on_tissue, bad = np.empty(grid.size, np.uint8), np.empty(grid.size, bool), np.empty(grid.size, bool)
     with SlideViews(reader, views["high_mpp"], views["low_mpp"], threads) as planes:
-        whole = WholeSlide(
-            planes,
-            network,
-            grid,
-            OnTissue(grid, tissue),
-            config.evaluate.batch,
-            threads,
-            progress=lambda total: Progress(f"predict {reader.path.name}", total, "patches"),
-        )
+        whole = WholeSlide(planes, network, grid, OnTissue(grid, tissue), config.evaluate.batch, threads)
+        progress = Progress(f"predict {reader.path.name}", whole.facts.patches, "patches")
+        whole.done = progress.advance
         for strip in whole.strips():
             rows = slice(strip.top, strip.top + len(strip.region))
             probabilities[:, rows] = strip.probabilities.cpu().numpy()
             classes[rows] = strip.classes(config.evaluate.threshold).cpu().numpy()
             on_tissue[rows], bad[rows] = strip.region, strip.bad()
+        progress.finish()
     areas = {name: _area(on_tissue & (classes == number), grid) for number, name in enumerate(CLASSES)}
     size_um = (reader.size[0] * reader.mpp[0], reader.size[1] * reader.mpp[1])
     step = config.steps[step_index].name

@@ -41,7 +41,7 @@ def audit_named(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -
         found = inspect_slide(reader, tissue, audit)
     except BadSlide as error:
         raise UserError(str(error), reader.path, "Copy or export the slide again.") from None
-    if not found.tissue.mask.any():
+    if not found.tissue.mask.any() and found.flags.keys() <= {"empty"}:
         raise UserError("no tissue found on the slide", reader.path, "Look at it: Otsu's threshold finds only glass.")
     why = found.quarantined(audit)
     if why is not None:

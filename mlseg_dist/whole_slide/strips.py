@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from mlseg_core.progress import Progress
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.whole_slide.grid import SlideGrid
@@ -96,7 +95,10 @@ class Facts:
 
 @dataclass
 class WholeSlide:
-    """One pass over a slide. strips() is to be called once; facts tells how many patches there are before that."""
+    """One pass over a slide. strips() is to be called once; facts tells how many patches there are before that.
+
+    halo_px: see wanted_patches. done: told how many patches more are through.
+    """
 
     views: SlideViews
     network: SlideNetwork
@@ -105,7 +107,7 @@ class WholeSlide:
     batch: int
     threads: int
     halo_px: int = 0
-    progress: Callable[[int], Progress] | None = None
+    done: Callable[[int], None] = lambda patches: None
     facts: Facts = field(default_factory=Facts)
 
     def __post_init__(self) -> None:
@@ -156,24 +158,23 @@ class WholeSlide:
             [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
         ).reshape(-1, 2)
         parts = (todo[first : first + self.batch] for first in range(0, len(todo), self.batch))
-        progress = self.progress(len(todo)) if self.progress is not None else None
         with ReadAhead(parts, self._begin, self.threads, _AHEAD, name="slide") as coming:
             for (part, memory), reasons in coming:
                 self._forget(int(part[0, 0]))
                 answers = self.network.answers(memory["high"], memory["low"])
-                for (row, column), why, answer in zip(part.tolist(), reasons, answers, strict=True):
+                for (row, column), why, answer in zip(part.tolist(), reasons, answers, strict=False):
                     if why:
                         self.facts.unreadable += 1
                         self.facts.why_unreadable = self.facts.why_unreadable or why
                     yield row, column, None if why else answer
-                if progress is not None:
-                    progress.advance(len(part))
-        if progress is not None:
-            progress.finish()
+                self.done(len(part))
 
     def _begin(self, part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], str]:
-        shape = (len(part), self.grid.patch, self.grid.patch, 3)
+        # The last batch is filled up: a GPU gets ready for each shape anew, which takes longer than the batch.
+        shape = (self.batch, self.grid.patch, self.grid.patch, 3)
         memory = batch_memory(self.network.device.type == "cuda", high=shape, low=shape)
+        for view in memory.values():
+            view[len(part) :] = 0
         return Work((part, memory), [partial(self._read, place, memory, i) for i, place in enumerate(part.tolist())])
 
     def _read(self, place: tuple[int, int], memory: dict[str, torch.Tensor], position: int) -> str:

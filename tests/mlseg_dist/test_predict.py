@@ -1,6 +1,8 @@
 """A whole slide comes out where it went in; bad input is one clear line."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 import mlseg_dist.predict as predict
 from mlseg_core.errors import UserError
 from mlseg_dist.predict import predict_slide
+from shards.audit.config import AuditConfig
 from tests.mlseg_dist.tiny_run import MPP, SIZE, SLIDES, KnowsColours, tiny_run
 from tests.shards.slides_for_tests import tissue_slide, write_slide
 
@@ -75,3 +78,45 @@ def test_bad_input_is_named_and_leaves_nothing(run, tmp_path):
     with pytest.raises(UserError, match="no tissue"):
         predict_slide(run.config, 0, run.path, tmp_path / "glass.tif", out, MPP)
     assert not out.exists()
+
+
+class SaysNoNumber(KnowsColours):
+    """Its answer to every view with tumour is no number."""
+
+    def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
+        answers = super().predict(high, low)
+        answers["merged"][answers["merged"][:, 1].any(axis=(1, 2))] = np.nan
+        return answers
+
+
+def test_answers_that_are_no_numbers_are_told_and_never_shown_as_background(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "load_teacher", lambda *_: SaysNoNumber())
+    with pytest.raises(
+        UserError, match=r"answer to \d+ of \d+ patches is no number \(the first is centred on x \d+, y \d+\)"
+    ):
+        predict_slide(run.config, 1, run.path, slide_of(run, 2), tmp_path / "out", MPP)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_building_shards_would_quarantine_is_not_predicted(run, tmp_path):
+    slide = tmp_path / "dark.tif"
+    write_slide(slide, np.full((512, 512, 3), 5, np.uint8), mpp=MPP)
+    with pytest.raises(
+        UserError, match=r"dark\.tif: `shards build` would quarantine .*inverted: The background is dark"
+    ):
+        predict_slide(run.config, 1, run.path, slide, tmp_path / "out")
+    strict = AuditConfig(min_tissue=0.99)
+    with pytest.raises(UserError, match=r"b\.tif: `shards build` would quarantine .*empty: Only .* is tissue"):
+        predict_slide(run.config, 1, run.path, slide_of(run, 1), tmp_path / "out", MPP, audit=strict)
+
+
+def test_mistakes_are_told_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mlseg_dist.whole_slide.opening import check_named\n"
+        "try: check_named(Path(sys.argv[1]), 2.0)\n"
+        "except Exception as error: print(type(error).__name__, error, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code, tmp_path / "none.svs"], capture_output=True, text=True)
+    assert said.stdout.strip() == f"UserError {tmp_path / 'none.svs'}: no such slide. Check the path. False", (
+        said.stderr
+    )
