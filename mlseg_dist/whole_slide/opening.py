@@ -41,10 +41,10 @@ def audit_named(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -
         found = inspect_slide(reader, tissue, audit)
     except BadSlide as error:
         raise UserError(str(error), reader.path, "Copy or export the slide again.") from None
-    if not found.tissue.mask.any() and found.flags.keys() <= {"empty"}:
-        raise UserError("no tissue found on the slide", reader.path, "Look at it: Otsu's threshold finds only glass.")
-    why = found.quarantined(audit)
-    if why is not None:
+    why, has_tissue = found.quarantined(audit), bool(found.tissue.mask.any())
+    if why is not None and (has_tissue or found.flags.keys() > {"empty"}):
         what = f"`shards build` would quarantine the slide. {why}"
         raise UserError(what, reader.path, "Look at it; shards.audit in the campaign's config has the limits.")
+    if not has_tissue:
+        raise UserError("no tissue found on the slide", reader.path, "Look at it: Otsu's threshold finds only glass.")
     return found

@@ -4,12 +4,16 @@ The idea is that of MONAI's buffered sliding windows: sums are kept only for the
 for good once the last patch that touches them is through. Weights fall off from a patch's middle, as in nnU-Net and MONAI.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from mlseg_dist.config import CLASSES
 
+Window = Callable[[int, int], np.ndarray]
+"""patch, step -> weights of a patch's cells, float32 (patch, patch), all above 0."""
 _LEAST = 1e-3
 """Weight of a patch's very edge: more than nothing, as no other patch may reach there."""
 
@@ -18,52 +22,47 @@ class RollingStitcher:
     """Weighted means of patches that come row by row. Lengths in cells.
 
     columns: of patches; patch: their side; step: between them, in both directions. Rows count from the first row of patches.
-    Memory: 17 bytes for each cell of `patch` rows over the whole width.
+    Memory: 16 bytes for each cell of `patch` rows over the whole width.
     """
 
-    def __init__(self, columns: int, patch: int, step: int, cell_px: int, device: torch.device) -> None:
+    def __init__(
+        self, columns: int, patch: int, step: int, cell_px: int, device: torch.device, weights: Window | None = None
+    ) -> None:
         self.patch, self.step, self._cell_px = patch, step, cell_px
         self.width = (columns - 1) * step + patch
         self._sum = torch.zeros((len(CLASSES), patch, self.width), device=device)
         self._weight = torch.zeros((patch, self.width), device=device)
-        self._not_finite = torch.zeros((patch, self.width), dtype=torch.bool, device=device)
-        self._window = torch.from_numpy(window(patch, step)).to(device)
-        self._clean = True
+        self._window = torch.from_numpy((weights or window)(patch, step)).to(device)
+        self._rows_used = 0  # by the patches at hand and before: below, all is 0
 
-    def add(self, column: int, probabilities: torch.Tensor) -> torch.Tensor:
-        """A patch of the row at hand, float32 (3, P, P) high px. Returns how many of its cells are not finite, on the device.
-
-        Such cells are left out of the means and marked.
-        """
+    def add(self, column: int, probabilities: torch.Tensor) -> None:
+        """A patch of the row at hand, float32 (3, P, P) high px. A cell for which it gives no number will have none."""
         cells = F.avg_pool2d(probabilities, self._cell_px) if self._cell_px > 1 else probabilities
-        wrong = ~torch.isfinite(cells).all(dim=0)
-        weight = torch.where(wrong, 0.0, self._window)
         there = slice(column * self.step, column * self.step + self.patch)
-        self._sum[:, :, there] += torch.where(wrong, 0.0, cells * self._window)
-        self._weight[:, there] += weight
-        self._not_finite[:, there] |= wrong
-        self._clean = False
-        return wrong.sum()
+        self._sum[:, :, there].addcmul_(cells, self._window)
+        self._weight[:, there] += self._window
+        self._rows_used = self.patch
 
-    def rows(self, first: int, last: int) -> torch.Tensor:
-        """Probabilities (3, last - first, width) of rows [first, last), which count from where the patches at hand begin.
+    def rows(self, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(probabilities (3, h, width), answered (h, width) bool) of rows [first, last) from where the patches at hand begin.
 
-        nan where no patch lies, and where some patch gave no number. Made in place: ask once, use them before `roll`.
+        nan in all three where it is not answered: no patch lies there, or one that does gave no number. Made in place: ask once,
+        use them before `roll`.
         """
         part = self._sum[:, first:last]
-        if self._clean:
-            return part.fill_(torch.nan)
+        if not self._rows_used:
+            return part.fill_(torch.nan), torch.zeros(part.shape[1:], dtype=torch.bool, device=part.device)
         part /= self._weight[first:last]  # 0 / 0 is nan
-        return part.masked_fill_(self._not_finite[first:last], torch.nan)
+        answered = part.sum(dim=0).isfinite()
+        return part.masked_fill_(~answered, torch.nan), answered
 
     def roll(self) -> None:
         """On to the next row of patches; the first `step` rows are given up."""
-        kept = self.patch - self.step
-        for kind in (self._sum, self._weight, self._not_finite):
-            if kept and not self._clean:
-                kind[..., :kept, :] = kind[..., self.step :, :].clone()
-            kind[..., kept if not self._clean else 0 :, :] = 0
-        self._clean = self._clean or not kept or not bool(self._weight[:kept].any())
+        kept = self._rows_used = max(0, self._rows_used - self.step)
+        for kind in (self._sum, self._weight):
+            if kept:
+                kind[..., :kept, :] = kind[..., self.step : self.step + kept, :].clone()
+            kind[..., kept:, :] = 0
 
 
 def window(patch: int, step: int) -> np.ndarray:
@@ -71,7 +70,7 @@ def window(patch: int, step: int) -> np.ndarray:
 
     Others were tried with the demo's teacher, Gaussians of an eighth and a quarter of the patch, linear ramps, crops and plain
     means: what a shifted grid changes differed by less than a tenth of itself. The size of the views decides
-    (benchmarks/results/whole-slide.md).
+    (benchmarks/results/whole-slide-seams.md).
     """
     at = np.arange(patch) + 0.5
     overlap = max(patch - step, 1)

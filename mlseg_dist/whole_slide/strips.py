@@ -18,7 +18,7 @@ from mlseg_dist.whole_slide.grid import SlideGrid
 from mlseg_dist.whole_slide.network import SlideNetwork
 from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Region, wanted_patches
-from mlseg_dist.whole_slide.stitching import RollingStitcher
+from mlseg_dist.whole_slide.stitching import RollingStitcher, Window, window
 from shards.audit.inspect import MOST_UNREADABLE, BadSlide, check_unreadable
 from shards.manifest import Manifest
 
@@ -31,7 +31,7 @@ def view_side(corpus: Manifest) -> int:
     """Side of the views, px: as large as those that teachers label, larger than those they learn from.
 
     At the border of a view a network guesses, and its channel attention averages over the view: larger views change less
-    where the grid moves (benchmarks/results/whole-slide.md), at the same price for each pixel.
+    where the grid moves (benchmarks/results/whole-slide-seams.md), at the same price for each pixel.
     """
     return round(corpus.views["store_px"])
 
@@ -65,9 +65,12 @@ class Strip:
 
         IGNORED where there is no answer: that is not background.
         """
-        strongest, best = self.probabilities.max(dim=0)
-        decided = torch.where(strongest >= threshold, best, 0)
-        return torch.where(self.answered, decided, IGNORED).to(torch.uint8)
+        strongest = self.probabilities[0]
+        best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
+        for number, one in enumerate(self.probabilities[1:], start=1):  # several times as fast as max over three
+            best.masked_fill_(one > strongest, number)
+            strongest = torch.maximum(strongest, one)
+        return best.masked_fill_(strongest < threshold, 0).masked_fill_(~self.answered, IGNORED)
 
 
 @dataclass
@@ -93,11 +96,21 @@ class Facts:
             )
 
 
+@dataclass(frozen=True)
+class _Result:
+    """A patch's probabilities (3, P, P), None when it cannot be decoded, and their sum, both on the device."""
+
+    row: int
+    column: int
+    answer: torch.Tensor | None
+    sum: torch.Tensor
+
+
 @dataclass
 class WholeSlide:
     """One pass over a slide. strips() is to be called once; facts tells how many patches there are before that.
 
-    halo_px: see wanted_patches. done: told how many patches more are through.
+    halo_px: see wanted_patches. done: told how many patches more are through. weights: other ones than stitching.window.
     """
 
     views: SlideViews
@@ -108,6 +121,7 @@ class WholeSlide:
     threads: int
     halo_px: int = 0
     done: Callable[[int], None] = lambda patches: None
+    weights: Window = window
     facts: Facts = field(default_factory=Facts)
 
     def __post_init__(self) -> None:
@@ -119,17 +133,19 @@ class WholeSlide:
         """From top to bottom, without a gap. Raises BadSlide at the end (see Facts), and what reading raises."""
         grid = self.grid
         cell, (rows, columns) = grid.cell_px, grid.patches
-        stitcher = RollingStitcher(columns, grid.patch // cell, grid.step // cell, cell, self.network.device)
+        stitcher = RollingStitcher(
+            columns, grid.patch // cell, grid.step // cell, cell, self.network.device, self.weights
+        )
         with closing(self._results()) as results:  # else the reading threads would outlive a strip that nobody asks for
             coming = next(results, None)
             for row in range(rows):
-                wrong = []
-                while coming is not None and coming[0] == row:
-                    _, column, answer = coming
-                    if answer is not None:
-                        wrong.append((column, stitcher.add(column, answer)))
+                sums = []
+                while coming is not None and coming.row == row:
+                    if coming.answer is not None:
+                        stitcher.add(coming.column, coming.answer)
+                        sums.append((coming.column, coming.sum))
                     coming = next(results, None)
-                self._note_wrong(row, wrong)
+                self._note_wrong(row, sums)
                 yield from self._strip(stitcher, row, last=row == rows - 1)
                 stitcher.roll()
         self.facts.check()
@@ -140,20 +156,22 @@ class WholeSlide:
         top, bottom = max(0, start), min(grid.size[0], start + (stitcher.patch if last else stitcher.step))
         if top >= bottom:
             return
-        probabilities = stitcher.rows(top - start, bottom - start)[..., left : left + grid.size[1]]
-        yield Strip(grid, top, probabilities, ~torch.isnan(probabilities[0]), self.region.rows(top, bottom))
+        probabilities, answered = (
+            found[..., left : left + grid.size[1]] for found in stitcher.rows(top - start, bottom - start)
+        )
+        yield Strip(grid, top, probabilities, answered, self.region.rows(top, bottom))
 
-    def _note_wrong(self, row: int, cells: Sequence[tuple[int, torch.Tensor]]) -> None:
-        """The only place that waits for the device, once a row of patches."""
-        counts = torch.stack([count for _, count in cells]).tolist() if cells else []
-        wrong = [column for (column, _), count in zip(cells, counts, strict=True) if count]
+    def _note_wrong(self, row: int, sums: Sequence[tuple[int, torch.Tensor]]) -> None:
+        """sums: column of a patch and the sum of its answers. The only place that waits for the device, once a row of patches."""
+        found = torch.stack([total for _, total in sums]).isfinite().tolist() if sums else []
+        wrong = [column for (column, _), is_finite in zip(sums, found, strict=True) if not is_finite]
         if wrong and not self.facts.not_finite:
             x, y = self.grid.centre_level0(row, wrong[0])
             self.facts.where_not_finite = f"the first is centred on x {x:.0f}, y {y:.0f}"
         self.facts.not_finite += len(wrong)
 
-    def _results(self) -> Generator[tuple[int, int, torch.Tensor | None], None, None]:
-        """(row, column, probabilities (3, P, P)) of every patch in order; None for one that cannot be decoded."""
+    def _results(self) -> Generator["_Result", None, None]:
+        """Of every patch, in order."""
         todo = np.array(
             [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
         ).reshape(-1, 2)
@@ -162,11 +180,12 @@ class WholeSlide:
             for (part, memory), reasons in coming:
                 self._forget(int(part[0, 0]))
                 answers = self.network.answers(memory["high"], memory["low"])
-                for (row, column), why, answer in zip(part.tolist(), reasons, answers, strict=False):
+                sums = answers.sum(dim=(1, 2, 3))
+                for number, ((row, column), why) in enumerate(zip(part.tolist(), reasons, strict=True)):
                     if why:
                         self.facts.unreadable += 1
                         self.facts.why_unreadable = self.facts.why_unreadable or why
-                    yield row, column, None if why else answer
+                    yield _Result(row, column, None if why else answers[number], sums[number])
                 self.done(len(part))
 
     def _begin(self, part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], str]:

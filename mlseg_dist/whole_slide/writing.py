@@ -36,12 +36,12 @@ class MapCounts:
 
     def add(self, classes: np.ndarray, region: np.ndarray) -> None:
         """classes: uint8 (h, W), IGNORED where there is no answer or no interest."""
-        found = np.bincount(classes.ravel(), minlength=256)
-        for number, name in enumerate(CLASSES):
-            self.classes[name] += int(found[number])
-        cells = int(np.count_nonzero(region))
-        self.region += cells
-        self.unanswered += cells - int(found[: len(CLASSES)].sum())
+        found = [int(np.count_nonzero(classes == number)) for number in range(len(CLASSES))]
+        for name, cells in zip(CLASSES, found, strict=True):
+            self.classes[name] += cells
+        of_interest = int(np.count_nonzero(region))
+        self.region += of_interest
+        self.unanswered += of_interest - sum(found)
 
 
 class MapFiles:

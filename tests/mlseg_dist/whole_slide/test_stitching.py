@@ -13,6 +13,8 @@ from mlseg_dist.whole_slide.stitching import RollingStitcher, window
 
 VIEWS = {"high_mpp": 1.0, "low_mpp": 4.0}
 
+overlaps = st.integers(0, 75).map(lambda percent: percent / 100)
+
 
 def grid_of(width: int, height: int, patch: int = 32, overlap: float = 0.25, **more) -> SlideGrid:
     """A slide at the network's own resolution."""
@@ -24,7 +26,7 @@ def grid_of(width: int, height: int, patch: int = 32, overlap: float = 0.25, **m
     st.integers(1, 900),
     st.sampled_from([0.3, 0.5, 1.0, 1.3]),
     st.sampled_from([32, 64, 96, 192]),
-    st.floats(0, 0.75),
+    overlaps,
     st.sampled_from([1, 2, 4]),
     st.sampled_from([2, 4, 8]),
     st.booleans(),
@@ -75,12 +77,16 @@ def stitched(grid: SlideGrid, patch_at) -> np.ndarray:
         start = grid.start(row) // grid.cell_px
         top, end = max(0, start), min(grid.size[0], start + (cells if row == rows - 1 else stitcher.step))
         if top < end:
-            parts.append(stitcher.rows(top - start, end - start)[..., left : left + grid.size[1]].numpy().copy())
+            found, answered = (
+                part[..., left : left + grid.size[1]] for part in stitcher.rows(top - start, end - start)
+            )
+            assert (torch.isnan(found) == ~answered).all()
+            parts.append(found.numpy().copy())
         stitcher.roll()
     return np.concatenate(parts, axis=1)
 
 
-@given(st.integers(1, 150), st.integers(1, 150), st.floats(0, 0.75), st.sampled_from([1, 2, 4]), st.booleans())
+@given(st.integers(1, 150), st.integers(1, 150), overlaps, st.sampled_from([1, 2, 4]), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_stitching_a_known_picture_gives_it_back_without_seams(width, height, overlap, cell, shifted):
     """Patches cut from one map, off the slide's edges too, average to the means of that map's cells."""
@@ -152,7 +158,7 @@ class Spot:
         return out
 
 
-@given(st.integers(0, 299), st.integers(0, 199), st.floats(0, 0.7), st.sampled_from([1, 2]), st.booleans())
+@given(st.integers(0, 299), st.integers(0, 199), overlaps, st.sampled_from([1, 2]), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_a_region_gets_the_patches_around_it_and_no_others(column, row, overlap, cell, shifted):
     grid = grid_of(300 * cell, 200 * cell, 32, overlap, cell_px=cell, shifted=shifted)
