@@ -42,7 +42,7 @@ def audit_named(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -
     except BadSlide as error:
         raise UserError(str(error), reader.path, "Copy or export the slide again.") from None
     why, has_tissue = found.quarantined(audit), bool(found.tissue.mask.any())
-    if why is not None and (has_tissue or found.flags.keys() > {"empty"}):
+    if why is not None and (has_tissue or found.flags.keys() - {"empty"}):
         what = f"`shards build` would quarantine the slide. {why}"
         raise UserError(what, reader.path, "Look at it; shards.audit in the campaign's config has the limits.")
     if not has_tissue:
