@@ -65,11 +65,8 @@ class Strip:
 
         IGNORED where there is no answer: that is not background.
         """
-        strongest = self.probabilities[0]
-        best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
-        for number, one in enumerate(self.probabilities[1:], start=1):  # several times as fast as max over three
-            best.masked_fill_(one > strongest, number)
-            strongest = torch.maximum(strongest, one)
+        strongest, best = self.probabilities.max(dim=0)
+        best = best.to(torch.uint8)
         return best.masked_fill_(strongest < threshold, 0).masked_fill_(~self.answered, IGNORED)
 
 
