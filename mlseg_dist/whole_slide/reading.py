@@ -25,13 +25,16 @@ _TILE_BYTES = 256 << 20  # decoded tiles, of all readers together
 class SlideViews:
     """A slide at `high_mpp` and `low_mpp`, read by at most `threads` threads at a time. Leave its `with` block to close it.
 
-    reader: an open slide, which the caller closes. Its twins, one for each further thread, are opened and closed here.
+    reader: an open slide, which the caller closes, and leaves alone meanwhile. Its twins, one for each further thread, are
+    opened and closed here.
     """
 
     def __init__(self, reader: SlideReader, high_mpp: float, low_mpp: float, threads: int) -> None:
+        reader.glass  # noqa: B018  (found from a thumbnail, which threads could not make at the same time)
         each = max(8 << 20, _TILE_BYTES // threads)
-        twins = [reader.twin(each) for _ in range(threads)]
-        self._twins = [(twin, threading.Lock()) for twin in twins]
+        self._twins = [reader.twin(each) for _ in range(threads - 1)]
+        self._readers = [(one, threading.Lock()) for one in (reader, *self._twins)]
+        self._closed = False
         self.planes = {
             "high": SharedPlane(self._read, high_mpp, reader.mpp),
             "low": SharedPlane(self._read, low_mpp, reader.mpp),
@@ -43,15 +46,20 @@ class SlideViews:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for twin, lock in self._twins:
-            with lock:
-                twin.close()
+        self._closed = True
+        for _, lock in self._readers:
+            with lock:  # a thread may still be reading: whoever used the strips may have left for an error
+                pass
+        for twin in self._twins:
+            twin.close()
 
     def _read(
         self, number: int, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]
     ) -> "Pixels":
-        reader, lock = self._twins[number % len(self._twins)]
+        reader, lock = self._readers[number % len(self._readers)]
         with lock:
+            if self._closed:
+                raise RuntimeError("the slide is closed")
             try:
                 return reader.view(corner, step, size), None, ""
             except Unreadable:

@@ -53,8 +53,9 @@ class RollingStitcher:
         if not self._rows_used:
             return part.fill_(torch.nan), torch.zeros(part.shape[1:], dtype=torch.bool, device=part.device)
         part /= self._weight[first:last]  # 0 / 0 is nan
-        answered = part.sum(dim=0).isfinite()
-        return part.masked_fill_(~answered, torch.nan), answered
+        spoilt = part.sum(dim=0) * 0  # 0, or nan where one of the three is no finite number
+        part += spoilt
+        return part, spoilt == 0
 
     def roll(self) -> None:
         """On to the next row of patches; the first `step` rows are given up."""

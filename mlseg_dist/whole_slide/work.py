@@ -19,6 +19,7 @@ from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
 from mlseg_dist.inference import kept_teacher
 from mlseg_dist.run_folder import shards_folder, teacher_record
+from mlseg_dist.sides import check_side
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network
 from mlseg_dist.whole_slide.reading import SlideViews
@@ -41,11 +42,15 @@ CLASSES_TIF, PROBABILITIES_TIF, FACTS_JSON = "classes.tif", "probabilities.tif",
 
 @dataclass(frozen=True)
 class MapOptions:
-    """What is asked for. overlap: of patches, share of their side. cell_px: high px that become one cell of the maps."""
+    """What is asked for. overlap: of patches, share of their side. cell_px: high px that become one cell of the maps.
+
+    view_px: side of the patches; None: view_side.
+    """
 
     region: RegionName = "tissue"
     overlap: float = OVERLAP
     cell_px: int = 1
+    view_px: int | None = None
     probabilities: bool = True
 
 
@@ -69,6 +74,7 @@ def units(
 ) -> list[Unit]:
     """One unit a slide. step_index: of the teacher. shards: how the corpus was cut. Raises UserError."""
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
+    check_side(config.steps[step_index].model, corpus.ratio, options.view_px or view_side(corpus), "the views")
     inputs = {
         "recipe": RECIPE,
         "teacher": teacher_record(run, config.steps[step_index].name)["sha256"],
@@ -121,7 +127,7 @@ def predict(unit: Unit, scratch: Scratch) -> None:
         if why is not None:
             raise BadSlide(why)
         teacher = kept_teacher(config, wanted.step_index, wanted.run)
-        side = view_side(corpus)
+        side = options.view_px or view_side(corpus)
         grid = make_grid(
             reader.size, reader.mpp, corpus.views, patch_px=side, overlap=options.overlap, cell_px=options.cell_px
         )

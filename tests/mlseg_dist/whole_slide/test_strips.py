@@ -159,6 +159,14 @@ def test_a_strip_that_nobody_asks_for_stops_the_reading_threads(run):
         assert not any(thread.name.startswith("slide") for thread in threading.enumerate())
 
 
+def test_no_thread_reads_from_a_slide_that_is_closed(run):
+    with whole(slide_of(run), knows_colours) as engine:
+        strips = engine.strips()
+        next(strips)
+    with pytest.raises(RuntimeError, match="the slide is closed"):
+        everything(strips)
+
+
 def test_a_networks_low_view_is_enlarged_as_evaluation_does():
     from mlseg_dist.evaluation import scoring
 
