@@ -7,8 +7,6 @@ Three resolutions: level-0 px of the slide file; high px of `high_mpp` µm, whic
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from mlseg_core.errors import UserError
 
 MOST_OVERLAP = 0.75
@@ -131,11 +129,3 @@ def coarse_enough(size_px: tuple[int, int], mpp: tuple[float, float], high_mpp: 
     longest_um = max(length * scale for length, scale in zip(size_px, mpp, strict=True))
     choices = possible_cells(patch_px)
     return next((cell for cell in choices if longest_um / (high_mpp * cell) <= most), choices[-1])
-
-
-def centres(grid: SlideGrid) -> np.ndarray:
-    """(row, column) of all patch centres, high px, int (N, 2)."""
-    rows, columns = (
-        np.array([grid.start(number) + grid.patch // 2 for number in range(count)], np.int64) for count in grid.patches
-    )
-    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -173,7 +173,7 @@ class WholeSlide:
             self.facts.where_not_finite = f"the first is centred on x {x:.0f}, y {y:.0f}"
         self.facts.not_finite += len(wrong)
 
-    def _results(self) -> Generator["_Result", None, None]:
+    def _results(self) -> Generator[_Result, None, None]:
         """Of every patch, in order."""
         todo = np.array(
             [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
@@ -192,7 +192,7 @@ class WholeSlide:
                 self.done(len(part))
 
     def _begin(self, part: np.ndarray) -> Work[tuple[np.ndarray, dict[str, torch.Tensor]], str]:
-        # The last batch is filled up: a GPU gets ready for each shape anew, which takes longer than the batch.
+        # The last batch is filled up: cuDNN times its algorithms anew for every shape (settle_gpu).
         shape = (self.batch, self.grid.patch, self.grid.patch, 3)
         memory = batch_memory(self.network.device.type == "cuda", high=shape, low=shape)
         for view in memory.values():
@@ -218,9 +218,3 @@ class WholeSlide:
         """All patches above this row are read."""
         for view, (_, top) in self._corners((row, 0)).items():
             self.views.planes[view].forget_above(top)
-
-
-def everything(strips: Iterator[Strip]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The whole map at once, for those who have the memory: probabilities (3, H, W), answered (H, W), region (H, W)."""
-    kept = [(s.probabilities.cpu().numpy().copy(), s.answered.cpu().numpy(), s.region) for s in strips]
-    return tuple(np.concatenate(parts, axis=-2) for parts in zip(*kept, strict=True))  # type: ignore[return-value]

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import SlideNetwork
 from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Everywhere, Region
-from mlseg_dist.whole_slide.strips import WholeSlide
+from mlseg_dist.whole_slide.strips import Strip, WholeSlide
 from shards.reader import SlideReader
 from tests.mlseg_dist.tiny_run import MPP
 
@@ -40,3 +41,9 @@ def whole(
         net = answers if isinstance(answers, SlideNetwork) else network(answers)
         with SlideViews(reader, VIEWS["high_mpp"], VIEWS["low_mpp"], threads) as views:
             yield WholeSlide(views, net, grid, made, batch=8, threads=threads, halo_px=halo(grid))
+
+
+def everything(strips: Iterator[Strip]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The whole map at once: probabilities (3, H, W), answered (H, W), region (H, W)."""
+    kept = [(s.probabilities.cpu().numpy().copy(), s.answered.cpu().numpy(), s.region) for s in strips]
+    return tuple(np.concatenate(parts, axis=-2) for parts in zip(*kept, strict=True))  # type: ignore[return-value]

@@ -16,12 +16,11 @@ from mlseg_core.files import sha256_file
 from mlseg_core.map import merge, run_units
 from mlseg_dist.config import IGNORED
 from mlseg_dist.whole_slide import work
-from mlseg_dist.whole_slide.strips import everything
 from mlseg_dist.whole_slide.work import MapOptions
 from mlseg_dist.whole_slide.writing import MapFiles, write_maps
 from shards.slide_table import Slide, read_slide_table
 from tests.mlseg_dist.tiny_run import TinyRun
-from tests.mlseg_dist.whole_slide.slides import knows_colours, whole
+from tests.mlseg_dist.whole_slide.slides import everything, knows_colours, whole
 from tests.mlseg_dist.whole_slide.test_strips import slide_of
 from tests.shards.slides_for_tests import shards_config, write_slide
 

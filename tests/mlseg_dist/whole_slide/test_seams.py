@@ -7,8 +7,7 @@ import torch
 
 from mlseg_dist.whole_slide.regions import Everywhere
 from mlseg_dist.whole_slide.seams import SeamError, seam_error
-from mlseg_dist.whole_slide.strips import everything
-from tests.mlseg_dist.whole_slide.slides import knows_colours, whole
+from tests.mlseg_dist.whole_slide.slides import everything, knows_colours, whole
 from tests.mlseg_dist.whole_slide.test_strips import slide_of
 
 

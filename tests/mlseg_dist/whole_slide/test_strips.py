@@ -14,13 +14,13 @@ from mlseg_dist.inference import load_teacher
 from mlseg_dist.whole_slide.network import onto_high_grid, slide_network
 from mlseg_dist.whole_slide.reading import SharedPlane
 from mlseg_dist.whole_slide.regions import Annotated, full_blend
-from mlseg_dist.whole_slide.strips import Facts, everything
+from mlseg_dist.whole_slide.strips import Facts
 from shards.annotation import Frame, read_annotation
 from shards.audit.inspect import BadSlide
 from shards.plane import Plane
 from shards.reader import SlideReader
 from tests.mlseg_dist.tiny_run import MPP, SIZE, SLIDES
-from tests.mlseg_dist.whole_slide.slides import VIEWS, knows_colours, whole
+from tests.mlseg_dist.whole_slide.slides import VIEWS, everything, knows_colours, whole
 from tests.shards.slides_for_tests import shards_config
 from tests.shards.test_quarantine import spoil_tiles
 
@@ -179,7 +179,7 @@ MEASURE = """
 import resource, sys
 import torch
 from mlseg_dist.whole_slide import reading
-from tests.mlseg_dist.whole_slide.slides import whole
+from tests.mlseg_dist.whole_slide.slides import everything, whole
 reading._TILE_BYTES = 16 << 20
 answer = torch.full((8, 3, 256, 256), 1 / 3)
 for path in sys.argv[1:]:
