@@ -1,7 +1,7 @@
 """The engine: every cell comes once, from the right place, the same with any number of threads; what has no answer is marked."""
 
-import subprocess
-import sys
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.inference import load_teacher
+from mlseg_dist.whole_slide import reading
 from mlseg_dist.whole_slide.network import onto_high_grid, slide_network
 from mlseg_dist.whole_slide.reading import SharedPlane
 from mlseg_dist.whole_slide.regions import Annotated, full_blend
@@ -149,8 +150,6 @@ def test_every_block_is_read_once_and_those_above_are_forgotten(tmp_path, monkey
 
 
 def test_a_strip_that_nobody_asks_for_stops_the_reading_threads(run):
-    import threading
-
     with whole(slide_of(run), knows_colours) as engine:
         strips = engine.strips()
         next(strips)
@@ -175,32 +174,20 @@ def test_a_networks_low_view_is_enlarged_as_evaluation_does():
     np.testing.assert_allclose(onto_high_grid(torch.from_numpy(low), 4).numpy(), theirs, atol=1e-6)
 
 
-MEASURE = """
-import resource, sys
-import torch
-from mlseg_dist.whole_slide import reading
-from tests.mlseg_dist.whole_slide.slides import everything, whole
-reading._TILE_BYTES = 16 << 20
-answer = torch.full((8, 3, 256, 256), 1 / 3)
-for path in sys.argv[1:]:
+def test_memory_does_not_grow_with_the_slides_height(tmp_path, monkeypatch):
+    """Kept whole, the probabilities of the slide's last three quarters alone would take 72 MiB."""
+    monkeypatch.setattr(reading, "_TILE_BYTES", 16 << 20)
+    tile, shape = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8), (16384, 512, 3)
+    tiles = (tile for _ in range(shape[0] // 128))
+    path = tmp_path / "tall.tif"
+    tifffile.imwrite(path, tiles, shape=shape, dtype=np.uint8, tile=(256, 256), photometric="rgb")
+    answer = torch.full((8, 3, 256, 256), 1 / 3)
+    used = {}
     with whole(path, lambda high, low: answer, patch=256) as engine:
-        rows = sum(len(strip.region) for strip in engine.strips())
-    print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
-
-def test_memory_does_not_grow_with_the_slides_height(tmp_path):
-    """The probabilities of the tall slide alone take 72 MiB more than those of the short one."""
-    tile = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
-    paths = [tmp_path / f"{height}.tif" for height in (2048, 14336)]
-    for path in paths:
-        shape = (int(path.stem), 512, 3)
-        tiles = (tile for _ in range(shape[0] // 128))
-        tifffile.imwrite(path, tiles, shape=shape, dtype=np.uint8, tile=(256, 256), photometric="rgb")
-    done = subprocess.run([sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (short, before), (tall, after) = (map(int, line.split()) for line in done.stdout.splitlines())
-    assert (short, tall) == (2048, 14336) and after - before < 16, done.stdout
+        for strip in engine.strips():
+            used[strip.top] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    at_a_quarter = max(mib for top, mib in used.items() if top < shape[0] // 4)
+    assert len(used) > 80 and max(used.values()) - at_a_quarter < 16, used
 
 
 def test_views_match_the_grid(run):
