@@ -1,7 +1,7 @@
 """Three questions about mlseg_dist/whole_slide, each with a page of its own in benchmarks/results.
 
 python -m benchmarks.whole_slide seams RUN [--split test]     what moving the patches by half a step changes
-python -m benchmarks.whole_slide rate RUN [--rounds 5]        the engine against the network's forward alone
+python -m benchmarks.whole_slide rate RUN [--rounds 5]        how much of a pass is the network's forward
 python -m benchmarks.whole_slide memory [--side 20000 …]      peak memory and time with a network that costs nothing
 """
 
