@@ -9,5 +9,6 @@ training     engine, loop, schedule, checkpoints, validation, tracking
 labelling    the teacher labels the train split: shards -> sidecar shards
 evaluation   pooled and per-slide figures of every step
 report       one self-contained page
+whole_slide  one engine from a slide to maps, in strips
 predict      a slide -> a heat map
 """

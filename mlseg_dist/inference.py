@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.device import device_for, settle_gpu
+from mlseg_dist.device import device_for, settle_cpu, settle_gpu
 from mlseg_dist.model import Network, build_model, channels_last, fold_norms
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import read_manifest
@@ -100,3 +101,21 @@ def load_teacher(config: LearningConfig, step_index: int, run: Path, turns: Turn
     model = build_model(config.steps[step_index].model, level_ratio(run), config.train.bn_momentum)
     model.load_state_dict(state)
     return Predictor(model, config.train.precision, device, turns)
+
+
+_kept: dict[tuple[str, Turns], Predictor] = {}
+
+
+def kept_teacher(config: LearningConfig, step_index: int, run: Path, turns: Turns = "none") -> Predictor:
+    """load_teacher for a map's worker: loaded once a process, by the hash of its weights; only the last one is kept.
+
+    Settles torch's and OpenCV's threads for such a worker.
+    """
+    key = (teacher_record(run, config.steps[step_index].name)["sha256"], turns)
+    if key not in _kept:
+        cv2.setNumThreads(1)  # threads share out samples, not the rows of one
+        # A CPU's sums depend on how many threads share them: never the machine's choice.
+        settle_cpu(config.train.threads or 1)
+        _kept.clear()
+        _kept[key] = load_teacher(config, step_index, run, turns)
+    return _kept[key]

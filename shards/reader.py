@@ -39,6 +39,7 @@ class SlideReader:
         override: bool = False,
     ) -> None:
         self.path = path
+        self._opened_with = (mpp_given, override)
         self._pyramid = open_pyramid(path, cache_bytes)
         self.levels = self._pyramid.sizes
         self.size = self.levels[0]
@@ -61,6 +62,16 @@ class SlideReader:
 
     def close(self) -> None:
         self._pyramid.close()
+
+    def twin(self, cache_bytes: int = _CACHE_BYTES) -> "SlideReader":
+        """The slide opened once more, for another thread: one reader serves one thread at a time.
+
+        It shows the same pixels, and knows the levels' scales and the glass colour that this one has measured.
+        """
+        mpp_given, override = self._opened_with
+        other = SlideReader(self.path, mpp_given, cache_bytes, override)
+        other._scales, other._glass = self._scales, self.glass
+        return other
 
     @cached_property
     def _scales(self) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.files import read_json
 from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import parse_tally
+from mlseg_dist.whole_slide.opening import check_named
 from shards.slide_table import slide_name
 
 
@@ -54,11 +55,22 @@ def predict(arguments: argparse.Namespace) -> int:
     config, run = _load(arguments)
     step = _step(config, run, arguments.step)
     out = arguments.out or run.path / "predictions" / slide_name(arguments.slide)
-    from mlseg_dist.predict import predict_slide
-
     if arguments.mpp_override and arguments.mpp is None:
         raise UserError("--mpp-override without --mpp", "command line", "Add --mpp, the µm/px of level 0.")
-    summary = predict_slide(config, step, run.path, arguments.slide, out, arguments.mpp, arguments.mpp_override)
+    check_named(arguments.slide, config.shards.high_mpp, arguments.mpp, arguments.mpp_override)
+    from mlseg_dist.predict import predict_slide
+
+    summary = predict_slide(
+        config,
+        step,
+        run.path,
+        arguments.slide,
+        out,
+        arguments.mpp,
+        arguments.mpp_override,
+        config.shards.tissue,
+        config.shards.audit,
+    )
     areas = ", ".join(f"{name} {area:.2f} mm²" for name, area in summary["areas_mm2"].items())
     print(f"{summary['slide']} by {summary['step']}: tissue {summary['tissue_mm2']:.2f} mm²; {areas}")
     print(out / "heatmap.png")

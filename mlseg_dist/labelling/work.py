@@ -8,7 +8,6 @@ cuDNN found fastest.
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -18,8 +17,8 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.prefetch import threads_for
-from mlseg_dist.device import device_kind, settle_cpu
-from mlseg_dist.inference import Predictor, load_teacher
+from mlseg_dist.device import device_kind
+from mlseg_dist.inference import Predictor, kept_teacher
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
@@ -75,21 +74,8 @@ def label(unit: Unit, scratch: Scratch) -> None:
         write_shard(scratch.open(name), samples)
 
 
-_loaded: dict[tuple[str, str], Predictor] = {}
-
-
 def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
-    """The teacher, loaded once a process, by the hash of its weights; only the last one is kept."""
-    turns = config.steps[step_index].label.tta
-    key = (teacher_record(run, config.steps[step_index].name)["sha256"], turns)
-    if key not in _loaded:
-        cv2.setNumThreads(1)  # threads share out samples, not the rows of one
-        settle_cpu(
-            config.train.threads or 1
-        )  # a CPU's sums depend on how many threads share them: never the machine's choice
-        _loaded.clear()
-        _loaded[key] = load_teacher(config, step_index, run, turns)
-    return _loaded[key]
+    return kept_teacher(config, step_index, run, config.steps[step_index].label.tta)
 
 
 _decoders: dict[tuple[int, int], OnDali] = {}

@@ -5,6 +5,7 @@ tissue   Otsu tissue mask
 pen      pixels painted by a marker
 blur     sharpness of the tissue
 slide    one slide -> its tissue mask, measures and flags
+inspect  the audit as cutting and prediction ask for it: is the slide to be used?
 labels   how an annotation's labels lie on the tissue and on the slide
 picture  thumbnail and mask for people
 """

@@ -8,8 +8,7 @@ import numpy as np
 
 from mlseg_core.map import Scratch, Unit
 from shards.annotation import UNLABELLED, Annotation, Frame, read_annotation
-from shards.audit import audit_slide
-from shards.audit.labels import with_labels
+from shards.audit.inspect import BadSlide, check_unreadable, inspect_annotated
 from shards.build.identity import slide_identity
 from shards.build.overview import write_overview
 from shards.config import ShardsConfig
@@ -26,12 +25,6 @@ _TILE_BYTES = 256 << 20  # decoded tiles of the slide
 _HIGH_BYTES = 192 << 20
 _LOW_BYTES = 96 << 20
 _NARROWEST_PX = 4096
-_LOOK_PX = 1024
-_MOST_UNREADABLE = 0.01  # share of a slide, and of its patches
-
-
-class BadSlide(Exception):
-    """The slide cannot be cut as it is; it belongs into quarantine."""
 
 
 def cut(unit: Unit, scratch: Scratch) -> None:
@@ -43,12 +36,7 @@ def cut(unit: Unit, scratch: Scratch) -> None:
         annotation = (
             read_annotation(slide.annotation, config, Frame.of(reader, slide.origin)) if slide.annotation else None
         )
-        reader.thumbnail(_LOOK_PX)
-        if reader.lost_share > _MOST_UNREADABLE:
-            raise BadSlide(f"{reader.lost_share:.0%} of the slide cannot be decoded ({reader.lost_why})")
-        audit = audit_slide(reader, config.tissue, config.audit)
-        if annotation is not None:
-            audit = with_labels(audit, annotation, config, Frame.of(reader).scanned)
+        audit = inspect_annotated(reader, annotation, config)
         sampling = choose_seeds(config, slide.slug, slide.split, reader.size, reader.mpp, annotation, audit.tissue)
         cutter = Cutter(config, slide, reader, annotation)
         if audit.quarantined(config.audit) is None:
@@ -154,5 +142,4 @@ class Cutter:
 
     def check(self, seeds: int) -> None:
         """Raises BadSlide when too much of the slide cannot be decoded."""
-        if self.unreadable > _MOST_UNREADABLE * seeds:
-            raise BadSlide(f"{self.unreadable} of {seeds} patches cannot be decoded ({self._last_error})")
+        check_unreadable(self.unreadable, seeds, self._last_error)

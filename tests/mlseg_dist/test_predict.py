@@ -1,81 +1,20 @@
-"""Stitching is exact where it can be; a whole slide comes out where it went in; bad input is one clear line."""
+"""A whole slide comes out where it went in; bad input is one clear line."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import mlseg_dist.predict as predict
 from mlseg_core.errors import UserError
-from mlseg_dist.predict import Grid, Stitcher, block_mean, make_grid, predict_slide, wanted_centres
+from mlseg_dist.predict import predict_slide
+from shards.audit.config import AuditConfig
 from tests.mlseg_dist.tiny_run import MPP, SIZE, SLIDES, KnowsColours, tiny_run
 from tests.shards.slides_for_tests import tissue_slide, write_slide
-
-sizes = st.floats(60, 20_000)
-
-
-@given(sizes, sizes, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([32, 64, 128, 512]))
-@settings(max_examples=80, deadline=None)
-def test_every_cell_lies_in_the_central_half_of_one_patch(width, height, mpp, patch_px):
-    grid = make_grid((width, height), mpp, patch_px, most_cells=300)
-    assert grid.shape[0] * grid.cell_um >= height and (grid.shape[0] - 1) * grid.cell_um < height
-    assert grid.patch * grid.cell_px == patch_px and grid.patch % 4 == 0
-    for axis in (0, 1):
-        hit = np.zeros(grid.shape[axis], int)
-        for centre in np.unique(grid.centres()[:, axis]):
-            hit[max(0, centre - grid.step // 2) : centre + grid.step // 2] += 1
-        assert (hit == 1).all()
-
-
-def test_large_slides_get_coarser_cells():
-    assert make_grid((50_000.0, 20_000.0), 0.5, 512).cell_px == 32
-    assert make_grid((1000.0, 1000.0), 0.5, 512).cell_px == 1
-
-
-def test_stitching_a_known_picture_gives_it_back_without_seams():
-    """Patches cut from one smooth map, off the edges too, average to that map at every cell."""
-    grid = Grid((50, 70), 16, 2, 1.0)
-    random = np.random.default_rng(0)
-    whole = random.random((3, 50 + 32, 70 + 32)).astype(np.float32)
-    stitcher = Stitcher(grid)
-    for row, column in grid.centres():
-        patch = whole[:, row + 16 - 8 : row + 16 + 8, column + 16 - 8 : column + 16 + 8]
-        stitcher.add((int(row), int(column)), patch.repeat(2, axis=1).repeat(2, axis=2))
-    np.testing.assert_allclose(stitcher.mean(), whole[:, 16:66, 16:86], rtol=1e-5)
-
-
-def test_disagreeing_patches_blend_and_the_nearer_middle_counts_more():
-    grid = Grid((16, 32), 16, 1, 1.0)
-    stitcher = Stitcher(grid)
-    for row, column in grid.centres():
-        value = float(column < 16)
-        stitcher.add((int(row), int(column)), np.full((3, 16, 16), value, np.float32))
-    line = stitcher.mean()[0, 8]
-    assert (np.diff(line) <= 1e-6).all() and np.abs(np.diff(line)).max() < 0.25
-    assert line[4] == pytest.approx(1, abs=0.01) and line[28] == pytest.approx(0, abs=0.01)
-
-
-def test_cells_without_a_patch_stay_unknown():
-    stitcher = Stitcher(Grid((32, 32), 8, 1, 1.0))
-    stitcher.add((4, 4), np.full((3, 8, 8), 0.5, np.float32))
-    mean = stitcher.mean()
-    assert (mean[:, :8, :8] == 0.5).all() and np.isnan(mean[:, 8:]).all() and np.isnan(mean[:, :, 8:]).all()
-
-
-def test_block_mean_is_the_mean_of_each_block():
-    maps = np.arange(2 * 4 * 6, dtype=np.float32).reshape(2, 4, 6)
-    assert block_mean(maps, 2)[1, 1, 2] == maps[1, 2:4, 4:6].mean() and block_mean(maps, 2).shape == (2, 2, 3)
-
-
-def test_glass_is_not_predicted():
-    grid = Grid((64, 64), 16, 1, 1.0)
-    tissue = np.zeros(grid.shape, bool)
-    tissue[40, 9] = True
-    assert wanted_centres(grid, tissue).tolist() == [[44, 12]]
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +78,45 @@ def test_bad_input_is_named_and_leaves_nothing(run, tmp_path):
     with pytest.raises(UserError, match="no tissue"):
         predict_slide(run.config, 0, run.path, tmp_path / "glass.tif", out, MPP)
     assert not out.exists()
+
+
+class SaysNoNumber(KnowsColours):
+    """Its answer to every view with tumour is no number."""
+
+    def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
+        answers = super().predict(high, low)
+        answers["merged"][answers["merged"][:, 1].any(axis=(1, 2))] = np.nan
+        return answers
+
+
+def test_answers_that_are_no_numbers_are_told_and_never_shown_as_background(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "load_teacher", lambda *_: SaysNoNumber())
+    with pytest.raises(
+        UserError, match=r"answer to \d+ of \d+ patches is no number \(the first is centred on x \d+, y \d+\)"
+    ):
+        predict_slide(run.config, 1, run.path, slide_of(run, 2), tmp_path / "out", MPP)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_building_shards_would_quarantine_is_not_predicted(run, tmp_path):
+    slide = tmp_path / "dark.tif"
+    write_slide(slide, np.full((512, 512, 3), 5, np.uint8), mpp=MPP)
+    with pytest.raises(
+        UserError, match=r"dark\.tif: `shards build` would quarantine .*inverted: The background is dark"
+    ):
+        predict_slide(run.config, 1, run.path, slide, tmp_path / "out")
+    strict = AuditConfig(min_tissue=0.99)
+    with pytest.raises(UserError, match=r"b\.tif: `shards build` would quarantine .*empty: Only .* is tissue"):
+        predict_slide(run.config, 1, run.path, slide_of(run, 1), tmp_path / "out", MPP, audit=strict)
+
+
+def test_mistakes_are_told_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mlseg_dist.whole_slide.opening import check_named\n"
+        "try: check_named(Path(sys.argv[1]), 2.0)\n"
+        "except Exception as error: print(type(error).__name__, error, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code, tmp_path / "none.svs"], capture_output=True, text=True)
+    assert said.stdout.strip() == f"UserError {tmp_path / 'none.svs'}: no such slide. Check the path. False", (
+        said.stderr
+    )

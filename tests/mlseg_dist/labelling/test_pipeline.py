@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlseg_core.map import run_units
-from mlseg_dist import labelling
+from mlseg_dist import inference, labelling
 from mlseg_dist.data import labels
 from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads
@@ -42,14 +42,14 @@ def test_the_same_bytes_with_any_number_of_reading_threads(run, tmp_path):
     before = torch.get_num_threads()
     try:
         found = [make(run, with_label(run.config, workers=n), tmp_path / str(n)) for n in (1, 4)]
-        labelling.work._loaded.clear()
+        inference._kept.clear()
         torch.set_num_threads(2)  # what the machine would choose must not matter
         config = with_label(run.config, workers=3)
         config = config.model_copy(update={"train": config.train.model_copy(update={"threads": 0})})
         found.append(make(run, config, tmp_path / "machine"))
     finally:
         torch.set_num_threads(before)
-        labelling.work._loaded.clear()
+        inference._kept.clear()
     assert found[0] == found[1] == found[2] and found[0]
 
 

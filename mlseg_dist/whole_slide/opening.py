@@ -1,0 +1,50 @@
+"""A slide that a person names: opened, refused in words, audited as `shards build` audits it. Loads no torch."""
+
+from pathlib import Path
+
+from mlseg_core.errors import UserError
+from shards.audit import Audit
+from shards.audit.config import AuditConfig, TissueConfig
+from shards.audit.inspect import BadSlide, inspect_slide
+from shards.reader import SlideReader
+from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough
+
+
+def open_named(slide: Path, high_mpp: float, mpp: float | None = None, override: bool = False) -> SlideReader:
+    """mpp: level-0 µm/px of a slide that does not say it, or says it wrongly, which `override` confirms. Raises UserError."""
+    if not slide.exists():
+        raise UserError("no such slide", slide, "Check the path.")
+    if mpp is not None and not 0.01 < mpp < 100:
+        raise UserError(f"{mpp:g} µm/px is no sensible resolution", "mpp", "Give µm per level-0 px, for example 0.25.")
+    try:
+        reader = SlideReader(slide, mpp, override=override)
+    except ScaleUnknown as error:  # the reader speaks of the slide table, which has no part in this command
+        raise UserError(error.what, slide, "Give it: --mpp 0.25 (what the scanner used).") from None
+    except ScaleConflict as error:
+        raise UserError(error.what, slide, "Leave --mpp out, or add --mpp-override if the file is wrong.") from None
+    try:
+        check_fine_enough(reader.mpp, high_mpp, slide, "the network")
+    except UserError:
+        reader.close()
+        raise
+    return reader
+
+
+def check_named(slide: Path, high_mpp: float, mpp: float | None = None, override: bool = False) -> None:
+    """Raises UserError for a slide that open_named refuses. Takes a moment, where loading torch takes seconds."""
+    open_named(slide, high_mpp, mpp, override).close()
+
+
+def audit_named(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -> Audit:
+    """Raises UserError for a slide without tissue, and for one that `shards build` would put into quarantine."""
+    try:
+        found = inspect_slide(reader, tissue, audit)
+    except BadSlide as error:
+        raise UserError(str(error), reader.path, "Copy or export the slide again.") from None
+    why, has_tissue = found.quarantined(audit), bool(found.tissue.mask.any())
+    if why is not None and (has_tissue or found.flags.keys() - {"empty"}):
+        what = f"`shards build` would quarantine the slide. {why}"
+        raise UserError(what, reader.path, "Look at it; shards.audit in the campaign's config has the limits.")
+    if not has_tissue:
+        raise UserError("no tissue found on the slide", reader.path, "Look at it: Otsu's threshold finds only glass.")
+    return found
