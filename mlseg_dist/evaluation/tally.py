@@ -4,8 +4,9 @@ Every annotated cell that has a training class counts once. Probabilities are ke
 calibration are worked out afterwards, without the network.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -28,8 +29,8 @@ SHAPES = {
 }
 
 
-def _zeros(name: str) -> Any:
-    return field(default_factory=lambda: np.zeros(SHAPES[name], np.int64))
+def _zeros(name: str) -> Callable[[], np.ndarray]:
+    return partial(np.zeros, SHAPES[name], np.int64)
 
 
 @dataclass
@@ -44,10 +45,10 @@ class SlideCounts:
     unanswered: cells for which the network gave no number, or whose pixels cannot be decoded. They are in none of the above.
     """
 
-    answers: np.ndarray = _zeros("answers")
-    scores: np.ndarray = _zeros("scores")
-    log_odds: np.ndarray = _zeros("log_odds")
-    surface: np.ndarray = _zeros("surface")
+    answers: np.ndarray = field(default_factory=_zeros("answers"))
+    scores: np.ndarray = field(default_factory=_zeros("scores"))
+    log_odds: np.ndarray = field(default_factory=_zeros("log_odds"))
+    surface: np.ndarray = field(default_factory=_zeros("surface"))
     unanswered: int = 0
 
     def __iadd__(self, other: "SlideCounts") -> Self:
