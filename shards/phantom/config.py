@@ -1,15 +1,37 @@
 """What a set of phantom slides is: how many, how large, how hard. One field, one line."""
 
-from typing import Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlseg_core.config import Strict
+from shards.phantom.appearances import DEV, FINAL
+from shards.phantom.catalog import SEEN, SEEN_LABS
 
 RECIPE = 3
 """Bumped by hand when the same config would give other bytes."""
 
 Split = Literal["train", "val", "test", "dev-unseen", "final-unseen"]
+
+
+class GroupsConfig(Strict):
+    """What real groups have: annotations from a few labs and scanners, unannotated slides from all the others."""
+
+    sources: tuple[str, ...] = ("DS1", "DS2")
+    """Labs whose slides people annotated: all slides of train and val come from them, and half of test."""
+    scanners: tuple[str, ...] = ("Morphle",)
+    """Scanners of the annotated slides."""
+    unannotated: int = Field(16, ge=0)
+    """Further train slides, of the other labs and scanners, that nobody annotated."""
+
+    @model_validator(mode="after")
+    def _some_of_each(self) -> Self:
+        _check("sources", self.sources, SEEN_LABS)
+        _check("scanners", self.scanners, SEEN["scanner"])
+        if not set(self.sources) < set(SEEN_LABS) or not set(self.scanners) < set(SEEN["scanner"]):
+            raise ValueError("some labs and some scanners must be left that nobody annotated")
+        return self
 
 
 class PhantomConfig(Strict):
@@ -43,3 +65,43 @@ class PhantomConfig(Strict):
     """Folds, bubbles and blurred areas per slide, of each kind."""
     jpeg_quality: int = Field(90, ge=50, le=100)
     """Of the slide's tiles."""
+    groups: GroupsConfig | None = None
+    """None: every lab and scanner has annotated train slides."""
+    regions: float = Field(1.0, gt=0.0, le=1.0)
+    """Part of the annotated regions of the train slides that is kept; the rest is unannotated tissue."""
+    careless_um: float = Field(0.0, ge=0.0, le=40.0)
+    """Standard deviation by which the borders of train annotations are off, µm."""
+    swapped: int = Field(0, ge=0)
+    """Annotated train slides on which Tumor and DCIS are swapped."""
+    dev_appearances: tuple[str, ...] = ()
+    """Each layout of dev-unseen is rendered in each of these (shards/phantom/appearances.py); (): as one stain, scanner and lab."""
+    final_appearances: tuple[str, ...] = ()
+    """The same for final-unseen."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.dev_appearances:
+            _check("dev_appearances", self.dev_appearances, DEV)
+        if self.final_appearances:
+            _check("final_appearances", self.final_appearances, FINAL)
+        if self.swapped > self.train:
+            raise ValueError(f"swapped: {self.swapped} of {self.train} annotated train slides")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        added = ("groups", "regions", "careless_um", "swapped", "dev_appearances", "final_appearances")
+        fields = type(self).model_fields
+        return {
+            key: value for key, value in values.items() if key not in added or getattr(self, key) != fields[key].default
+        }
+
+
+def _check(key: str, names: Sequence[str], known: Collection[str]) -> None:
+    """Raises ValueError."""
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or len(set(names)) < len(names):
+        what = f"unknown: {', '.join(unknown)}" if unknown else "none, or one of them twice"
+        raise ValueError(f"{key}: {what}. There are {', '.join(known)}")

@@ -8,9 +8,9 @@ from numpy.random import Generator
 from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.phantom import artefact, cells
-from shards.phantom.annotation import geojson
+from shards.phantom.annotation import annotated, whole_truth
 from shards.phantom.canvas import UNIT, Canvas
-from shards.phantom.catalog import STAINS
+from shards.phantom.catalog import LABS, STAINS
 from shards.phantom.layout import Layout, plan
 from shards.phantom.lookalike import BAND_UM
 from shards.phantom.scanner import scan
@@ -31,14 +31,16 @@ def draw(unit: Unit, scratch: Scratch) -> None:
     layout = plan(specimen)
     picture = render(specimen, layout)
     write_pyramid(scratch.file(f"{specimen.name}.tif"), picture, specimen.mpp, specimen.jpeg_quality)
-    scratch.file(f"{specimen.name}.geojson").write_text(geojson(layout, specimen.mpp), encoding="utf-8")
+    scratch.file(f"{specimen.name}.geojson").write_text(annotated(specimen, layout), encoding="utf-8")
+    if specimen.truth:
+        scratch.file(f"{specimen.name}.truth.geojson").write_text(whole_truth(specimen, layout), encoding="utf-8")
 
 
 def render(specimen: Specimen, layout: Layout) -> np.ndarray:
     """The slide's level 0, rows×columns×3 uint8 RGB."""
 
     def random(part: str) -> Generator:
-        return generator(specimen.seed, "phantom", specimen.name, "draw", part)
+        return generator(specimen.seed, "phantom", specimen.layout_name, "draw", part)
 
     canvas = Canvas.blank(specimen.size_um, specimen.mpp)
     angles = _ground(canvas, random("ground"), layout, specimen.cuff_contrast)
@@ -56,7 +58,11 @@ def render(specimen: Specimen, layout: Layout) -> np.ndarray:
     for item in layout.artefacts:
         if item.kind == "Fold":
             artefact.fold(canvas, thickness, mishaps, item)
-    picture = transmitted(canvas, vectors(specimen.stain, specimen.source), _grain(random("grain")), thickness)
+    lab = LABS[specimen.source]
+    if lab.haze:
+        _leave_dye(canvas, random("haze"), lab.haze)
+    grain = _grain(random("grain"), lab.grain)
+    picture = transmitted(canvas, vectors(specimen.stain, specimen.source), grain, thickness)
     for item in layout.artefacts:
         if item.kind == "Bubble":
             artefact.bubble(picture, canvas, mishaps, item)
@@ -97,7 +103,17 @@ def _thickness(random: Generator, shape: tuple[int, int], mpp: float) -> np.ndar
     return cv2.resize(np.clip(1 + 0.08 * small, 0.75, 1.25), (shape[1], shape[0]))
 
 
-def _grain(random: Generator) -> np.ndarray:
-    """Fine texture of dye (chromatin clumps, granules), a 512 px tile with mean 1."""
+def _grain(random: Generator, strength: float) -> np.ndarray:
+    """Fine texture of dye (chromatin clumps, granules), a 512 px tile with mean 1. strength: relative to the usual."""
     tile = smooth_noise(random, (512, 512), 2.2) * 0.14 + smooth_noise(random, (512, 512), 1.0) * 0.06
-    return np.clip(1 + tile, 0.5, 1.6)
+    return np.clip(1 + strength * tile, 0.5, 1.6)
+
+
+def _leave_dye(canvas: Canvas, random: Generator, haze: float) -> None:
+    """Dye that was not washed off lies in clouds over tissue and glass. haze: its mean optical density."""
+    rows, columns = canvas.shape
+    small = np.clip(
+        haze * (1 + 0.8 * smooth_noise(random, (rows // 16, columns // 16), 500 / canvas.mpp / 16)), 0, None
+    )
+    clouds = cv2.resize(cv2.convertScaleAbs(small, alpha=UNIT), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    canvas.matrix[:] = cv2.add(canvas.matrix, clouds)

@@ -45,7 +45,7 @@ def plan(specimen: Specimen) -> Layout:
     """Lay out a slide."""
 
     def random(part: str) -> Generator:
-        return generator(specimen.seed, "phantom", specimen.name, part)
+        return generator(specimen.seed, "phantom", specimen.layout_name, part)
 
     size = specimen.size_um
     tissue = _outline(random("tissue"), size)

