@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,13 +153,13 @@ def test_swapped_labels_swap_two_classes_and_nothing_else():
 def test_shards_are_cut_without_a_look_at_the_truth(tmp_path):
     """Garbage in its place changes no byte; and no module outside of the phantom names such a file."""
     hashes = []
-    for folder in (tmp_path / "whole", tmp_path / "garbage"):
-        slides, out = folder / "slides", folder / "shards"
-        assert run_units(units(FEW), draw, slides) == []
-        table = write_table(FEW, slides)
-        if folder.name == "garbage":
-            for path in [*slides.glob("*.truth.geojson"), slides / "truth.csv"]:
-                path.write_bytes(b"?" * path.stat().st_size)
+    assert run_units(units(FEW), draw, tmp_path / "whole") == []
+    write_table(FEW, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "garbage")
+    for path in [*(tmp_path / "garbage").glob("*.truth.geojson"), tmp_path / "garbage" / "truth.csv"]:
+        path.write_bytes(b"?" * path.stat().st_size)
+    for slides in (tmp_path / "whole", tmp_path / "garbage"):
+        table, out = slides / "slides.csv", tmp_path / f"shards-of-{slides.name}"
         config = ShardsConfig(
             fine_classes=("stroma", "tumor", "dcis", "other"),
             annotation_classes={name: CALLED.get(name, "other") for name in CLASSES},
