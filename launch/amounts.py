@@ -77,7 +77,8 @@ def measure(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> A
 
 def training_steps(config: CampaignConfig, step: StepConfig, amounts: Amounts) -> int:
     """Optimizer steps of a row of Table 8. Later rows also draw accepted tissue pairs: their epochs count at most all."""
-    pairs = amounts.base if step == config.steps[0] else amounts.pairs.get("train", 0)
+    people_alone = step == config.steps[0] or step.teach == "human"
+    pairs = amounts.base if people_alone else amounts.pairs.get("train", 0)
     return config.train.total_steps(step.epochs, pairs)
 
 

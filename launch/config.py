@@ -100,7 +100,9 @@ class CampaignConfig(LearningConfig):
             raise ValueError("train.patch_px is larger than shards.store_px")
         self._check_networks()
         self._check_style()
-        for left, right in zip(self.steps, self.steps[1:], strict=False):
+        for index, right in enumerate(self.steps):
+            before = self.step_before(index)
+            left = right if before is None else self.steps[before]
             if right.start == "teacher" and right.model != left.model:
                 raise ValueError(f"step {right.name} starts from its teacher {left.name}, but their models differ")
         return self
@@ -110,7 +112,7 @@ class CampaignConfig(LearningConfig):
         ratio = self.shards.ratio
         for number, step in enumerate(self.steps):
             sides = {"train.patch_px": self.train.patch_px}
-            if number + 1 < len(self.steps):
+            if any(self.round_of(i) is not None and self.step_before(i) == number for i in range(len(self.steps))):
                 sides["shards.store_px"] = self.shards.store_px
             try:
                 check_network(step.model, ratio)

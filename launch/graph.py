@@ -1,6 +1,6 @@
 """The campaign as a plain list of phases with dependencies. In: the config. Out: what to do, in order.
 
-slides -> shards -> base -> (label-K -> master-K) for every later step -> evaluate -> report
+slides -> shards -> base -> (label-K -> master-K) for every later step that learns from labels -> evaluate -> report
 shards -> generators -> style, for the steps whose augmentation has gan_style
 """
 
@@ -50,9 +50,11 @@ def build_graph(config: CampaignConfig) -> tuple[Phase, ...]:
     trained: list[str] = []
     for index, step in enumerate(config.steps):
         inputs: tuple[str, ...] = (shards, *(styled if reads_styled(step.augment) else ()))
-        if index > 0:
-            teacher = trained[-1]
-            inputs = (*inputs, teacher, add(f"label-{index}", "label", (shards, teacher), index))
+        before, number = config.step_before(index), config.round_of(index)
+        if before is not None and (number is not None or step.start == "teacher"):
+            inputs = (*inputs, trained[before])
+        if before is not None and number is not None:
+            inputs = (*inputs, add(f"label-{number}", "label", (shards, trained[before]), index))
         trained.append(add(step.name, "train", inputs, index))
     evaluated = add("evaluate", "evaluate", (shards, *trained))
     add("report", "report", (shards, *trained, evaluated))

@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from mlseg_core.config import Strict
 from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
+from mlseg_dist.ladder import ControlName, Teach, round_of, step_before, with_controls
 from mlseg_dist.style.config import StyleConfig
 
 Positive = Annotated[float, Field(gt=0)]
@@ -148,6 +149,22 @@ class StepConfig(Strict):
     """Random weights, or those of the step before."""
     label: LabelConfig
     """How this step's model labels the corpus for the next one; unused by the last step."""
+    teach: Teach = "both"
+    """What the step learns from: people's labels, those that the step before made as teacher, or both, people's first. The first
+    step has people's alone."""
+    control: str = ""
+    """The control that the step belongs to; `controls` writes such steps."""
+
+    @property
+    def seed_name(self) -> str:
+        """Its randomness is drawn by this: a control's steps have the first weights and draws of those they are compared with."""
+        return self.name.removeprefix(f"{self.control}-")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        return {key: value for key, value in values.items() if (key, value) not in (("teach", "both"), ("control", ""))}
 
 
 class HealthConfig(Strict):
@@ -326,8 +343,37 @@ class LearningConfig(Strict):
     """Of the generators and styled shards that gan_style reads."""
     evaluate: EvaluateConfig = EvaluateConfig()
     checks: CheckConfig = CheckConfig()
+    controls: tuple[ControlName, ...] = ()
+    """Ladders beside the campaign's own that show what its rounds of labels are worth. human-only: the same steps, tuning and
+    validation on people's labels alone."""
     tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
     def spelled_out(cls, raw: Any, where: Path | str) -> Any:
-        return named(raw, where)
+        return with_controls(named(raw, where))
+
+    @model_validator(mode="after")
+    def _equal_steps(self) -> Self:
+        if self.controls and self.train.epoch_draws is None:
+            raise ValueError(
+                "controls need train.epoch_draws: else a control, which draws from fewer pairs, gets fewer steps"
+            )
+        if len(set(self.controls)) < len(self.controls):
+            raise ValueError("controls names one of them twice")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `controls` where there are none: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        if not self.controls:
+            values.pop("controls", None)
+        return values
+
+    def step_before(self, index: int) -> int | None:
+        """Index of the step whose teacher comes before this one; None for the first."""
+        return step_before(self.steps, index)
+
+    def round_of(self, index: int) -> int | None:
+        """Number of the round of labels that a step learns from, from 1; None for one that learns from people alone."""
+        return round_of(self.steps, index)

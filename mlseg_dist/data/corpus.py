@@ -44,6 +44,7 @@ class BadPair(BadShard):
 class Corpus:
     """Pairs of `folder/manifest.json`; labels: folder of a round's sidecars, or None; styled: of styled sidecars, or None.
 
+    people: whether their labels of the train split count, or only the round's do.
     training_classes: fine class -> 0, 1, 2 or 255. Opening it reads manifests and seeds; shards are opened when first
     read, a bounded number at a time. Pairs are numbered in the manifest's order. Any thread may read.
     """
@@ -54,8 +55,9 @@ class Corpus:
         training_classes: Mapping[str, int],
         labels: Path | None = None,
         styled: Path | None = None,
+        people: bool = True,
     ) -> None:
-        self.folder, self.labels_folder = folder, labels
+        self.folder, self.labels_folder, self.people = folder, labels, people
         self.manifest = read_manifest(folder / "manifest.json")
         self.training_class_of = class_table(self.manifest.classes, training_classes)
         self.first = _starts(self.manifest.shards)
@@ -192,8 +194,9 @@ class Corpus:
             classes = self._accepted(read_seeds(self.labels_folder, self.round), len(seeds))
         for first in range(0, len(seeds), _PAIRS_AT_ONCE):
             part = slice(first, first + _PAIRS_AT_ONCE)
-            human, unannotated = self.training_class_of[seeds[part]], seeds[part] == IGNORED
-            classes[part] = np.where(unannotated, classes[part], human)
+            if self.people:
+                human, unannotated = self.training_class_of[seeds[part]], seeds[part] == IGNORED
+                classes[part] = np.where(unannotated, classes[part], human)
         for position, shard in enumerate(self.manifest.shards):
             if shard.split != "train":
                 classes[self.first[position] : self.first[position + 1]] = IGNORED

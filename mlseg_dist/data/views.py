@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlseg_dist.config import IGNORED
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import Corpus, PairRef
 from shards.sample import decode_label, decode_rgb
@@ -39,13 +40,12 @@ def joined_labels(
 ) -> dict[str, np.ndarray]:
     """View -> uint8 (S, S) training classes: of humans, and where they left it open the sidecar's at or above `threshold`.
 
-    fine: view -> fine ids of humans.
+    fine: view -> fine ids of humans. Where the corpus leaves people's labels out, a pair with a sidecar has the sidecar's alone.
     """
     sidecar = corpus.read_sidecar(ref)
+    known = corpus.training_class_of if corpus.people or sidecar is None else np.full(256, IGNORED, np.uint8)
     return {
-        view: labels.join(
-            corpus.training_class_of[human], decode_label(sidecar[f"{view}.png"]) if sidecar else None, threshold
-        )
+        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]) if sidecar else None, threshold)
         for view, human in fine.items()
     }
 

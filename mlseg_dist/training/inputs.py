@@ -32,9 +32,10 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     cv2.setNumThreads(1)  # threads share out samples, not the rows of one
     step, settings = config.steps[step_index], config.train
     at_once = shared_by(settings, config.loss, world.size).quads_per_micro_batch
-    if step_index > 0:
+    number = config.round_of(step_index)
+    if number is not None:
         if world.rank == 0:
-            check_round(config, step_index, run)
+            check_round(config, number, run)
         world.wait_for_all()
     corpus, threshold = open_corpus(config, step_index, run)
     if corpus.styled is not None:
@@ -43,7 +44,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
         world.wait_for_all()
     pools = corpus.pools()
     quads, micro_batches = settings.quads_per_micro_batch, settings.micro_batches_per_step
-    order = Order(pools, config.seed, step.name, quads, micro_batches, at_once)
+    order = Order(pools, config.seed, step.seed_name, quads, micro_batches, at_once)
     replace_bad = settings.bad_samples == "exclude"
     threads = threads_for(settings.workers)
     parts = (corpus, order, step.augment, settings.patch_px, threshold, threads, replace_bad)
@@ -58,9 +59,11 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
 
 def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
     """The corpus, joined with labels that the step before made, and the threshold to read them at; for gan_style, styled views."""
-    labels = labels_folder(run, step_index) if step_index > 0 else None
-    styled = styled_folder(run) if reads_styled(config.steps[step_index].augment) else None
-    corpus = Corpus(shards_folder(run), config.training_classes, labels, styled)
+    step, number = config.steps[step_index], config.round_of(step_index)
+    labels = labels_folder(run, number) if number is not None else None
+    styled = styled_folder(run) if reads_styled(step.augment) else None
+    people = number is None or step.teach == "both"
+    corpus = Corpus(shards_folder(run), config.training_classes, labels, styled, people=people)
     if config.train.cache_dir is not None:
         corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))
-    return corpus, config.steps[step_index - 1].label.threshold if step_index > 0 else 1.0
+    return corpus, config.steps[number - 1].label.threshold if number is not None else 1.0

@@ -132,9 +132,11 @@ def made_of(config: LearningConfig, step_index: int, run: Path) -> dict[str, Any
     code = run / "code" / "frozen.json"
     if code.exists():
         found["code"] = read_json(code)["hash"]
-    if step_index > 0:
-        found["labels"] = sha256_file(labels_folder(run, step_index) / "manifest.json")
-        found["teacher"] = teacher_record(run, config.steps[step_index - 1].name)["sha256"]
+    number, before = config.round_of(step_index), config.step_before(step_index)
+    if number is not None:
+        found["labels"] = sha256_file(labels_folder(run, number) / "manifest.json")
+    if before is not None and (number is not None or config.steps[step_index].start == "teacher"):
+        found["teacher"] = teacher_record(run, config.steps[before].name)["sha256"]
     if reads_styled(config.steps[step_index].augment):
         found["styled"] = sha256_file(styled_folder(run) / "manifest.json")
     return found

@@ -101,10 +101,11 @@ class Session:
         self._progress: Progress | None = None
 
     def _network(self, step_index: int, run: Path) -> Network:
-        seed = integer_seed(self.config.seed, self.row.name)
+        seed = integer_seed(self.config.seed, self.row.seed_name)
         model = build_model(self.row.model, level_ratio(run), self.settings.bn_momentum, seed)
-        if self.row.start == "teacher" and step_index > 0:
-            model.load_state_dict(teacher_weights(self.config, step_index - 1, run))
+        before = self.config.step_before(step_index)
+        if self.row.start == "teacher" and before is not None:
+            model.load_state_dict(teacher_weights(self.config, before, run))
         if self.settings.compile:
             model.compile()
         return model.to(self.world.device)

@@ -41,7 +41,7 @@ def train(
             for batch in session.micro_batches(step):
                 session.pulse.at("forward", step)
                 with session.busy:
-                    torch.manual_seed(integer_seed(config.seed, row.name, "drop-connect", batch.number))
+                    torch.manual_seed(integer_seed(config.seed, row.seed_name, "drop-connect", batch.number))
                     loss, parts, logits, targets = forward(engine, session.loss, batch, settings.precision, world)
                     statistics.keep()
                 session.pulse.at("reduce" if engine.at_last else "backward", step)

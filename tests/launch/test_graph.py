@@ -3,6 +3,7 @@ import pytest
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
 from launch.kinds import KINDS
+from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 
 
@@ -55,3 +56,42 @@ def test_crops_of_generators_lie_in_the_stored_views(make_campaign) -> None:
     with pytest.raises(UserError, match=r"at most shards\.store_px"):
         load_campaign(path, ["style.crop_px=112"])
     assert load_campaign(make_campaign("plain"), ["style.crop_px=112"]), "nobody reads it"
+
+
+def test_a_control_is_a_ladder_beside_the_campaigns_own(config_path) -> None:
+    config = load_campaign(config_path, ["controls=[human-only]"])
+    graph = {phase.name: phase for phase in build_graph(config)}
+    assert list(graph)[2:] == ["base", "label-1", "master-1", "human-only-master-1", "evaluate", "report"]
+    assert graph["human-only-master-1"].inputs == ("shards",), "neither labels nor a teacher's weights"
+    assert "human-only-master-1" in graph["evaluate"].inputs
+    from_teacher = load_campaign(config_path, ["controls=[human-only]", "steps.master-1.start=teacher", SAME_MODEL])
+    graph = {phase.name: phase for phase in build_graph(from_teacher)}
+    assert graph["human-only-master-1"].inputs == ("shards", "base")
+
+
+SAME_MODEL = "steps.base.model={encoder: {name: custom, width: 0.25, depth: 0.25}, decoder: {channels: [16, 16, 8, 8, 8]}, merge_channels: 16}"  # noqa: E501
+
+
+def test_a_step_that_learns_from_people_needs_no_round(config_path) -> None:
+    names = [phase.name for phase in build_graph(load_campaign(config_path, ["steps.master-1.teach=human"]))]
+    assert "label-1" not in names
+    names = [phase.name for phase in build_graph(load_campaign(config_path, ["steps.master-1.teach=pseudo"]))]
+    assert "label-1" in names
+
+
+def test_a_recorded_config_gives_the_same_steps_again(config_path, tmp_path) -> None:
+    config = load_campaign(config_path, ["controls=[human-only]"])
+    path = tmp_path / "recorded.yaml"
+    dump_config(config, path)
+    assert load_campaign(path) == config
+    changed = load_campaign(path, ["steps.master-1.lr=0.5"])
+    assert [step.lr for step in changed.steps[1:]] == [0.5, 0.5], "a control follows the step that it is compared with"
+    assert len(load_campaign(path, ["controls=[]"]).steps) == 2
+    plain = tmp_path / "plain.yaml"
+    dump_config(load_campaign(config_path), plain)
+    assert not {"controls", "teach", "control"} & set(plain.read_text().replace(":", " ").split())
+
+
+def test_a_control_needs_equal_steps(config_path) -> None:
+    with pytest.raises(UserError, match=r"controls need train\.epoch_draws"):
+        load_campaign(config_path, ["controls=[human-only]", "train.epoch_draws=null"])
