@@ -15,6 +15,7 @@ GROUPS = (
     "preflight",
     "rehearse",
     "plan",
+    "sweep",
     "status",
     "tracking",
     "shards",

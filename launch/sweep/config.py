@@ -1,0 +1,75 @@
+"""The sweep file: what is tried, what is expected of it, and when it stops. Written before the first run."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlseg_core.config import Strict
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+Factor = Literal["stain", "scanner", "source"]
+
+
+class Side(Strict):
+    """One side of a comparison."""
+
+    arm: Name
+    step: str | None = None
+    """Whose teacher is scored; None: the last step of the campaign's own ladder."""
+
+
+class Comparison(Strict):
+    """A difference of mean IoU, and what is expected of it."""
+
+    name: str
+    of: Side
+    over: Side
+    split: Literal["val", "test", "dev-unseen", "final-unseen"] = "test"
+    only: dict[Factor, tuple[str, ...]] = {}
+    """Slides of these stains, scanners or sources; {}: all of the split."""
+    mean_over: Factor | None = None
+    """The mean of the figures of each stain, scanner or source; None: pixels of all slides pooled."""
+    at_least: float
+    """Least mean difference."""
+    low_above: float | None = None
+    """What the lower end of the interval has to be above; None: not asked."""
+    share_of: str | None = None
+    """Name of another comparison (a gap): `at_least` is then the share of its mean difference that has to be reached."""
+
+
+class SweepConfig(Strict):
+    """One sweep file."""
+
+    name: Name
+    hypothesis: Annotated[str, Field(min_length=10)]
+    """What is expected, in a sentence that the comparisons can refute."""
+    budget: Annotated[str, Field(min_length=3)]
+    """Core hours that the sweep may take, and how they were estimated."""
+    stop: Annotated[str, Field(min_length=3)]
+    """When it ends early, or is given up."""
+    campaign: Path
+    """Campaign file of all arms, relative to this file."""
+    overrides: tuple[str, ...] = ()
+    """key.path=value for all arms."""
+    arms: Annotated[dict[Name, tuple[str, ...]], Field(min_length=1)]
+    """Arm -> key.path=value, on top of `overrides`."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    compare: tuple[Comparison, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names one of them twice")
+        names = [comparison.name for comparison in self.compare]
+        for comparison in self.compare:
+            for side in (comparison.of, comparison.over):
+                if side.arm not in self.arms:
+                    raise ValueError(
+                        f"compare {comparison.name!r}: no arm {side.arm!r}; there are {', '.join(self.arms)}"
+                    )
+            if comparison.share_of is not None and comparison.share_of not in names:
+                raise ValueError(f"compare {comparison.name!r}: no comparison {comparison.share_of!r}")
+        if len(set(names)) < len(names):
+            raise ValueError("two comparisons have one name")
+        return self
