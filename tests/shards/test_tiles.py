@@ -11,6 +11,7 @@ from PIL import Image
 
 from launch.cli import main
 from launch.config import load_campaign
+from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.map import run_units
@@ -154,6 +155,16 @@ def test_bcss_layout_without_a_table(tmp_path, capsys):
     words = [config, "shards.store_px=64", "--slides", f"{out}/slides.csv", "--out", str(tmp_path / "shards")]
     assert main(["shards", "build", *words]) == 0
     assert main(["shards", "verify", str(tmp_path / "shards")]) == 0
+
+
+def test_bcss_values_are_the_published_ones():
+    """gtruth_codes.tsv of Amgad et al. 2019, written out: value -> what a pixel of it is to us."""
+    config = read_yaml(ROOT / "configs/classes/bcss.yaml")
+    names, called = config["tiles"]["classes"], config["shards"]["annotation_classes"]
+    fine = "ignored tumour stroma lymph necrosis unknown unknown ignored unknown normal lymph lymph unknown normal vessel ignored"
+    fine += " unknown skin vessel tumour dcis unknown"
+    assert [called[names[str(value)]] for value in range(22)] == fine.split()
+    assert names["19"] == "Angioinvasion" and names["20"] == "DCIS" and names["9"] == "Fat"
 
 
 def imported(tmp_path, capsys, *words):
