@@ -1,58 +1,121 @@
-"""What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent."""
+"""What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent.
 
-from dataclasses import dataclass
+Names of slides and patients reach the page only through shown_slide and shown_patient.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.pseudonyms import Pseudonyms
+from mlseg_dist.report.words import HELD_OUT, Interval
 from mlseg_dist.run_folder import generators_folder, labels_folder, phase_folder, shards_folder, styled_folder
+
+VERSION = 2
+"""Of evaluation.json. Version 1 counted the pixels of overlapping patches several times; its figures are not shown."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """curves: step -> lines of metrics.jsonl. evaluation: evaluation.json or None; pictures lie in evaluation_folder.
+    """curves: step -> lines of metrics.jsonl. evaluation: evaluation.json of version 2 or None; its pictures lie in
+    evaluation_folder/pictures. is_earlier: there is an evaluation, but only of version 1.
 
     rounds: per label round its number, teacher, threshold, accepted and rejected px in all, by stain and slide, its folder.
     styled: facts of the styled views' manifest, and `generators`: their records with the path of a sheet.
-    hashes: what -> hex digest.
+    openings: the lines of the final-unseen ledger. hashes: what -> hex digest.
     """
 
     config: LearningConfig
+    names: Pseudonyms
     curves: dict[str, list[dict[str, Any]]]
     evaluation: dict[str, Any] | None
     evaluation_folder: Path
+    is_earlier: bool
     rounds: list[dict[str, Any]]
     styled: dict[str, Any] | None
     config_text: str
-    hashes: dict[str, str]
+    openings: list[dict[str, Any]] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
 
     @property
-    def steps(self) -> list[dict[str, Any]]:
-        """The evaluated steps, in order."""
-        return self.evaluation["steps"] if self.evaluation else []
+    def steps(self) -> list[str]:
+        """Names of the evaluated steps, in the campaign's order."""
+        return list(self.evaluation["steps"]) if self.evaluation else []
 
     @property
     def splits(self) -> list[str]:
         return list(self.evaluation["splits"]) if self.evaluation else []
 
+    @property
+    def held_out(self) -> list[str]:
+        """Splits that chose nothing; validation where there is no other."""
+        return [split for split in self.splits if split in HELD_OUT] or self.splits
+
+    def block(self, *keys: str) -> Any:
+        """A part of evaluation.json, for example block("figures", "test", "base", "pooled"); {} where it is missing."""
+        found: Any = self.evaluation or {}
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+            if found is None:
+                return {}
+        return found
+
+    def pooled(self, split: str, step: str, figure: str, name: str = "") -> Interval:
+        """A pooled figure with its interval; name: the class, where the figure has one per class."""
+        found = self.block("figures", split, step, "pooled", figure)
+        return (found.get(name) if name else found) or {}
+
+    def difference(self, split: str, first: str, last: str) -> dict[str, Any] | None:
+        """The paired difference of two steps, where the evaluation has it."""
+        rows = self.block("differences", split) or []
+        return next((row for row in rows if (row["from"], row["to"]) == (first, last)), None)
+
+    def shown_slide(self, slug: str) -> str:
+        return self.names.slide(slug)
+
+    def shown_patient(self, patient: str) -> str:
+        return self.names.patient(patient)
+
 
 def read_sources(config: LearningConfig, run: Path) -> Sources:
     """Everything that is there by now. Raises UserError for a file that is there and damaged."""
-    folder = _phase(run, "evaluate")
-    evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").exists() else None
+    evaluation, folder, is_earlier = _evaluation(run)
     campaign = run / "campaign.yaml"
     return Sources(
         config=config,
+        names=Pseudonyms.of(run),
         curves={step.name: _lines(_phase(run, step.name) / "metrics.jsonl") for step in config.steps},
         evaluation=evaluation,
         evaluation_folder=folder,
+        is_earlier=is_earlier,
         rounds=_rounds(config, run),
         styled=_styled(run),
         config_text=campaign.read_text(encoding="utf-8") if campaign.exists() else "",
         hashes=_hashes(config, run),
     )
+
+
+def _evaluation(run: Path) -> tuple[dict[str, Any] | None, Path, bool]:
+    """The campaign's own evaluation; else, where that is missing or of version 1, the one by hand with most splits.
+
+    Returns it or None, its folder, and whether there are only earlier ones.
+    """
+    own = _phase(run, "evaluate")
+    by_hand = sorted(path.parent for path in (run / "evaluations").glob("*/evaluation.json"))
+    found = [(read_json(folder / "evaluation.json"), folder) for folder in (own, *by_hand) if _has_scores(folder)]
+    current = [(scores, folder) for scores, folder in found if scores.get("version") == VERSION]
+    if not current:
+        return None, own, bool(found)
+    if current[0][1] != own:
+        current.sort(key=lambda pair: -len(pair[0]["splits"]))
+    return *current[0], False
+
+
+def _has_scores(folder: Path) -> bool:
+    return (folder / "evaluation.json").exists()
 
 
 def _phase(run: Path, name: str) -> Path:

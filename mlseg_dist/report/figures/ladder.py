@@ -41,13 +41,17 @@ def ladder(
             if majority.get(split) is not None:
                 axes.axhline(majority[split], color=colour, linewidth=0.9, linestyle=(0, (2, 3)), alpha=0.8)
         if any(fell.values()):
-            axes.plot([], [], "o", ms=9, mfc="none", mec=BAD, mew=1.6, linestyle="none", label="worse than the step before")
+            axes.plot(
+                [], [], "o", ms=9, mfc="none", mec=BAD, mew=1.6, linestyle="none", label="worse than the step before"
+            )
         axes.set_xticks(range(len(steps)), steps)
         axes.set(ylim=(0, 1), xlim=(-0.5, len(steps) - 0.5), ylabel="mean IoU")
         axes.grid(axis="x", visible=False)
         axes.tick_params(axis="x", labelrotation=0 if len(steps) < 9 else 45, labelcolor=MUTED)
         if any(value is not None for value in majority.values()):
-            axes.text(1, 0.01, "dotted: one constant answer", transform=axes.transAxes, ha="right", va="bottom", **SMALL)
+            axes.text(
+                1, 0.01, "dotted: one constant answer", transform=axes.transAxes, ha="right", va="bottom", **SMALL
+            )
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.4)
         return svg(drawn)
 
