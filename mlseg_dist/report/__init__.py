@@ -31,7 +31,7 @@ def write(config: LearningConfig, run: Path, phase: Path, *, single_file: bool =
     page = report / (SINGLE_FILE if single_file else PAGE)
     _refuse_foreign(report, page)
     sources = read_sources(config, run)
-    found = checks(config.checks, sources)
+    found = checks(config.checks, sources.evaluation)
     pictures = files.Pictures(inside=single_file)
     text = render(sources, found, pictures)
     files.refuse_foreign_pictures(report / files.FOLDER, pictures.files)
@@ -49,7 +49,7 @@ def _write_numbers(report: Path, sources: Sources, found: dict) -> None:
     """metrics.json and checks.json; where there are only figures of an earlier version, those that it wrote stay."""
     if sources.is_earlier and (report / "metrics.json").exists() and (report / "checks.json").exists():
         return
-    write_json(report / "metrics.json", metrics(sources))
+    write_json(report / "metrics.json", metrics(sources.evaluation))
     write_json(report / "checks.json", found)
 
 

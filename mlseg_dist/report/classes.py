@@ -20,13 +20,15 @@ from mlseg_dist.report.html import (
     table,
     text,
 )
+from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.style import INK, PAPER
-from mlseg_dist.report.verdict import Change
-from mlseg_dist.report.words import SPLIT_NAMES, pixels
+from mlseg_dist.report.verdict import LEARNT, Change
+from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels
 
 HEAT = "31,78,140"
 WRONG = "180,35,24"
+ORDER = (*LEARNT, CLASSES[0])
 
 
 def confusion(sources: Sources) -> Part | None:
@@ -55,7 +57,7 @@ def _matrix(counts: list[list[int]]) -> Html:
     rows = []
     for name, line in zip(CLASSES, counts, strict=True):
         total = sum(line)
-        cells = [_heat(count / total if total else None, f"{pixels(count)}px") for count in line]
+        cells = [_heat(count / total if total else None, pixels(count)) for count in line]
         rows.append(row([head_cell(class_name(name)), *cells]))
     return table([head], rows, "heat", "Confusion matrix")
 
@@ -71,12 +73,11 @@ def _heat(part_of_row: float | None, small: str = "", colour: str = HEAT) -> Htm
 
 def fine_classes(sources: Sources) -> Part | None:
     """What the pixels of each annotated class were called by the last step; the first step's behind a fold."""
-    splits = [split for split in sources.splits if sources.steps and sources.block("fine", split, sources.steps[-1])]
-    if not splits:
+    if not any(sources.block("fine", split, step) for split in sources.splits for step in sources.steps):
         return None
-    body = [_fine_tables(sources, splits, sources.steps[-1])]
+    body = [_fine_tables(sources, sources.steps[-1])]
     if len(sources.steps) > 1:
-        body.append(details(f"The same for {sources.steps[0]}", _fine_tables(sources, splits, sources.steps[0])))
+        body.append(details(f"The same for {sources.steps[0]}", _fine_tables(sources, sources.steps[0])))
     lead = (
         f"{sources.steps[-1]}: what the pixels of each annotated class were called. Blue: the training class that it belongs to, "
         "whose share is the recall. Red: another class."
@@ -84,13 +85,12 @@ def fine_classes(sources: Sources) -> Part | None:
     return part("Fine classes", lead, *body)
 
 
-def _fine_tables(sources: Sources, splits: list[str], step: str) -> Html:
-    shown = []
-    for split in splits:
+def _fine_tables(sources: Sources, step: str) -> Html:
+    def block(split: str) -> Html | None:
         found = sources.block("fine", split, step)
-        if found:
-            shown.append(Html(f"<div><h3>{text(SPLIT_NAMES[split])}</h3>{_fine_table(sources, found)}</div>"))
-    return grid(shown, "two")
+        return _fine_table(sources, found) if found else None
+
+    return by_split(sources, block)
 
 
 def _fine_table(sources: Sources, found: dict[str, dict[str, Any]]) -> Html:
@@ -101,39 +101,39 @@ def _fine_table(sources: Sources, found: dict[str, dict[str, Any]]) -> Html:
     for name in names:
         one, right = found[name], of.get(name, IGNORED)
         total = sum(one["called"].values())
-        cells = [left(name), cell(text(pixels(one["pixels"])))]
+        cells = [cell(Html(f"{text(name)}<small>{pixels(one['pixels'])}</small>"), "left")]
         for place, called in enumerate(CLASSES):
             count = one["called"].get(called, 0)
-            cells.append(_heat(count / total if total else None, "", HEAT if place == right else WRONG))
-        cells.append(cell(interval(one["recall"])))
+            bounds = limits(one["recall"]) if place == right else ""
+            cells.append(_heat(count / total if total else None, bounds, HEAT if place == right else WRONG))
         rows.append(row(cells))
-    head = head_row(["annotated"], ["px"])
-    head += [head_cell(class_name(name)) for name in CLASSES]
-    return table([[*head, head_cell(text("recall"))]], rows, "heat", "Fine classes")
+    head = [*head_row(["annotated"], []), *(head_cell(class_name(name)) for name in CLASSES)]
+    return table([head], rows, "heat", "Fine classes")
 
 
 def bad_regions(sources: Sources) -> Part | None:
     """None where nobody annotated any."""
-    splits = [s for s in sources.splits if any(_bad(sources, s, step).get("pixels") for step in sources.steps)]
-    if not splits:
+    if not any(_bad(sources, split, step).get("pixels") for split in sources.splits for step in sources.steps):
         return None
-    last = sources.steps[-1]
-    kinds = sorted({kind for s in splits for step in sources.steps for kind in _bad(sources, s, step).get("each", {})})
-    rows = []
-    for split in splits:
+    kinds = sorted(
+        {kind for s in sources.splits for step in sources.steps for kind in _bad(sources, s, step).get("each", {})}
+    )
+
+    def block(split: str) -> Html | None:
+        if not any(_bad(sources, split, step).get("pixels") for step in sources.steps):
+            return None
         first = _bad(sources, split, sources.steps[0]).get("recall") or {}
+        rows = []
         for step in sources.steps:
             found = _bad(sources, split, step)
-            worse = Change("", "", first, found.get("recall") or {}, always_told=True).is_fall
-            cells = [left(step if step != sources.steps[0] else f"{step}, {SPLIT_NAMES[split]}")]
-            cells.append(cell(interval(found.get("recall")), "miou fell" if worse else "miou"))
+            is_worse = Change("", "", first, found.get("recall") or {}, always_told=True).is_fall
+            cells = [left(step), cell(interval(found.get("recall")), "miou fell" if is_worse else "miou")]
             cells += [cell(interval(found.get("each", {}).get(kind, {}).get("recall"))) for kind in kinds]
-            marks = ["group" if step == sources.steps[0] else "", "last" if step == last else ""]
-            rows.append(row(cells, " ".join(filter(None, marks))))
-    lead = "Recall: the share of the annotated folds, bubbles, blur and artefacts that is called others. Red: less than the first step."
-    return part(
-        "Bad regions", lead, table([head_row(["step"], ["all", *kinds])], rows, "wide", "Recall of bad regions")
-    )
+            rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
+        return table([head_row(["step"], ["all", *kinds])], rows, "", f"Recall of bad regions on {SPLIT_NAMES[split]}")
+
+    lead = "Recall: the share of annotated folds, bubbles, blur and artefacts that is called others. Red: less than the first step."
+    return part("Bad regions", lead, by_split(sources, block))
 
 
 def _bad(sources: Sources, split: str, step: str) -> dict[str, Any]:
@@ -142,26 +142,20 @@ def _bad(sources: Sources, split: str, step: str) -> dict[str, Any]:
 
 def boundaries(sources: Sources) -> Part | None:
     """Surface Dice per step, split and class."""
-    found = [s for s in sources.splits if any(sources.pooled(s, step, "surface_dice") for step in sources.steps)]
-    if not found:
+    if not any(sources.pooled(s, step, "surface_dice") for s in sources.splits for step in sources.steps):
         return None
-    groups = [
-        head_cell(Html(""), "left"),
-        *(head_cell(text(SPLIT_NAMES[s]), "group first", len(CLASSES)) for s in found),
-    ]
-    columns = [head_cell(Html("step"), "left")]
-    columns += [head_cell(class_name(name), "first" if name == CLASSES[0] else "") for _ in found for name in CLASSES]
-    rows = []
-    for step in sources.steps:
-        cells = [left(step)]
-        for split in found:
-            for name in CLASSES:
-                shown = interval(sources.pooled(split, step, "surface_dice", name))
-                cells.append(cell(shown, "first" if name == CLASSES[0] else ""))
-        rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
-    tolerance = sources.block("boundary_um")
+
+    def block(split: str) -> Html:
+        rows = []
+        for step in sources.steps:
+            cells = [cell(interval(sources.pooled(split, step, "surface_dice", name))) for name in ORDER]
+            rows.append(row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
+        head = [*head_row(["step"], []), *(head_cell(class_name(name)) for name in ORDER)]
+        return table([head], rows, "", f"Surface Dice on {SPLIT_NAMES[split]}")
+
+    tolerance = sources.block("boundary_um") or 0
     lead = (
-        f"Surface Dice: the share of the true and the predicted boundary that lies within {tolerance:g} µm of the other. The border "
+        f"Surface Dice: the share of true and predicted boundary that lies within {tolerance:g} µm of the other. The border "
         "of an annotation is no boundary of tissue and does not count."
     )
-    return part("Boundaries", lead, table([groups, columns], rows, "wide", "Surface Dice"))
+    return part("Boundaries", lead, by_split(sources, block))

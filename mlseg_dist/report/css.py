@@ -63,7 +63,7 @@ td.wrap {{ white-space: normal; overflow-wrap: anywhere; min-width: 150px; }}
 .grid.two {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }}
 .grid.three {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }}
 figure {{ margin: 0; }} figure img {{ width: 100%; height: auto; display: block; }}
-figure.narrow {{ max-width: 760px; }}
+figure.narrow {{ max-width: 760px; }} figure.chart {{ max-width: 580px; }}
 .example {{ overflow-x: auto; margin: 0 0 14px; }}
 .example img {{ width: 100%; min-width: 620px; height: auto; display: block; }}
 .example figcaption {{ font-size: 12.5px; color: var(--muted); margin-bottom: 2px; }}
@@ -86,50 +86,64 @@ td.hash {{ text-align: left; white-space: normal; }}
 @media print {{ body {{ background: #fff; }} section {{ break-inside: avoid; }} }}
 """
 
-PAGE_CSS = f"""
-html {{ scroll-behavior: smooth; scroll-padding-top: 12px; }}
-h4 {{ font-size: 13.5px; margin: 0 0 6px; font-weight: 600; }}
-a {{ color: #1f4e8c; }}
-section > h3:first-of-type {{ margin-top: 20px; }}
-.summary {{ max-width: 80ch; margin-bottom: 10px; }}
-.further {{ color: #475467; max-width: 92ch; margin: 0 0 18px; }}
-.note {{ color: var(--muted); font-size: 13px; margin: 8px 0 0; max-width: 92ch; }}
-.warning {{ background: #fdf1e3; color: #8a4b08; border-radius: 6px; padding: 8px 12px; margin: 12px 0; }}
-.hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}
-.tile .meter .range {{ background: rgba(11, 27, 51, .28); border-radius: 0; }}
-.scroll:focus-visible, a:focus-visible, summary:focus-visible {{ outline: 2px solid #1f4e8c; outline-offset: 2px; }}
-.scroll td:first-child, .scroll th:first-child {{ position: sticky; left: 0; background: var(--paper); z-index: 1; }}
-.scroll tr.last td:first-child {{ background: #f3f7fc; }}
-td.drawn {{ min-width: 150px; padding: 0 10px; }}
-.rail {{ position: relative; display: block; height: 12px; background: linear-gradient(var(--line), var(--line)) center / 100% 1px no-repeat; }}
-.rail i {{ position: absolute; }}
-.rail .spread {{ top: 3px; height: 6px; background: #dbe6f3; border-radius: 3px; min-width: 2px; }}
-.rail .range {{ top: 5px; height: 2px; background: #1f4e8c; min-width: 2px; }}
-.rail .was, .rail .now {{ width: 9px; height: 9px; top: 1.5px; margin-left: -4.5px; border-radius: 50%; border: 1.5px solid #1f4e8c; }}
-.rail .was {{ background: var(--paper); border-color: #7d9fc9; }} .rail .now {{ background: #1f4e8c; }}
-.worst figcaption {{ font-size: 12.5px; color: var(--muted); margin-bottom: 4px; overflow-wrap: anywhere; }}
-.worst img {{ border: 1px solid var(--line); border-radius: 4px; }}
-nav {{ font-size: 13.5px; }}
-nav ol {{ list-style: none; margin: 0; padding: 0; }}
-nav a {{ display: block; padding: 4px 10px; color: #475467; text-decoration: none; border-radius: 6px; }}
-nav a:hover {{ background: #e9edf3; color: var(--ink); }}
-#show-contents {{ position: absolute; opacity: 0; }}
-nav label {{ font-weight: 600; }}
-@media (min-width: 1000px) {{
-  body.report {{ display: grid; grid-template-columns: 210px minmax(0, 1080px); justify-content: center; gap: 8px; }}
-  body.report main {{ margin: 0; width: 100%; }}
-  nav {{ position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto; padding: 30px 0 20px 14px; }}
-  nav label {{ display: block; padding: 4px 10px; color: var(--muted); font-size: 12px; letter-spacing: .06em; text-transform: uppercase; }}
-}}
-@media (max-width: 999px) {{
-  nav {{ position: sticky; top: 0; z-index: 5; background: rgba(255, 255, 255, .96); border-bottom: 1px solid var(--line); }}
-  nav label {{ display: block; padding: 9px 16px; cursor: pointer; color: #1f4e8c; }}
-  nav label::before {{ content: "☰  "; }}
-  #show-contents:focus-visible + label {{ outline: 2px solid #1f4e8c; outline-offset: -3px; }}
-  nav ol {{ display: none; padding: 0 6px 10px; columns: 2 150px; }}
-  #show-contents:checked ~ ol {{ display: block; }}
-  html {{ scroll-padding-top: 52px; }}
-}}
-@media print {{ nav {{ display: none; }} body.report {{ display: block; }} .scroll {{ overflow: visible; }}
-  .tiles {{ break-inside: avoid; }} details:not([open]) {{ display: none; }} main {{ max-width: none; padding: 0; }} }}
+PAGE_CSS = """
+html { scroll-behavior: smooth; scroll-padding-top: 12px; }
+h4 { font-size: 13.5px; margin: 0 0 6px; font-weight: 600; } h4 small { color: var(--muted); font-weight: 400; margin-left: 6px; }
+a { color: #1f4e8c; }
+section > h3:first-of-type { margin-top: 20px; }
+.summary { max-width: 80ch; margin-bottom: 10px; }
+.further { color: #475467; max-width: 92ch; margin: 0 0 18px; }
+.note { color: var(--muted); font-size: 13px; margin: 8px 0 0; max-width: 92ch; }
+.warning { background: #fdf1e3; color: #8a4b08; border-radius: 6px; padding: 8px 12px; margin: 12px 0; }
+.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.tile .meter { margin-bottom: 12px; } .tile .meter .range { top: 11px; bottom: -5px; background: var(--ink); border-radius: 0; }
+.scroll:focus-visible, a:focus-visible, summary:focus-visible { outline: 2px solid #1f4e8c; outline-offset: 2px; }
+.scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: var(--paper); z-index: 1; }
+.scroll tr.last td:first-child { background: #f3f7fc; }
+.grid.two > div > .scroll th, .grid.two > div > .scroll td { padding-left: 6px; padding-right: 6px; }
+tr.majority td:first-child { white-space: normal; line-height: 1.25; }
+.report .lead { max-width: 92ch; font-size: 14px; }
+.worst figcaption b { color: var(--ink); font-weight: 600; }
+td.drawn { min-width: 150px; padding: 0 10px; }
+.rail { position: relative; display: block; height: 12px;
+  background: linear-gradient(var(--line), var(--line)) center / 100% 1px no-repeat; }
+.rail i { position: absolute; }
+.rail .spread { top: 3px; height: 6px; background: #dbe6f3; border-radius: 3px; min-width: 2px; }
+.rail .range { top: 5px; height: 2px; background: #1f4e8c; min-width: 2px; }
+.rail .was, .rail .now { width: 9px; height: 9px; top: 1.5px; margin-left: -4.5px; border-radius: 50%;
+  border: 1.5px solid #1f4e8c; }
+.rail .was { background: var(--paper); border-color: #7d9fc9; } .rail .now { background: #1f4e8c; }
+.grid.two { align-items: start; gap: 18px 30px; }
+.worst figcaption { font-size: 12.5px; color: var(--muted); margin-bottom: 4px; overflow-wrap: anywhere; }
+.worst img { border: 1px solid var(--line); border-radius: 4px; }
+nav { font-size: 13.5px; }
+nav ol { list-style: none; margin: 0; padding: 0; }
+nav a { display: block; padding: 4px 10px; color: #475467; text-decoration: none; border-radius: 6px; }
+nav a:hover { background: #e9edf3; color: var(--ink); }
+#show-contents { position: absolute; opacity: 0; }
+nav label { font-weight: 600; }
+@media (min-width: 1000px) {
+  body.report { display: grid; grid-template-columns: 210px minmax(0, 1080px); justify-content: center; gap: 8px; }
+  body.report main { margin: 0; width: 100%; }
+  nav { position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto; padding: 30px 0 20px 14px; }
+  nav label { display: block; padding: 4px 10px; color: var(--muted); font-size: 12px; letter-spacing: .06em;
+    text-transform: uppercase; }
+}
+@media (max-width: 999px) {
+  nav { position: sticky; top: 0; z-index: 5; background: rgba(255, 255, 255, .96); border-bottom: 1px solid var(--line); }
+  nav label { display: block; padding: 9px 16px; cursor: pointer; color: #1f4e8c; }
+  nav label::before { content: "☰  "; }
+  #show-contents:focus-visible + label { outline: 2px solid #1f4e8c; outline-offset: -3px; }
+  nav ol { display: none; padding: 0 6px 10px; columns: 2 150px; }
+  #show-contents:checked ~ ol { display: block; }
+  html { scroll-padding-top: 52px; }
+}
+@media (max-width: 640px) {
+  .report table { font-size: 13px; } .report th { font-size: 11.5px; }
+  .report .scroll th, .report .scroll td, .grid.two > div > .scroll th, .grid.two > div > .scroll td { padding-left: 4px; padding-right: 4px; }
+  .report .dot { width: 7px; height: 7px; margin-right: 3px; }
+  .heat td[style] { min-width: 54px; }
+}
+@media print { nav { display: none; } body.report { display: block; } .scroll { overflow: visible; }
+  .tiles { break-inside: avoid; } details:not([open]) { display: none; } main { max-width: none; padding: 0; } }
 """

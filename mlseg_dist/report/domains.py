@@ -11,7 +11,6 @@ from mlseg_dist.report.html import (
     head_cell,
     head_row,
     interval,
-    left,
     note,
     part,
     row,
@@ -81,7 +80,7 @@ def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str]
             known = value_of(was) is not None and value_of(one["miou"]) is not None
             cells.append(cell(text(signed(change.size, 2) if known else "–"), marked))
         cells += [cell(interval(one["iou"].get(name))) for name in LEARNT]
-        low, high = (list(one.get("spread") or ()) + [None, None])[:2]
+        low, high = one.get("spread") or (None, None)
         cells.append(cell(text(f"{share(low, 2)} – {share(high, 2)}" if low is not None else "–")))
         rows.append(row(cells))
     return rows
@@ -90,7 +89,7 @@ def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str]
 def _drawn(one: dict[str, Any], was: Interval) -> Html:
     """Spread of the slides, the interval over patients, the first step (hollow) and the last (full), from 0 to 1."""
     parts = []
-    low, high = (list(one.get("spread") or ()) + [None, None])[:2]
+    low, high = one.get("spread") or (None, None)
     for name, ends in (("spread", (low, high)), ("range", _ends(one["miou"]))):
         if ends[0] is not None and ends[1] is not None:
             parts.append(f'<i class="{name}" style="left:{percent(ends[0])};width:{percent(ends[1] - ends[0])}"></i>')

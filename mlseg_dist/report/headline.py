@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlseg_dist.report.html import Html, join, text
+from mlseg_dist.report.html import Html, join, prose, text
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import Change, falls, sentences
 from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, has_interval, limits, share, signed, value_of
@@ -14,9 +14,9 @@ LEADING = 2
 def headline(sources: Sources, checks: dict[str, Any]) -> Html:
     """Name, badge, the verdict, one tile a split."""
     said = sentences(sources)
-    verdict = f'<p class="summary">{text(" ".join(said[:LEADING]))}</p>'
+    verdict = f'<p class="summary">{prose(" ".join(said[:LEADING]))}</p>'
     if said[LEADING:]:
-        verdict += f'<p class="further">{text(" ".join(said[LEADING:]))}</p>'
+        verdict += f'<p class="further">{prose(" ".join(said[LEADING:]))}</p>'
     if sources.splits:
         verdict += f'<div class="tiles">{join(_tile(sources, split) for split in sources.splits)}</div>'
     return Html(
@@ -60,7 +60,8 @@ def _tile(sources: Sources, split: str) -> Html:
         one = Change("", "", first, last, row.get("miou"))
         rows.append(f"{steps[0]} <b>{share(value_of(first))}</b>")
         rows.append(f"difference <b>{signed(one.size, 2)}</b> {limits(one.paired, 2, sign=True)}")
-    rows.append(f"one constant answer <b>{share(majority)}</b> · {counted(facts.get('slides', 0), 'slide')}")
+    constant = f"always {text(sources.block('majority') or 'one class')}"
+    rows.append(f"{constant} <b>{share(majority)}</b> · {counted(facts.get('slides', 0), 'slide')}")
     meter = _meter(last, value_of(first) if len(steps) > 1 else None, majority)
     body = "".join(f'<div class="row">{row}</div>' for row in rows)
     return Html(

@@ -75,9 +75,14 @@ def anchor(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
+def prose(said: str) -> Html:
+    """Sentences; what stands between backticks is set as code."""
+    return Html(re.sub(r"`([^`]+)`", r"<code>\1</code>", text(said)))
+
+
 def section(title: str, lead: str, *body: Html) -> Html:
     """lead: one plain sentence under the heading."""
-    note = f'<p class="lead">{text(lead)}</p>' if lead else ""
+    note = f'<p class="lead">{prose(lead)}</p>' if lead else ""
     return Html(f'<section id="{anchor(title)}"><h2>{text(title)}</h2>{note}{join(body)}</section>')
 
 

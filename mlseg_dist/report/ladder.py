@@ -1,6 +1,6 @@
-"""The first section: how far each step came on every split, differences between steps, and the config's checks."""
+"""The first sections: how far each step came on every split, differences between steps, and the config's checks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlseg_dist.config import CLASSES
@@ -12,6 +12,7 @@ from mlseg_dist.report.html import (
     class_name,
     details,
     figure,
+    grid,
     head_cell,
     head_row,
     heading,
@@ -26,25 +27,24 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.metrics import in_words
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import NOTABLE, Change
-from mlseg_dist.report.words import SPLIT_NAMES, Interval, limits, signed, value_of
+from mlseg_dist.report.verdict import LEARNT, NOTABLE, Change
+from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, limits, share, signed, value_of
 
-_COLUMNS = ("mIoU", *CLASSES)
+COLUMNS = ("mIoU", *LEARNT, CLASSES[0])
+"""Background last: it is what a narrow window may cut to scroll."""
 
 
 def results(sources: Sources) -> Part | None:
-    if sources.evaluation is None:
+    if sources.evaluation is None or not sources.steps:
         return None
-    body = [figure(_chart(sources), "Mean IoU of every step on every split, with intervals", "narrow")]
-    body += [heading("IoU per step and class"), _iou_table(sources)]
-    body += _means(sources)
-    body += _differences(sources)
+    drawn = figure(_chart(sources), "Mean IoU of every step on every split, with intervals", "chart")
+    body = [drawn, heading("IoU per step and class"), _pooled(sources), *_means(sources), *_differences(sources)]
     return part("Results", _lead(sources), *body)
 
 
 def _lead(sources: Sources) -> str:
     said = (
-        "Every annotated pixel counts once, on slides stitched as prediction stitches them. Brackets are 95 % intervals of a "
+        "Every annotated pixel counts once, on slides stitched as prediction stitches them. Brackets are 95\u00a0% intervals of a "
         "bootstrap over patients; below five patients there is none."
     )
     if "val" in sources.splits and len(sources.splits) > 1:
@@ -62,42 +62,54 @@ def _chart(sources: Sources) -> bytes:
 
 def _fell(sources: Sources, split: str) -> set[str]:
     """Steps that are worse than the one before: beyond the interval, or by a notable amount where there is none."""
-    pairs = zip(sources.steps, sources.steps[1:], strict=False)
     found = set()
-    for before, after in pairs:
-        ends = [sources.pooled(split, step, "miou") for step in (before, after)]
+    for before, after in zip(sources.steps, sources.steps[1:], strict=False):
+        was, now = (sources.pooled(split, step, "miou") for step in (before, after))
         row = sources.difference(split, before, after) or {}
-        if Change("", "", ends[0], ends[1], row.get("miou")).is_fall:
+        if Change("mean IoU", "", was, now, row.get("miou")).is_fall:
             found.add(after)
     return found
 
 
-def _iou_table(sources: Sources) -> Html:
-    """Pooled IoU per step and class with intervals, after the figures of one constant answer."""
-    splits = sources.splits
-    groups = [head_cell(Html(""), "left"), *(head_cell(text(SPLIT_NAMES[s]), "group first", 4) for s in splits)]
-    columns = [head_cell(Html("step"), "left")]
-    columns += [head_cell(_column(name), "first" if name == "mIoU" else "") for _ in splits for name in _COLUMNS]
-    cells = [left(f"always {sources.block('majority') or 'one class'}")]
-    for split in splits:
+def by_split(sources: Sources, make: Callable[[str], Html | None]) -> Html:
+    """A block a split, side by side where there is room; splits of which there is nothing to show are left out."""
+    shown = [(split, make(split)) for split in sources.splits]
+    blocks = []
+    for split, made in shown:
+        if made is not None:
+            facts = sources.block("splits", split)
+            size = f"{counted(facts.get('patients', 0), 'patient')}, {counted(facts.get('slides', 0), 'slide')}"
+            blocks.append(Html(f"<div><h4>{text(SPLIT_NAMES[split])} <small>{size}</small></h4>{made}</div>"))
+    return grid(blocks, "two")
+
+
+def _pooled(sources: Sources) -> Html:
+    """Pooled IoU with intervals, after the figures of one constant answer; the best of each column is bold."""
+
+    def block(split: str) -> Html:
         majority = sources.block("splits", split, "majority")
-        cells += [cell(number(_plain(majority, c)), "first" if c == "mIoU" else "") for c in _COLUMNS]
-    rows = [row(cells, "majority")]
-    best = {(s, c): _best(sources, s, c) for s in splits for c in _COLUMNS}
-    for step in sources.steps:
-        cells = [left(step)]
-        for split in splits:
-            for column in _COLUMNS:
+        constant = [cell(number(value_in(majority, column))) for column in COLUMNS]
+        rows = [row([left(f"always {sources.block('majority') or 'one class'}"), *constant], "majority")]
+        best = {column: _best(sources, split, column) for column in COLUMNS}
+        for step in sources.steps:
+            cells = [left(step)]
+            for column in COLUMNS:
                 found = _figure(sources, split, step, column)
-                classes = "first miou" if column == "mIoU" else ""
-                is_best = value_of(found) is not None and value_of(found) == best[split, column]
-                cells.append(cell(interval(found), f"{classes} best".strip() if is_best else classes))
-        rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
-    return table([groups, columns], rows, "wide", "IoU per step, split and class")
+                is_best = value_of(found) is not None and value_of(found) == best[column]
+                classes = ["miou" if column == "mIoU" else "", "best" if is_best else ""]
+                cells.append(cell(interval(found), " ".join(filter(None, classes))))
+            rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
+        return table([_head()], rows, "", f"IoU on {SPLIT_NAMES[split]}")
+
+    return by_split(sources, block)
 
 
-def _column(name: str) -> Html:
-    return Html(name) if name == "mIoU" else class_name(name)
+def _head() -> list[Html]:
+    return [head_cell(text("step"), "left"), *(head_cell(_title(column)) for column in COLUMNS)]
+
+
+def _title(column: str) -> Html:
+    return text(column) if column == "mIoU" else class_name(column)
 
 
 def _figure(sources: Sources, split: str, step: str, column: str) -> Interval:
@@ -109,8 +121,8 @@ def _best(sources: Sources, split: str, column: str) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _plain(found: Mapping[str, Any], column: str) -> float | None:
-    """A figure without an interval."""
+def value_in(found: Mapping[str, Any], column: str) -> Any:
+    """Of one of the columns, from {"miou", "iou": {class}}."""
     return found.get("miou") if column == "mIoU" else found.get("iou", {}).get(column)
 
 
@@ -118,63 +130,53 @@ def _means(sources: Sources) -> list[Html]:
     """The same as means over slides and over patients, behind folds."""
     found = []
     for way, words in (("per_slide", "slides"), ("per_patient", "patients")):
-        groups = [
-            head_cell(Html(""), "left"),
-            *(head_cell(text(SPLIT_NAMES[s]), "group first", 4) for s in sources.splits),
-        ]
-        columns = [head_cell(Html("step"), "left")]
-        columns += [head_cell(_column(c), "first" if c == "mIoU" else "") for _ in sources.splits for c in _COLUMNS]
-        rows = []
-        for step in sources.steps:
-            cells = [left(step)]
-            for split in sources.splits:
-                of_step = sources.block("figures", split, step, way)
-                for column in _COLUMNS:
-                    classes = "first miou" if column == "mIoU" else ""
-                    cells.append(cell(interval(_plain_interval(of_step, column)), classes))
-            rows.append(row(cells))
-        body = table([groups, columns], rows, "wide", f"Means over {words}")
-        found.append(details(f"The same as means over {words}", body))
+
+        def block(split: str, way: str = way) -> Html:
+            rows = []
+            for step in sources.steps:
+                means = sources.block("figures", split, step, way)
+                cells = [cell(interval(value_in(means, c)), "miou" if c == "mIoU" else "") for c in COLUMNS]
+                rows.append(row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
+            return table([_head()], rows, "", f"Mean IoU on {SPLIT_NAMES[split]}")
+
+        found.append(details(f"The same as means over {words}", by_split(sources, block)))
     return found
-
-
-def _plain_interval(found: Mapping[str, Any], column: str) -> Interval:
-    return (found.get("miou") if column == "mIoU" else found.get("iou", {}).get(column)) or {}
 
 
 def _differences(sources: Sources) -> list[Html]:
     """Paired differences: between steps, then against another run."""
     found = []
-    rows = [(split, one) for split in sources.splits for one in sources.block("differences", split) or []]
-    if rows:
-        found += [heading("Paired differences between steps"), _difference_table(rows, sources.steps)]
+    if any(sources.block("differences", split) for split in sources.splits):
+        found += [
+            heading("Paired differences between steps"),
+            _difference_blocks(sources, sources.block("differences")),
+        ]
     against = sources.block("against")
     if against:
-        rows = [(split, one) for split, ones in against.get("differences", {}).items() for one in ones]
-        found.append(heading(f"Against {against['name']}"))
-        found.append(_difference_table(rows, []))
+        found += [heading(f"Against {against['name']}"), _difference_blocks(sources, against.get("differences") or {})]
     if found:
-        found.append(
-            note(f"Red: the whole interval lies below 0, or a fall of {NOTABLE:g} and more without an interval.")
-        )
+        legend = f"Red: the whole interval lies below 0, or a fall of {share(NOTABLE, 2)} and more without an interval."
+        found.append(note(f"{legend} Slides count as better or worse when their own mean IoU moved by more than .01."))
     return found
 
 
-def _difference_table(rows: list[tuple[str, dict[str, Any]]], steps: list[str]) -> Html:
-    body = []
-    before = ""
-    for split, one in rows:
-        overall = bool(steps) and len(steps) > 2 and (one["from"], one["to"]) == (steps[0], steps[-1])
-        cells = [left(SPLIT_NAMES[split] if split != before else "")]
-        cells.append(left(f"{one['from']} → {one['to']}"))
-        cells.append(_change(one.get("miou"), "miou"))
-        cells += [_change((one.get("iou") or {}).get(name)) for name in CLASSES]
-        cells += [cell(text(len(one.get(key) or ()))) for key in ("better", "worse")]
-        body.append(row(cells, " ".join(filter(None, ["last" if overall else "", "group" if split != before else ""]))))
-        before = split
-    head = [*head_row(["on", "from → to"], ["mIoU"]), *(head_cell(class_name(name)) for name in CLASSES)]
-    head += head_row([], ["slides better", "worse"])
-    return table([head], body, "wide", "Paired differences of IoU")
+def _difference_blocks(sources: Sources, rows_of: Mapping[str, list[dict[str, Any]]]) -> Html:
+    steps = sources.steps
+
+    def block(split: str) -> Html | None:
+        rows = []
+        for one in rows_of.get(split) or []:
+            is_overall = len(steps) > 2 and (one["from"], one["to"]) == (steps[0], steps[-1])
+            cells = [left(f"{one['from']} → {one['to']}"), _change(one.get("miou"), "miou")]
+            cells += [_change((one.get("iou") or {}).get(name)) for name in LEARNT]
+            better, worse = (len(one.get(key) or ()) for key in ("better", "worse"))
+            cells.append(cell(Html(f"{better:,} better<small>{worse:,} worse</small>")))
+            rows.append(row(cells, "last" if is_overall else ""))
+        head = [*head_row(["from → to"], ["mIoU"]), *(head_cell(class_name(name)) for name in LEARNT)]
+        head.append(head_cell(text("slides")))
+        return table([head], rows, "", f"Paired differences on {SPLIT_NAMES[split]}") if rows else None
+
+    return by_split(sources, block)
 
 
 def _change(found: Interval | None, classes: str = "") -> Html:
@@ -192,11 +194,8 @@ def checks_part(checks: dict[str, Any]) -> Part | None:
     rows = []
     for one in checks["checks"]:
         verdict = '<span class="pass">✓ passed</span>' if one["passed"] else '<span class="fail">✗ failed</span>'
-        cells = [
-            cell(Html(verdict), "left"),
-            left(in_words(one["check"])),
-            left(SPLIT_NAMES.get(one["split"], one["split"])),
-        ]
+        cells = [cell(Html(verdict), "left"), cell(text(in_words(one["check"])), "left wrap")]
+        cells.append(left(SPLIT_NAMES.get(one["split"], one["split"])))
         cells += [cell(text(signed(one["got"]))), cell(text(f"≥ {signed(one['margin'])}"))]
         rows.append(row(cells))
     head = head_row(["", "difference of", "on"], ["got", "needed"])

@@ -18,6 +18,7 @@ from mlseg_dist.report.html import (
     row,
     table,
 )
+from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import LEARNT
 from mlseg_dist.report.words import SPLIT_NAMES
@@ -42,20 +43,22 @@ def calibration(sources: Sources) -> Part | None:
         found = sources.block("calibration", split, last)
         drawing = figures.reliability(split, found.get("reliability") or [], found.get("reliability_scaled") or [])
         drawn.append(figure(drawing, f"Reliability of {last} on {SPLIT_NAMES[split]}, before and after temperature"))
-    rows = []
-    for split in splits:
+
+    def block(split: str) -> Html | None:
+        rows = []
         for step in sources.steps:
             found = sources.block("calibration", split, step)
-            cells = [left(step if step != sources.steps[0] else f"{step}, {SPLIT_NAMES[split]}")]
-            cells += [cell(number(found.get(key))) for key in ("ece", "ece_scaled", "nll", "nll_scaled", "temperature")]
-            marks = ["group" if step == sources.steps[0] else "", "last" if step == last else ""]
-            rows.append(row(cells, " ".join(filter(None, marks))))
-    head = head_row(["step"], ["ECE", "with temperature", "NLL", "with temperature", "temperature"])
+            cells = [cell(number(found.get(key))) for key in ("ece", "ece_scaled", "nll", "nll_scaled")]
+            cells.append(cell(number(found.get("temperature"), 2)))
+            rows.append(row([left(step), *cells], "last" if step == last else ""))
+        head = head_row(["step"], ["ECE", "at T", "NLL", "at T", "T"])
+        return table([head], rows, "", f"Calibration on {SPLIT_NAMES[split]}") if split in splits else None
+
     lead = (
-        f"{last}: how often the answer is right where the network is so sure; on the diagonal it is right as often as it says. ECE is the "
-        "mean distance from it. The temperature comes from the validation slides and never changes an answer."
+        f"{last}: how often the answer is right where the network is so sure; on the diagonal as often as it says. ECE is "
+        "the mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an answer."
     )
-    return part("Calibration", lead, grid(drawn, "three"), table([head], rows, "wide", "Calibration errors"))
+    return part("Calibration", lead, grid(drawn, "three"), by_split(sources, block))
 
 
 def one_against_rest(sources: Sources) -> Part | None:

@@ -25,7 +25,7 @@ def openings(sources: Sources) -> Part | None:
     if not sources.openings:
         return None
     rows = [row(cell(text(one.get(key) or "–"), "left wrap") for key in LEDGER) for one in sources.openings]
-    lead = "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus, also by other runs."
+    lead = "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus."
     return part("Openings of final-unseen", lead, table([head_row(LEDGER, [])], rows, "", "Openings of final-unseen"))
 
 

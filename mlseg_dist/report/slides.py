@@ -29,11 +29,13 @@ from mlseg_dist.report.html import (
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES, counted, share, signed
+from mlseg_dist.report.words import HELD_OUT, SPLIT_NAMES, counted, listed, share, signed
 
 TABLE = "slides.csv"
 MOST_MOVED, MOST_WORST, MOST_BEST, MOST_PICTURES = 10, 15, 5, 6
 HEAD = ("slide", "patient", "split", "stain", "scanner", "source", "unseen")
+ORDER = (*LEARNT, CLASSES[0])
+FACTORS = ("stain", "scanner", "source")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula."""
 
@@ -64,7 +66,7 @@ def _not_scored(sources: Sources) -> list[Html]:
                 left(sources.shown_slide(one["slide"])),
                 left(SPLIT_NAMES.get(one["split"], one["split"])),
                 left(one["step"] or "all"),
-                cell(text(one["why"]), "left wrap"),
+                cell(text(sources.shown_text(one["why"])), "left wrap"),
             ]
         )
         for one in missing[:MOST_WORST]
@@ -80,34 +82,34 @@ def _not_scored(sources: Sources) -> list[Html]:
 
 
 def _worst_pictures(sources: Sources, pictures: Pictures) -> list[Html]:
-    """Thumbnail and maps of the slides that the last step does worst."""
+    """Thumbnail and maps of the slides that the last step does worst; those of the validation slides behind a fold."""
     found = []
     for split in sources.splits:
         entries = [
             one for one in sources.block("pictures") or [] if one.get("kind") == "worst" and one["split"] == split
         ]
-        shown = [_worst_picture(sources, pictures, number, one) for number, one in enumerate(entries[:MOST_PICTURES])]
+        shown = [_worst_picture(sources, pictures, place, one) for place, one in enumerate(entries[:MOST_PICTURES])]
         drawn = [one for one in shown if one is not None]
         if drawn:
-            found += [heading(f"The worst of {SPLIT_NAMES[split]}"), grid(drawn, "two")]
+            title, body = f"The worst of {SPLIT_NAMES[split]}", grid(drawn, "two")
+            found += [heading(title), body] if split in HELD_OUT else [details(title, body)]
     return found
 
 
-def _worst_picture(sources: Sources, pictures: Pictures, number: int, entry: dict[str, Any]) -> Html | None:
+def _worst_picture(sources: Sources, pictures: Pictures, place: int, entry: dict[str, Any]) -> Html | None:
     path = sources.evaluation_folder / "pictures" / entry["file"]
     step = entry.get("step") or sources.steps[-1]
-    said = f"{_described(sources, entry['slide'])} · {step}: {_figures(sources, entry['slide'], step)}"
-    shown = pictures.show(path, f"worst-{entry['split']}-{number:02d}", f"Slide, map of the classes and errors: {said}")
-    return (
-        None if shown is None else Html(f'<figure class="worst"><figcaption>{text(said)}</figcaption>{shown}</figure>')
-    )
+    who, figures = _described(sources, entry["slide"]), f"{step}: {_figures(sources, entry['slide'], step)}"
+    alt = f"Slide, map of the classes and errors: {who}, {figures}"
+    shown = pictures.show(path, f"worst-{entry['split']}-{place:02d}", alt)
+    if shown is None:
+        return None
+    return Html(f'<figure class="worst"><figcaption><b>{text(who)}</b><br>{text(figures)}</figcaption>{shown}</figure>')
 
 
 def _described(sources: Sources, slug: str) -> str:
     facts = sources.block("slides", slug)
-    return " · ".join(
-        [sources.shown_slide(slug), *(str(facts.get(name, "")) for name in ("stain", "scanner", "source"))]
-    )
+    return " · ".join([sources.shown_slide(slug), *(str(facts.get(name, "")) for name in FACTORS)])
 
 
 def _figures(sources: Sources, slug: str, step: str) -> str:
@@ -141,7 +143,7 @@ def _extremes(sources: Sources) -> Html:
         ["mIoU", *([f"since {sources.steps[0]}"] if len(sources.steps) > 1 else [])],
     )
     return table(
-        [[*head, *(head_cell(class_name(name)) for name in CLASSES)]],
+        [[*head, *(head_cell(class_name(name)) for name in ORDER)]],
         rows,
         "wide",
         "Slides with the lowest and highest IoU",
@@ -150,13 +152,10 @@ def _extremes(sources: Sources) -> Html:
 
 def _slide_row(sources: Sources, slug: str) -> Html:
     facts, last = sources.block("slides", slug), sources.steps[-1]
-    domain = join(
-        (
-            Html(f"{text(facts[f])}{tag('unseen') if f in facts['unseen'] else ''}")
-            for f in ("stain", "scanner", "source")
-        ),
-        " · ",
-    )
+    domain = Html(" · ".join(text(facts[name]) for name in FACTORS))
+    if facts["unseen"]:
+        said = "unseen" if len(facts["unseen"]) == len(FACTORS) else f"unseen {listed(facts['unseen'])}"
+        domain = Html(f"{domain}{tag(said)}")
     now, was = (_miou(sources, slug, step) for step in (last, sources.steps[0]))
     cells = [
         left(sources.shown_slide(slug)),
@@ -167,7 +166,7 @@ def _slide_row(sources: Sources, slug: str) -> Html:
     if len(sources.steps) > 1:
         cells.append(cell(text(signed(now - was if now is not None and was is not None else None))))
     iou = sources.block("slides", slug, "figures", last).get("iou", {})
-    return row([*cells, *(cell(number(iou.get(name))) for name in CLASSES)])
+    return row([*cells, *(cell(number(iou.get(name))) for name in ORDER)])
 
 
 def _moved(sources: Sources) -> Html:
@@ -215,7 +214,7 @@ def slides_csv(sources: Sources) -> str:
     for slug in order:
         facts = found[slug]
         who = [sources.shown_slide(slug), sources.shown_patient(facts["patient"]), facts["split"]]
-        who += [_harmless(str(facts[name])) for name in ("stain", "scanner", "source")]
+        who += [_harmless(str(facts[name])) for name in FACTORS]
         counts = [facts.get("pixels", {}).get(name, 0) for name in CLASSES]
         figures = []
         for step in sources.steps:

@@ -1,6 +1,6 @@
 """What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent.
 
-Names of slides and patients reach the page only through shown_slide and shown_patient.
+Names of slides and patients reach the page only through shown_slide and shown_patient, free text through shown_text.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.pseudonyms import Pseudonyms
+from mlseg_dist.redaction import Redaction
 from mlseg_dist.report.words import HELD_OUT, Interval
 from mlseg_dist.run_folder import generators_folder, labels_folder, phase_folder, shards_folder, styled_folder
 
@@ -29,7 +29,7 @@ class Sources:
     """
 
     config: LearningConfig
-    names: Pseudonyms
+    redaction: Redaction
     curves: dict[str, list[dict[str, Any]]]
     evaluation: dict[str, Any] | None
     evaluation_folder: Path
@@ -47,7 +47,8 @@ class Sources:
 
     @property
     def splits(self) -> list[str]:
-        return list(self.evaluation["splits"]) if self.evaluation else []
+        """Those that chose nothing first: they are what a reader should quote."""
+        return sorted(self.evaluation["splits"], key=lambda split: split not in HELD_OUT) if self.evaluation else []
 
     @property
     def held_out(self) -> list[str]:
@@ -74,26 +75,33 @@ class Sources:
         return next((row for row in rows if (row["from"], row["to"]) == (first, last)), None)
 
     def shown_slide(self, slug: str) -> str:
-        return self.names.slide(slug)
+        return self.redaction.names.slide(slug)
 
     def shown_patient(self, patient: str) -> str:
-        return self.names.patient(patient)
+        return self.redaction.names.patient(patient)
+
+    def shown_text(self, said: str) -> str:
+        """An error's words without names and paths."""
+        return self.redaction.text(said)
 
 
 def read_sources(config: LearningConfig, run: Path) -> Sources:
     """Everything that is there by now. Raises UserError for a file that is there and damaged."""
     evaluation, folder, is_earlier = _evaluation(run)
     campaign = run / "campaign.yaml"
+    redaction = Redaction(run)
+    slides = evaluation["slides"] if evaluation else {}
+    redaction.names.admit(slides, (facts["patient"] for facts in slides.values()))
     return Sources(
         config=config,
-        names=Pseudonyms.of(run),
+        redaction=redaction,
         curves={step.name: _lines(_phase(run, step.name) / "metrics.jsonl") for step in config.steps},
         evaluation=evaluation,
         evaluation_folder=folder,
         is_earlier=is_earlier,
         rounds=_rounds(config, run),
         styled=_styled(run),
-        config_text=campaign.read_text(encoding="utf-8") if campaign.exists() else "",
+        config_text=redaction.config(campaign.read_text(encoding="utf-8")) if campaign.exists() else "",
         hashes=_hashes(config, run),
     )
 

@@ -7,10 +7,12 @@ A change is clear when its 95 % interval lies on one side of 0. Where the evalua
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from mlseg_dist.config import CLASSES
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import (
+    NARROW,
     NETWORKS,
     NO_FIGURE,
     SLIDES_OF,
@@ -85,13 +87,12 @@ class Change:
 
 def changes(sources: Sources, first: str, last: str) -> list[Change]:
     """Everything that is compared between two steps, the held-out splits first."""
-    splits = sorted(sources.splits, key=lambda split: split not in sources.held_out)
-    found = [*_of_splits(sources, splits, first, last), *_of_bad_regions(sources, splits, first, last)]
+    found = [*_of_splits(sources, first, last), *_of_bad_regions(sources, first, last)]
     return [*found, *_of_domains(sources, first, last)]
 
 
-def _of_splits(sources: Sources, splits: list[str], first: str, last: str) -> Iterator[Change]:
-    for split in splits:
+def _of_splits(sources: Sources, first: str, last: str) -> Iterator[Change]:
+    for split in sources.splits:
         row = sources.difference(split, first, last) or {}
         ends = [sources.pooled(split, step, "miou") for step in (first, last)]
         yield Change("mean IoU", f"on {SLIDES_OF[split]}", ends[0], ends[1], row.get("miou"))
@@ -101,10 +102,10 @@ def _of_splits(sources: Sources, splits: list[str], first: str, last: str) -> It
             yield Change(f"{name} IoU", f"on {SLIDES_OF[split]}", ends[0], ends[1], paired)
 
 
-def _of_bad_regions(sources: Sources, splits: list[str], first: str, last: str) -> Iterator[Change]:
-    for split in splits:
-        ends = [sources.block("bad_regions", split, step, "recall") or NO_FIGURE for step in (first, last)]
-        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", *ends, always_told=True)
+def _of_bad_regions(sources: Sources, first: str, last: str) -> Iterator[Change]:
+    for split in sources.splits:
+        was, now = (sources.block("bad_regions", split, step, "recall") or NO_FIGURE for step in (first, last))
+        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", was, now, always_told=True)
 
 
 def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
@@ -151,14 +152,16 @@ def _worse(sources: Sources) -> str:
     found = falls(sources)
     if not found:
         return f"Between {first} and {last} none of the compared figures fell beyond its interval."
-    told = [_fall(one) for one in found[:MOST_FALLS]]
+    told = []
+    for what, of_figure in groupby(found[:MOST_FALLS], key=lambda one: one.what):
+        told.append(f"{what} fell {listed([_fall(one) for one in of_figure])}")
     if found[MOST_FALLS:]:
         told.append(f"and {counted(len(found) - MOST_FALLS, 'more figure')} fell")
     return f"Between {first} and {last} {'; '.join(told)}."
 
 
 def _fall(one: Change) -> str:
-    said = f"{one.what} fell from {share(value_of(one.first), 2)} to {share(value_of(one.last), 2)} {one.where}"
+    said = f"from {share(value_of(one.first), 2)} to {share(value_of(one.last), 2)} {one.where}"
     if has_interval(one.paired):
         return f"{said} (paired difference {_difference(one)})"
     if not one.has_interval:
@@ -216,12 +219,8 @@ def _network(sources: Sources, split: str) -> list[str]:
     said = f"Of this difference the change of network {words} (from {since} on) is part"
     if since == last:
         return [f"{said}; what the label rounds gave apart from it cannot be told from these steps."]
-    one = Change(
-        "",
-        "",
-        *(sources.pooled(split, step, "miou") for step in (since, last)),
-        (sources.difference(split, since, last) or {}).get("miou"),
-    )
+    was, now = (sources.pooled(split, step, "miou") for step in (since, last))
+    one = Change("mean IoU", "", was, now, (sources.difference(split, since, last) or {}).get("miou"))
     return [f"{said}; from {since} to {last}, with the same network, mean IoU changed by {_difference(one)}."]
 
 
@@ -243,7 +242,7 @@ def _unseen(sources: Sources, shown: str) -> list[str]:
 
 def _difference(one: Change) -> str:
     """`+.11 [+.05, +.16]`."""
-    return f"{signed(one.size, 2)} {limits(one.paired, 2, sign=True)}".rstrip()
+    return f"{signed(one.size, 2)}{NARROW}{limits(one.paired, 2, sign=True)}".rstrip()
 
 
 def _no_interval(patients: int) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 Interval = Mapping[str, Any]
 NO_FIGURE: Interval = {"value": None, "low": None, "high": None, "patients": 0}
-LEAST_PATIENTS = 5
-"""With fewer patients evaluation.json has no interval."""
+NARROW = "\u00a0"
+"""A space at which no line breaks."""
 SPLIT_NAMES = {"val": "validation", "test": "test", "dev-unseen": "unseen (dev)", "final-unseen": "unseen (final)"}
 SLIDES_OF = {
     "val": "the validation slides",
@@ -44,7 +44,7 @@ def limits(found: Interval | None, digits: int = 2, sign: bool = False) -> str:
         return ""
     assert found is not None
     write = signed if sign else share
-    return f"[{write(found['low'], digits)}, {write(found['high'], digits)}]"
+    return f"[{write(found['low'], digits)},{NARROW}{write(found['high'], digits)}]"
 
 
 def has_interval(found: Interval | None) -> bool:
@@ -57,7 +57,7 @@ def value_of(found: Interval | None) -> float | None:
 
 def with_limits(found: Interval | None, digits: int = 2) -> str:
     """`.69 [.60, .77]`, or `.69` alone."""
-    return f"{share(value_of(found), digits)} {limits(found, digits)}".rstrip()
+    return f"{share(value_of(found), digits)}{NARROW}{limits(found, digits)}".rstrip()
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -71,8 +71,8 @@ def listed(words: Sequence[str]) -> str:
 
 
 def pixels(count: float) -> str:
-    """A number of pixels to two or three digits: `1.3 M`."""
+    """A number of pixels to two or three digits: `1.3 Mpx`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f}"
+            return f"{count / size:.1f}{NARROW}{unit}px"
+    return f"{count:.0f}{NARROW}px"
