@@ -29,7 +29,7 @@ class Ownership:
         self._sorted = self._key[self._order]
 
     def owned(self, patch: int, side: int) -> np.ndarray | None:
-        """The patch's own pixels among the `side` x `side` around its centre (an even number): bool (side, side), or None for none."""
+        """The patch's own pixels among the `side` x `side` (even) around its centre: bool (side, side), or None for none."""
         others, shifts = self._neighbours(patch)
         place = (
             2 * (np.arange(side, dtype=np.int32) - side // 2) + 1
@@ -45,7 +45,7 @@ class Ownership:
             mine = np.maximum(own[top:bottom, None], own[left:right])
             theirs = np.maximum(np.abs(place[top:bottom, None] - 2 * down), np.abs(place[left:right] - 2 * along))
             mask[box] &= mine < theirs if other < patch else mine <= theirs
-            rows, columns = mask[box].any(axis=1).nonzero()[0], mask[box].any(axis=0).nonzero()[0]
+            rows, columns = (np.flatnonzero(mask[box].any(axis=axis)) for axis in (1, 0))
             if not len(rows):
                 return None
             top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
