@@ -1,4 +1,4 @@
-"""Surfaces of classes, from a map that comes in strips of rows: how much of a true border has a predicted one near, and the reverse.
+"""Surfaces of classes, from strips of a map: how much of a true border has a predicted one near, and the reverse.
 
 A border of class c: cells of c with a neighbour (above, below, left or right) of another training class, both annotated. So the
 border of an annotation is no border of tissue. Only border cells are kept, and only of the rows that the tolerance reaches, so that

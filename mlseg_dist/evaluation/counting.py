@@ -2,12 +2,13 @@
 
 import math
 
+import cv2
 import numpy as np
 import torch
 
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.evaluation.borders import SurfaceCounter
-from mlseg_dist.evaluation.overview import Overview
+from mlseg_dist.evaluation.overview import NONE, every_of
 from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SHAPES, SlideCounts
 from mlseg_dist.whole_slide.grid import SlideGrid
 from mlseg_dist.whole_slide.strips import Strip
@@ -89,6 +90,28 @@ class SlideCounter:
     def _tally(self, name: str, index: torch.Tensor, answered: torch.Tensor) -> None:
         flat = self._flat[name]
         flat += torch.bincount(torch.where(answered, index, len(flat) - 1), minlength=len(flat))
+
+
+class Overview:
+    """A small picture of the map (overview.py): add() whatever parts of it have a truth, then encode()."""
+
+    def __init__(self, grid: SlideGrid, device: torch.device) -> None:
+        self.every = every_of(grid.size)
+        shape = [len(range(self.every // 2, length, self.every)) for length in grid.size]
+        self._cells = torch.full(shape, NONE * 16 + NONE, dtype=torch.uint8, device=device)
+
+    def add(self, top: int, left: int, truth: torch.Tensor, predicted: torch.Tensor) -> None:
+        """Training classes of the cells from (top, left), uint8 (h, w), IGNORED where there is none."""
+        every, middle = self.every, self.every // 2
+        first = [(middle - start) % every for start in (top, left)]
+        rows, columns = (slice(one, None, every) for one in first)
+        truth, predicted = (one[rows, columns].clamp(max=NONE) for one in (truth, predicted))
+        y, x = ((start + one) // every for start, one in zip((top, left), first, strict=True))
+        self._cells[y : y + truth.shape[0], x : x + truth.shape[1]] = truth * 16 + predicted
+
+    def encode(self) -> bytes:
+        """PNG, grey."""
+        return bytes(cv2.imencode(".png", self._cells.cpu().numpy())[1])
 
 
 def bin_of(threshold: float) -> int:

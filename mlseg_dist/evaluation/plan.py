@@ -103,7 +103,7 @@ class Pass:
 
 
 def taught(subject: Subject) -> Subject:
-    """The same, of the wanted steps that have a teacher. Raises UserError for a step that was named and has none, or if none has."""
+    """The same, of the wanted steps that have a teacher. Raises UserError if none has, or one that was named has none."""
     wanted = subject.config.evaluate.steps
     names = [step.name for step in subject.steps if wanted is not None or _has_teacher(subject.run, step.name)]
     if not names:
@@ -146,7 +146,9 @@ def units(subject: Subject, slides: Sequence[ScoredSlide]) -> list[Unit]:
     """One unit a slide and step, step after step, so that a worker seldom changes its network. Raises UserError."""
     config, corpus, view_px = subject.config, subject.corpus, subject.view_px
     settings = config.evaluate
-    make_grid((1, 1), (1.0, 1.0), corpus.views, patch_px=view_px, overlap=settings.overlap)  # refuses what it cannot lay
+    make_grid(
+        (1, 1), (1.0, 1.0), corpus.views, patch_px=view_px, overlap=settings.overlap
+    )  # refuses what it cannot lay
     made = []
     for number, step in enumerate(config.steps):
         if step not in subject.steps:
@@ -204,4 +206,6 @@ def _check_unchanged(row: Slide, inputs: dict[str, str], known: Known | None) ->
         if sha256_file(row.annotation) != inputs.get("annotation"):
             raise UserError("the annotation changed since the slide's patches were cut", row.annotation, again)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", error.filename, "Check the file and its rights.") from None
+        raise UserError(
+            f"cannot be read ({error.strerror})", error.filename, "Check the file and its rights."
+        ) from None

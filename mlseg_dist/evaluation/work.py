@@ -15,7 +15,7 @@ from mlseg_dist.evaluation.counting import SlideCounter
 from mlseg_dist.evaluation.plan import Pass
 from mlseg_dist.evaluation.tally import SlideCounts
 from mlseg_dist.inference import Predictor, kept_teacher
-from mlseg_dist.whole_slide.grid import make_grid
+from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network
 from mlseg_dist.whole_slide.opening import open_audited
 from mlseg_dist.whole_slide.reading import SlideViews
@@ -42,10 +42,11 @@ def count(unit: Unit, scratch: Scratch) -> None:
         "grid": one.subject.facts_of_grid(),
     }
     try:
-        counts, picture = _counted(one, scratch)
+        grid, counts, picture = _counted(one, scratch)
     except BadSlide as error:
         facts["not_scored"] = str(error)
     else:
+        facts["map"] = {"rows": grid.size[0], "columns": grid.size[1], "mpp": list(grid.mpp)}
         facts["counts"] = counts.to_json()
         scratch.open(f"{unit.name}.png").write(picture)
     scratch.open(f"{unit.name}.json").write(json.dumps(facts, separators=(",", ":")).encode() + b"\n")
@@ -61,8 +62,8 @@ def _teacher(one: Pass) -> Predictor:
     return kept_teacher(one.subject.config, one.step, one.subject.run)
 
 
-def _counted(one: Pass, scratch: Scratch) -> tuple[SlideCounts, bytes]:
-    """Counts, and the overview as PNG. Raises BadSlide, UserError."""
+def _counted(one: Pass, scratch: Scratch) -> tuple[SlideGrid, SlideCounts, bytes]:
+    """The map's grid, counts, and the overview as PNG. Raises BadSlide, UserError."""
     subject, slide = one.subject, one.scored.slide
     config, corpus = subject.config, subject.corpus
     settings, threads = config.evaluate, threads_for(config.train.workers)
@@ -82,7 +83,7 @@ def _counted(one: Pass, scratch: Scratch) -> tuple[SlideCounts, bytes]:
             for strip in whole.strips():
                 counter.add(strip, region.fine(strip.top, strip.top + len(strip.region)))
     _check_still(one)
-    return counter.finish(), counter.overview.encode()
+    return grid, counter.finish(), counter.overview.encode()
 
 
 def _check_still(one: Pass) -> None:

@@ -130,7 +130,12 @@ def predict(unit: Unit, scratch: Scratch) -> None:
         with SlideViews(reader, high_mpp, low_mpp, threads) as views:
             whole = WholeSlide(views, network, grid, region, config.evaluate.batch, threads, halo, done=scratch.advance)
             files = {kind: scratch.file(name) for kind, name in names(unit).items()}
-            with MapFiles(grid, _threshold(config, wanted.step_index, wanted.run), files[CLASSES_TIF], files.get(PROBABILITIES_TIF)) as maps:
+            with MapFiles(
+                grid,
+                _threshold(config, wanted.step_index, wanted.run),
+                files[CLASSES_TIF],
+                files.get(PROBABILITIES_TIF),
+            ) as maps:
                 for strip in whole.strips():
                     maps.add(strip)
     write_json(
