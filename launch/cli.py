@@ -19,6 +19,7 @@ GROUPS = (
     "tracking",
     "shards",
     "learning",
+    "evaluate",
     "model",
     "augment",
     "style",

@@ -18,7 +18,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import Describe, Unit, Work, merge
-from mlseg_dist.run_folder import generators_folder, labels_folder, shards_folder, styled_folder
+from mlseg_dist.run_folder import counts_folder, generators_folder, labels_folder, shards_folder, styled_folder
 
 JobName = Literal["map", "train", "single"]
 
@@ -304,22 +304,38 @@ class Train(WholeKind):
         train(config, phase.step, run.path, run.phase(phase), control, control.give_up)
 
 
-class Evaluate(WholeKind):
-    """Every teacher on the validation and test splits and the unseen slides."""
+class Evaluate(MapKind):
+    """Every teacher on the validation and test splits and the unseen slides: one unit a slide and step."""
 
-    job: ClassVar[JobName] = "single"
     on_gpu: ClassVar[bool] = True
+    recipe_version: ClassVar[int] = 2
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return config.model_dump(mode="json", include={"training_classes", "evaluate"})
 
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return counts_folder(run.path)
+
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return run.phase(phase) / "evaluation.json"
 
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
-        from mlseg_dist.evaluation import evaluate
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        return ()  # names of units hold their inputs: what an edit leaves valid need not be counted again
 
-        evaluate(config, run.path, run.phase(phase))
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        from mlseg_dist.evaluation import campaign, plan, work
+
+        folder = self.folder(run, phase)
+        subject = plan.Subject(config, run.path, config.shards, slide_table(config, run))
+        todo, opening = campaign.begin(subject)
+
+        def publish() -> None:
+            merge(todo, folder)
+            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).tell)
+
+        return Mapping(
+            todo, work.count, work.describe, publish, "passes", "patches", prepare=lambda: work.prepare(todo[0])
+        )
 
 
 class Report(WholeKind):

@@ -26,6 +26,16 @@ def generators_folder(run: Path) -> Path:
     return run / "data" / "generators"
 
 
+def counts_folder(run: Path) -> Path:
+    """Counts of the campaign's own evaluation, one file a slide and step."""
+    return run / "data" / "evaluation"
+
+
+def evaluations_folder(run: Path) -> Path:
+    """What `mlseg evaluate` makes beside it."""
+    return run / "evaluations"
+
+
 def phase_folder(run: Path, name: str) -> Path:
     """`phases/NN-name`. Raises UserError when there is none."""
     found = [path for path in sorted((run / "phases").glob(f"[0-9][0-9]-{name}")) if path.is_dir()]

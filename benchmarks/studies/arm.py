@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlseg_dist.evaluation.scoring import score
+
 from benchmarks.studies.arms import Material
 from launch.config import load_campaign
 from mlseg_core.config import validate
@@ -19,7 +21,6 @@ from mlseg_core.files import write_json
 from mlseg_core.progress import Progress
 from mlseg_dist.config import LearningConfig, StepConfig, TrackingConfig
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.evaluation.scoring import score
 from mlseg_dist.inference import load_teacher
 from mlseg_dist.training.train import train
 
