@@ -9,12 +9,11 @@ from mlseg_dist.report.html import (
     cell,
     class_name,
     details,
-    grid,
     head_cell,
     head_row,
     interval,
     left,
-    number,
+    note,
     part,
     row,
     table,
@@ -24,7 +23,7 @@ from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.style import INK, PAPER
 from mlseg_dist.report.verdict import LEARNT, Change
-from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels
+from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, with_limits
 
 HEAT = "31,78,140"
 WRONG = "180,35,24"
@@ -33,7 +32,7 @@ ORDER = (*LEARNT, CLASSES[0])
 
 def confusion(sources: Sources) -> Part | None:
     """Of the last step, one matrix a split; the first step's behind a fold."""
-    if sources.evaluation is None:
+    if not sources.steps:
         return None
     body = [_matrices(sources, sources.steps[-1])]
     if len(sources.steps) > 1:
@@ -43,13 +42,12 @@ def confusion(sources: Sources) -> Part | None:
 
 
 def _matrices(sources: Sources, step: str) -> Html:
-    shown = []
-    for split in sources.splits:
+    def block(split: str) -> Html | None:
         matrix = sources.block("figures", split, step, "pooled", "confusion")
-        if matrix:
-            accuracy = number(sources.pooled(split, step, "accuracy").get("value"))
-            shown.append(Html(f"<div><h3>{text(SPLIT_NAMES[split])} · accuracy {accuracy}</h3>{_matrix(matrix)}</div>"))
-    return grid(shown, "three")
+        accuracy = with_limits(sources.pooled(split, step, "accuracy"), 3)
+        return Html(f"{_matrix(matrix)}{note(f'accuracy {accuracy}')}") if matrix else None
+
+    return by_split(sources, block)
 
 
 def _matrix(counts: list[list[int]]) -> Html:

@@ -34,7 +34,7 @@ section {{ background: var(--paper); border: 1px solid var(--line); border-radiu
 .meter i {{ position: absolute; top: 0; bottom: 0; left: 0; border-radius: 4px; }}
 .meter .last {{ background: #1f4e8c; }} .meter .base {{ background: #9db8d9; }}
 .meter .mark {{ width: 2px; background: var(--ink); border-radius: 0; top: -3px; bottom: -3px; }}
-.scroll {{ overflow-x: auto; }}
+.scroll {{ overflow-x: auto; position: relative; }}
 table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }}
 th {{ font-weight: 600; color: var(--muted); text-align: right; padding: 5px 8px; white-space: nowrap; font-size: 12.5px; }}
 td {{ text-align: right; padding: 6px 8px; border-top: 1px solid var(--line); white-space: nowrap; }}
@@ -100,9 +100,10 @@ section > h3:first-of-type { margin-top: 20px; }
 .scroll:focus-visible, a:focus-visible, summary:focus-visible { outline: 2px solid #1f4e8c; outline-offset: 2px; }
 .scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: var(--paper); z-index: 1; }
 .scroll tr.last td:first-child { background: #f3f7fc; }
-.grid.two > div > .scroll th, .grid.two > div > .scroll td { padding-left: 6px; padding-right: 6px; }
+.grid.two > div > .scroll th, .grid.two > div > .scroll td { padding-left: 5px; padding-right: 5px; }
 tr.majority td:first-child { white-space: normal; line-height: 1.25; }
 .report .lead { max-width: 92ch; font-size: 14px; }
+.scroll + .grid, .grid + .grid, .scroll + .scroll { margin-top: 18px; }
 .worst figcaption b { color: var(--ink); font-weight: 600; }
 td.drawn { min-width: 150px; padding: 0 10px; }
 .rail { position: relative; display: block; height: 12px;
@@ -140,7 +141,10 @@ nav label { font-weight: 600; }
 }
 @media (max-width: 640px) {
   .report table { font-size: 13px; } .report th { font-size: 11.5px; }
-  .report .scroll th, .report .scroll td, .grid.two > div > .scroll th, .grid.two > div > .scroll td { padding-left: 4px; padding-right: 4px; }
+  .report .scroll th, .report .scroll td, .grid.two > div > .scroll th, .grid.two > div > .scroll td {
+    padding-left: 4px; padding-right: 4px; }
+  .report td small { font-size: 10px; } .grid.two > div > .scroll td:first-child, .report td.wrap { white-space: normal; }
+  .report td.wrap { min-width: 92px; } .grid.two > div > .scroll th .dot { display: none; }
   .report .dot { width: 7px; height: 7px; margin-right: 3px; }
   .heat td[style] { min-width: 54px; }
 }

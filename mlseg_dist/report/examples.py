@@ -62,7 +62,7 @@ def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, 
     facts = sources.block("slides", entry["slide"])
     which = "among the best" if entry["good"] else "among the worst"
     who = [sources.shown_slide(entry["slide"]), *(str(facts.get(name, "")) for name in ("stain", "scanner", "source"))]
-    said = " · ".join([*who, f"{entry['class']}, IoU {share(entry['iou'], 2)} here, {which}"])
+    said = " · ".join([*who, f"{entry['class']}, IoU {share(entry.get('iou'), 2)} here, {which}"])
     shown = pictures.show(path, f"example-{entry['split']}-{place:02d}", f"Views, truth and predictions: {said}")
     return (
         None

@@ -11,7 +11,7 @@ from mlseg_dist.report.html import Part, contents, join, text
 from mlseg_dist.report.ladder import checks_part, results
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.probabilities import calibration, one_against_rest
-from mlseg_dist.report.provenance import openings, provenance
+from mlseg_dist.report.provenance import by_hand, openings, provenance
 from mlseg_dist.report.rounds import labels_accepted
 from mlseg_dist.report.slides import slides
 from mlseg_dist.report.sources import Sources
@@ -46,6 +46,7 @@ def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list
         examples(sources, pictures),
         labels_accepted(sources, pictures),
         styled_views(sources, pictures),
+        by_hand(sources),
         openings(sources),
         provenance(sources),
     ]

@@ -7,20 +7,18 @@ put there or changed has another hash than its name, and stays.
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import sha256_file, write_atomic
-from mlseg_core.own import is_regular, refuse_foreign
+from mlseg_core.files import write_atomic
+from mlseg_core.own import is_named_by_content, is_regular, refuse_foreign
 from mlseg_dist.report.html import Html, data_uri, image
 
 FOLDER = "pictures"
 JPEG_QUALITY = 88
-_NAME = re.compile(r"[a-z0-9-]+-(?P<hash>[0-9a-f]{12})\.jpg")
 
 
 class Pictures:
@@ -61,7 +59,7 @@ def refuse_foreign_pictures(folder: Path, names: Iterable[str]) -> None:
     """Raises UserError where the folder is none, or somebody else's file has the name of one of ours."""
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         raise UserError("is not a folder that mlseg made here", folder, "Move it away: the page's pictures go there.")
-    refuse_foreign([folder / name for name in names], is_own_picture)
+    refuse_foreign([folder / name for name in names], is_named_by_content)
 
 
 def write_pictures(folder: Path, files: dict[str, bytes]) -> None:
@@ -77,13 +75,7 @@ def remove_old_pictures(folder: Path, keep: Iterable[str]) -> None:
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        if path.name not in kept and is_regular(path) and is_own_picture(path):
+        if path.name not in kept and is_regular(path) and is_named_by_content(path):
             path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-def is_own_picture(path: Path) -> bool:
-    """Whether a file of the report's `pictures` is as we wrote it."""
-    match = _NAME.fullmatch(path.name)
-    return match is not None and sha256_file(path).startswith(match["hash"])

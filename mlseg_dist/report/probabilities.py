@@ -55,8 +55,9 @@ def calibration(sources: Sources) -> Part | None:
         return table([head], rows, "", f"Calibration on {SPLIT_NAMES[split]}") if split in splits else None
 
     lead = (
-        f"{last}: how often the answer is right where the network is so sure; on the diagonal as often as it says. ECE is "
-        "the mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an answer."
+        f"{last}: how often the answer is right where the network is so sure; on the diagonal as often as it says. ECE is the "
+        "mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an "
+        "answer."
     )
     return part("Calibration", lead, grid(drawn, "three"), by_split(sources, block))
 

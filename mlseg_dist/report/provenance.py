@@ -1,13 +1,17 @@
-"""Sections at the end: who opened final-unseen, what the figures were made with, hashes and the resolved config."""
+"""Sections at the end: evaluations by hand, openings of final-unseen, what the figures were made with, hashes, the config."""
+
+from typing import Any
 
 from mlseg_dist.report.html import (
     Html,
     Part,
     cell,
+    class_name,
     details,
     head_cell,
     head_row,
     heading,
+    interval,
     left,
     number,
     part,
@@ -16,17 +20,57 @@ from mlseg_dist.report.html import (
     text,
 )
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.verdict import LEARNT
+from mlseg_dist.report.words import SPLIT_NAMES, limits, signed
 
-LEDGER = ("time", "user", "command", "reason")
+
+def by_hand(sources: Sources) -> Part | None:
+    """What `mlseg evaluate` scored beside the campaign: the last step on each split, and the difference from another run."""
+    rows = []
+    for name, found in sources.by_hand.items():
+        for split, figures in found["figures"].items():
+            step = found["steps"][-1] if found["steps"] else ""
+            pooled = figures.get(step, {}).get("pooled", {})
+            cells = [left(name), left(SPLIT_NAMES[split]), left(step), cell(interval(pooled.get("miou")), "miou")]
+            cells += [cell(interval(pooled.get("iou", {}).get(one))) for one in LEARNT]
+            rows.append(row([*cells, _against(found, split, step)]))
+    if not rows:
+        return None
+    head = [*head_row(["evaluation", "on", "step"], ["mIoU"]), *(head_cell(class_name(one)) for one in LEARNT)]
+    body = table([[*head, head_cell(text("over another run"))]], rows, "", "Evaluations by hand")
+    return part(
+        "Evaluations by hand",
+        "Written by `mlseg evaluate` into the run's folder `evaluations`; the last step of each.",
+        body,
+    )
+
+
+def _against(found: dict[str, Any], split: str, step: str) -> Html:
+    """The paired difference from another run's step, with its name."""
+    against = found.get("against") or {}
+    rows = [one for one in against.get("differences", {}).get(split) or [] if one["to"] == step]
+    if not rows:
+        return cell(text("–"))
+    said = f"{signed(rows[0]['miou']['value'])} {limits(rows[0]['miou'], 2, sign=True)}"
+    return cell(Html(f"{text(said)}<small>{text(rows[0]['from'])} of {text(against['name'])}</small>"))
 
 
 def openings(sources: Sources) -> Part | None:
     """The ledger of final-unseen: every opening of the slides that are to be opened once."""
     if not sources.openings:
         return None
-    rows = [row(cell(text(one.get(key) or "–"), "left wrap") for key in LEDGER) for one in sources.openings]
-    lead = "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus."
-    return part("Openings of final-unseen", lead, table([head_row(LEDGER, [])], rows, "", "Openings of final-unseen"))
+    rows = []
+    for one in sources.openings:
+        reason = sources.shown_text(one.reason) if one.reason else "first opening"
+        state = "" if one.finished else " (not finished)"
+        steps = ", ".join(one.teachers)
+        rows.append(row([left(one.time), cell(text(f"{reason}{state}"), "left wrap"), cell(text(steps), "left wrap")]))
+    lead = (
+        "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus that the run and its "
+        "user know of; `final-unseen.jsonl` in the run folder says who."
+    )
+    body = table([head_row(["time", "why", "teachers"], [])], rows, "", "Openings of final-unseen")
+    return part("Openings of final-unseen", lead, body)
 
 
 def provenance(sources: Sources) -> Part:

@@ -10,9 +10,18 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.evaluation.ledger import Opening
+from mlseg_dist.evaluation.ledger import read as read_openings
 from mlseg_dist.redaction import Redaction
 from mlseg_dist.report.words import HELD_OUT, Interval
-from mlseg_dist.run_folder import generators_folder, labels_folder, phase_folder, shards_folder, styled_folder
+from mlseg_dist.run_folder import (
+    evaluations_folder,
+    generators_folder,
+    labels_folder,
+    phase_folder,
+    shards_folder,
+    styled_folder,
+)
 
 VERSION = 2
 """Of evaluation.json. Version 1 counted the pixels of overlapping patches several times; its figures are not shown."""
@@ -25,7 +34,8 @@ class Sources:
 
     rounds: per label round its number, teacher, threshold, accepted and rejected px in all, by stain and slide, its folder.
     styled: facts of the styled views' manifest, and `generators`: their records with the path of a sheet.
-    openings: the lines of the final-unseen ledger. hashes: what -> hex digest.
+    by_hand: name -> evaluation.json of each other evaluation in RUN/evaluations. openings: of final-unseen, the first one first.
+    hashes: what -> hex digest.
     """
 
     config: LearningConfig
@@ -37,7 +47,8 @@ class Sources:
     rounds: list[dict[str, Any]]
     styled: dict[str, Any] | None
     config_text: str
-    openings: list[dict[str, Any]] = field(default_factory=list)
+    by_hand: dict[str, dict[str, Any]] = field(default_factory=dict)
+    openings: list[Opening] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -87,11 +98,14 @@ class Sources:
 
 def read_sources(config: LearningConfig, run: Path) -> Sources:
     """Everything that is there by now. Raises UserError for a file that is there and damaged."""
-    evaluation, folder, is_earlier = _evaluation(run)
+    own = _phase(run, "evaluate")
+    evaluation, folder, is_earlier = _evaluation(own, run)
+    by_hand = {name: found for name, (found, other) in _by_hand(run).items() if other != folder}
     campaign = run / "campaign.yaml"
     redaction = Redaction(run)
-    slides = evaluation["slides"] if evaluation else {}
-    redaction.names.admit(slides, (facts["patient"] for facts in slides.values()))
+    for found in (evaluation, *by_hand.values()):
+        slides = found["slides"] if found else {}
+        redaction.names.admit(slides, (facts["patient"] for facts in slides.values()))
     return Sources(
         config=config,
         redaction=redaction,
@@ -102,28 +116,42 @@ def read_sources(config: LearningConfig, run: Path) -> Sources:
         rounds=_rounds(config, run),
         styled=_styled(run),
         config_text=redaction.config(campaign.read_text(encoding="utf-8")) if campaign.exists() else "",
+        by_hand=by_hand,
+        openings=_openings(run),
         hashes=_hashes(config, run),
     )
 
 
-def _evaluation(run: Path) -> tuple[dict[str, Any] | None, Path, bool]:
-    """The campaign's own evaluation; else, where that is missing or of version 1, the one by hand with most splits.
+def _evaluation(own: Path, run: Path) -> tuple[dict[str, Any] | None, Path, bool]:
+    """The campaign's own evaluation; where that is missing or of version 1, the one by hand with most splits and steps, but none
+    with thresholds from the command line.
 
-    Returns it or None, its folder, and whether there are only earlier ones.
+    Returns it or None, its folder, and whether there is only an earlier one.
     """
-    own = _phase(run, "evaluate")
-    by_hand = sorted(path.parent for path in (run / "evaluations").glob("*/evaluation.json"))
-    found = [(read_json(folder / "evaluation.json"), folder) for folder in (own, *by_hand) if _has_scores(folder)]
-    current = [(scores, folder) for scores, folder in found if scores.get("version") == VERSION]
-    if not current:
-        return None, own, bool(found)
-    if current[0][1] != own:
-        current.sort(key=lambda pair: -len(pair[0]["splits"]))
-    return *current[0], False
+    path = own / "evaluation.json"
+    found = read_json(path) if path.exists() else None
+    if found is not None and found.get("version") == VERSION:
+        return found, own, False
+    others = [one for one in _by_hand(run).values() if not _at_other_thresholds(one[0])]
+    others.sort(key=lambda one: (-len(one[0]["splits"]), -len(one[0]["steps"])))
+    return (*others[0], False) if others else (None, own, found is not None)
 
 
-def _has_scores(folder: Path) -> bool:
-    return (folder / "evaluation.json").exists()
+def _by_hand(run: Path) -> dict[str, tuple[dict[str, Any], Path]]:
+    """Name -> evaluation.json of this version, and its folder, of what `mlseg evaluate` wrote into the run."""
+    folders = sorted(path.parent for path in evaluations_folder(run).glob("*/evaluation.json"))
+    found = {folder.name: (read_json(folder / "evaluation.json"), folder) for folder in folders}
+    return {name: one for name, one in found.items() if one[0].get("version") == VERSION}
+
+
+def _at_other_thresholds(evaluation: dict[str, Any]) -> bool:
+    return any(teacher["source"] == "command line" for teacher in evaluation["teachers"].values())
+
+
+def _openings(run: Path) -> list[Opening]:
+    """Of the run's corpus. Raises UserError for a damaged ledger."""
+    manifest = shards_folder(run) / "manifest.json"
+    return read_openings(run, sha256_file(manifest)) if manifest.exists() else []
 
 
 def _phase(run: Path, name: str) -> Path:
