@@ -88,7 +88,8 @@ td.hash {{ text-align: left; white-space: normal; }}
 
 PAGE_CSS = """
 html { scroll-behavior: smooth; scroll-padding-top: 12px; }
-h4 { font-size: 13.5px; margin: 0 0 6px; font-weight: 600; } h4 small { color: var(--muted); font-weight: 400; margin-left: 6px; }
+h4, h3.block { font-size: 13.5px; margin: 0 0 6px; font-weight: 600; }
+.block small { color: var(--muted); font-weight: 400; margin-left: 6px; }
 a { color: #1f4e8c; }
 section > h3:first-of-type { margin-top: 20px; }
 .summary { max-width: 80ch; margin-bottom: 10px; }

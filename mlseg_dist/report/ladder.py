@@ -71,15 +71,19 @@ def _fell(sources: Sources, split: str) -> set[str]:
     return found
 
 
-def by_split(sources: Sources, make: Callable[[str], Html | None]) -> Html:
-    """A block a split, side by side where there is room; splits of which there is nothing to show are left out."""
+def by_split(sources: Sources, make: Callable[[str], Html | None], level: int = 3) -> Html:
+    """A block a split, side by side where there is room; splits of which there is nothing to show are left out.
+
+    level: of the blocks' headings, one more than that of the heading above them.
+    """
     shown = [(split, make(split)) for split in sources.splits]
     blocks = []
     for split, made in shown:
         if made is not None:
             facts = sources.block("splits", split)
             size = f"{counted(facts.get('patients', 0), 'patient')}, {counted(facts.get('slides', 0), 'slide')}"
-            blocks.append(Html(f"<div><h4>{text(SPLIT_NAMES[split])} <small>{size}</small></h4>{made}</div>"))
+            title = f'<h{level} class="block">{text(SPLIT_NAMES[split])} <small>{size}</small></h{level}>'
+            blocks.append(Html(f"<div>{title}{made}</div>"))
     return grid(blocks, "two")
 
 
@@ -101,7 +105,7 @@ def _pooled(sources: Sources) -> Html:
             rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
         return table([_head()], rows, "", f"IoU on {SPLIT_NAMES[split]}")
 
-    return by_split(sources, block)
+    return by_split(sources, block, level=4)
 
 
 def _head() -> list[Html]:
@@ -139,7 +143,7 @@ def _means(sources: Sources) -> list[Html]:
                 rows.append(row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
             return table([_head()], rows, "", f"Mean IoU on {SPLIT_NAMES[split]}")
 
-        found.append(details(f"The same as means over {words}", by_split(sources, block)))
+        found.append(details(f"The same as means over {words}", by_split(sources, block, level=4)))
     return found
 
 
@@ -176,7 +180,7 @@ def _difference_blocks(sources: Sources, rows_of: Mapping[str, list[dict[str, An
         head.append(head_cell(text("slides")))
         return table([head], rows, "", f"Paired differences on {SPLIT_NAMES[split]}") if rows else None
 
-    return by_split(sources, block)
+    return by_split(sources, block, level=4)
 
 
 def _change(found: Interval | None, classes: str = "") -> Html:

@@ -6,6 +6,7 @@ Steps get better at tumour and stroma, worse at bad regions; H&E, Motic and DS7 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +84,26 @@ def evaluation_of(
     worse: float = WORSE,
 ) -> dict[str, Any]:
     """evaluation.json of all steps of the config."""
-    corpus = made_corpus(patients, slides_each)
-    steps = [step.name for step in config.steps]
-    teachers = made_teachers(steps)
-    return summary.build(
+    steps = tuple(step.name for step in config.steps)
+    return json.loads(_evaluation(steps, tuple(patients.items()), slides_each, tuple(skill.items()), better, worse))
+
+
+@cache
+def _evaluation(
+    steps: tuple[str, ...], patients: tuple, slides_each: int, skill: tuple, better: float, worse: float
+) -> str:
+    config, corpus = config_of(steps), made_corpus(dict(patients), slides_each)
+    found = summary.build(
         corpus=corpus,
         corpus_sha256="c" * 64,
         config=config,
         slides=summary.slide_facts(corpus, config.evaluate.splits),
-        counts=_counts(corpus, config, steps, skill, better, worse),
+        counts=_counts(corpus, config, steps, dict(skill), better, worse),
         not_scored=[],
-        teachers=teachers,
+        teachers=made_teachers(steps),
         grid=GRID,
     )
+    return json.dumps(found)
 
 
 def _counts(
