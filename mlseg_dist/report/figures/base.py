@@ -1,4 +1,7 @@
-"""What all figures share: one pair of axes in the page's look, SVG bytes that repeat, names that matplotlib shows as they are."""
+"""What all figures share: one pair of axes in the page's look, and SVG bytes that repeat.
+
+Figures show no names from files: these stay in the page, where they are escaped.
+"""
 
 import io
 from collections.abc import Iterator
@@ -27,8 +30,3 @@ def svg(figure: Figure) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="svg", metadata={"Date": None})
     return data.getvalue()
-
-
-def plain(name: str) -> str:
-    """Text that matplotlib shows as it is ($ would start mathematics)."""
-    return name.replace("$", r"\$")

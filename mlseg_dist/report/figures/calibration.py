@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlseg_dist.report.figures.base import drawing, plain, svg
+from mlseg_dist.report.figures.base import drawing, svg
 from mlseg_dist.report.style import LINE, MUTED, PAPER, SPLIT_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, Interval
 
@@ -26,7 +26,7 @@ def reliability(split: str, raw: Sequence[Interval], scaled: Sequence[Interval])
             x, height = zip(*bars, strict=True)
             axes.bar(x, [0.2 * one / max(height) for one in height], width=0.03, color="#e9ecf1", zorder=0)
         axes.set(xlim=(0.3, 1.01), ylim=(0, 1.02), xlabel="confidence (bars: share of pixels)", ylabel="accuracy")
-        axes.set_title(plain(SPLIT_NAMES[split]))
+        axes.set_title(SPLIT_NAMES[split])
         axes.tick_params(labelcolor=MUTED)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left")

@@ -50,21 +50,32 @@ class Reported:
         return read_sources(self.config, self.path)
 
 
-def made_run(folder: Path, evaluation: dict[str, Any] | None = None, **changes: Any) -> Reported:
-    """RUN with an evaluation (default: `evaluation_of`), pictures, curves, a label round, styles. changes: top-level config."""
+def made_run(folder: Path, evaluation: dict[str, Any] | None = None, is_bare: bool = False, **changes: Any) -> Reported:
+    """RUN with an evaluation (default: `evaluation_of`), pictures, curves, a label round, styles. changes: top-level config.
+
+    is_bare: without what is drawn, which takes longest.
+    """
     config = config_of(**changes)
     run = Reported(folder / "run", config)
     for number, step in enumerate(config.steps):
         phase = run.path / "phases" / f"{2 + number:02d}-{step.name}"
         write_json(phase / "teacher.json", {"weights": "teacher.pt", "sha256": f"{number:064d}"})
-        write_atomic(phase / "metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in metric_lines()))
+        if not is_bare:
+            write_atomic(phase / "metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in metric_lines()))
     found = evaluation_of(config) if evaluation is None else evaluation
+    found = without_drawings(found) if is_bare else found
     if not found["pictures"]:
         found = {**found, "pictures": draw_pictures(run.evaluate / "pictures", found)}
     write_json(run.evaluate / "evaluation.json", found)
-    write_rounds(run.path / "data")
-    write_styles(run.path / "data")
+    if not is_bare:
+        write_rounds(run.path / "data")
+        write_styles(run.path / "data")
     return run
+
+
+def without_drawings(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without the parts that are drawn as curves: a page of them is written in a moment."""
+    return {**evaluation, "curves": {}, "calibration": {}}
 
 
 def config_of(steps: Sequence[str] = STEPS, **changes: Any) -> LearningConfig:
@@ -149,8 +160,8 @@ def draw_pictures(folder: Path, evaluation: dict[str, Any]) -> list[dict[str, An
                 {
                     "file": file,
                     "split": split,
-                    "key": f"{slugs[number]}+y1+x1",
-                    "slide": slugs[number],
+                    "key": f"{slugs[number % len(slugs)]}+y1+x1",
+                    "slide": slugs[number % len(slugs)],
                     "class": "tumour",
                     "good": number == 0,
                     "iou": 0.5,

@@ -1,6 +1,5 @@
 """The page: every part is there, it fetches nothing but its own pictures, names cannot break it, the bytes repeat."""
 
-import copy
 import csv
 import re
 import shutil
@@ -17,7 +16,7 @@ from mlseg_dist import report
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.report.slides import MOST_WORST
 from mlseg_dist.report.words import share
-from tests.mlseg_dist.report.campaign import STEPS, Reported, config_of, evaluation_of, made_run
+from tests.mlseg_dist.report.campaign import STEPS, Reported, config_of, evaluation_of, made_run, without_drawings
 
 CHECKS = {"last_over_base": {"val": -2.0, "test": -2.0}, "last_over_majority": {"dev-unseen": 0.999}}
 MB = 2**20
@@ -145,14 +144,14 @@ def test_writing_twice_gives_the_same_bytes_and_keeps_what_is_not_ours(run):
     assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == before
 
 
-def test_one_file_on_request_holds_everything(run):
+def test_one_file_on_request_holds_everything(tmp_path):
+    run = made_run(tmp_path, is_bare=True)
     page = write(run, single_file=True)
-    assert page.name == "report.html"
     found = outline(page.read_text(encoding="utf-8"))
     assert all(source.startswith("data:image/") for source in found.sources)
-    assert sum(source.startswith("data:image/jpeg") for source in found.sources) == 10
-    assert (run.path / "report" / "index.html").exists(), "the campaign's own page stays"
-    page.unlink()
+    assert sum(source.startswith("data:image/jpeg") for source in found.sources) == 9
+    names = {path.name for path in page.parent.iterdir()}
+    assert page.name == "report.html" and names == {"report.html", "metrics.json", "checks.json", "slides.csv"}
 
 
 NASTY = "<script>alert('x')</script>&\"$\\frac`=1"
@@ -160,7 +159,7 @@ NASTY = "<script>alert('x')</script>&\"$\\frac`=1"
 
 def test_names_cannot_break_the_page_nor_the_table(run, tmp_path):
     """Slides, patients, stains, reasons and the campaign carry markup, quotes, formulas and matplotlib's mathematics."""
-    found = copy.deepcopy(read_json(run.evaluate / "evaluation.json"))
+    found = without_drawings(read_json(run.evaluate / "evaluation.json"))
     for facts in found["slides"].values():
         facts.update(slide=NASTY, stain=f"={NASTY}", scanner=NASTY, source=NASTY, patient=NASTY)
     for rows in found["domains"].values():
@@ -250,8 +249,7 @@ def test_only_some_steps_were_evaluated_and_figures_are_missing(run, tmp_path):
 
     outline(render(bare.sources(), {"passed": True, "checks": []}, Pictures(inside=False)))
     one = evaluation_of(config_of(("base",)), {"test": 1}, slides_each=1)
-    single = Reported(tmp_path / "b" / "run", run.config)
-    write_json(single.evaluate / "evaluation.json", one)
+    single = made_run(tmp_path / "b", without_drawings(one))
     write(single)
     outline(single.page)
 
@@ -266,13 +264,13 @@ def test_figures_of_an_earlier_version_are_not_shown(run, tmp_path):
     outline(old.page)
     assert "earlier version" in old.page and "<code>mlseg evaluate</code>" in old.page and ".900" not in old.page
     assert read_json(old.path / "report" / "metrics.json") == kept, "what that version wrote stays"
-    fresh = old.path / "evaluations" / "val+test" / "evaluation.json"
-    write_json(fresh, evaluation_of(run.config, {"val": 2, "test": 6}))
-    threshold = evaluation_of(run.config, {"val": 2})
+    fresh = old.path / "evaluations" / "val+test+dev-unseen" / "evaluation.json"
+    write_json(fresh, without_drawings(evaluation_of(run.config, {"val": 4, "test": 6, "dev-unseen": 6})))
+    threshold = without_drawings(evaluation_of(run.config, {"test": 6}))
     for teacher in threshold["teachers"].values():
         teacher["source"] = "command line"
     write_json(
-        fresh.parents[1] / "val-at-0.6" / "evaluation.json",
+        fresh.parents[1] / "test-at-0.6" / "evaluation.json",
         {**threshold, "splits": {name: {} for name in ("a", "b", "c")}},
     )
     write(old)
