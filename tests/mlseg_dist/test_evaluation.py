@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlseg_dist.evaluation.scoring import onto_high_grid
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_score, recall_score, roc_auc_score
 from torchmetrics.classification import BinaryROC, MulticlassConfusionMatrix, MulticlassJaccardIndex
@@ -17,7 +18,6 @@ from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.evaluation import counts, pictures, summary
-from mlseg_dist.evaluation.scoring import onto_high_grid
 from tests.mlseg_dist.tiny_run import KnowsColours, tiny_run
 
 RANDOM = np.random.default_rng(5)
