@@ -34,8 +34,7 @@ class Resamples:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(patients, …) -> (resamples, …)"""
-        flat = values.reshape(self.patients, -1).astype(float)
-        return (self.weights @ flat).reshape(-1, *values.shape[1:])
+        return np.tensordot(self.weights, values.astype(float), axes=1)
 
 
 def _weights(patients: int, random: np.random.Generator) -> np.ndarray:
