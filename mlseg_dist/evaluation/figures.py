@@ -65,6 +65,11 @@ def ratios(confusion: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each class, (…, 3); nan for a class that is not annotated."""
+    return ratios(confusion)["iou"]
+
+
 def mean_over(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Mean of (…, 3) over the given classes, nan where one of them is: a resample without a class says nothing of the mean."""
     if not classes.any():
@@ -74,7 +79,7 @@ def mean_over(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def mean_iou(confusion: np.ndarray) -> np.ndarray:
     """Mean IoU over the classes that are annotated in each matrix, (…); nan where none is."""
-    each = ratios(confusion)["iou"]
+    each = iou(confusion)
     there = ~np.isnan(each)
     return _ratio(np.where(there, each, 0.0).sum(axis=-1), there.sum(axis=-1))
 

@@ -10,7 +10,7 @@ from mlseg_dist.config import CLASSES
 from mlseg_dist.evaluation.calibration import calibration
 from mlseg_dist.evaluation.cohort import Cohort, Counts, Facts, read_step
 from mlseg_dist.evaluation.domains import domain_slides, domains
-from mlseg_dist.evaluation.figures import by_class, curve, mean_iou, number, ratios
+from mlseg_dist.evaluation.figures import by_class, curve, iou, mean_iou, number
 from mlseg_dist.evaluation.intervals import Resamples
 from mlseg_dist.evaluation.split_figures import bad_regions, fine_figures, split_figures
 
@@ -77,4 +77,4 @@ def _patients(cohort: Cohort) -> dict[str, dict[str, Any]]:
 
 def short(confusion: np.ndarray) -> dict[str, Any]:
     """miou and iou of one matrix, without intervals."""
-    return {"miou": number(mean_iou(confusion)), "iou": by_class(ratios(confusion)["iou"])}
+    return {"miou": number(mean_iou(confusion)), "iou": by_class(iou(confusion))}

@@ -24,8 +24,8 @@ def write(config: LearningConfig, run: Path, phase: Path) -> None:
     for name, keys in (("metrics.json", {"steps", "test"}), ("checks.json", {"passed", "checks"})):
         refuse_foreign([report / name], lambda path, keys=keys: _has(path, keys))  # type: ignore[misc]
     sources = read_sources(config, run)
-    found = checks(config.checks, sources)
-    write_json(report / "metrics.json", metrics(sources))
+    found = checks(config.checks, sources.evaluation)
+    write_json(report / "metrics.json", metrics(sources.evaluation))
     write_json(report / "checks.json", found)
     write_atomic(report / "index.html", render(sources, found))
 
