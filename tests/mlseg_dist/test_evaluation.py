@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from sklearn.metrics import average_precision_score, confusion_matrix, precision_score, recall_score, roc_auc_score
-from torchmetrics.classification import BinaryROC, MulticlassConfusionMatrix, MulticlassJaccardIndex
+from sklearn.metrics import confusion_matrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 import mlseg_dist.evaluation as evaluation
 from mlseg_dist.config import CLASSES, IGNORED
@@ -44,60 +42,10 @@ def test_confusion_is_that_of_torchmetrics(classes):
     np.testing.assert_array_equal(each[2], confusion_matrix(truth[2][known], predicted[2][known], labels=[0, 1, 2]))
 
 
-def test_figures_are_those_of_torchmetrics_and_sklearn():
-    truth, predicted = labels((2, 64, 64)), labels((2, 64, 64), (0, 1, 1, 2))
-    figures = counts.figures(counts.confusions(truth, predicted).sum(axis=0))
-    metric = MulticlassJaccardIndex(3, ignore_index=IGNORED, average="none")
-    expected = metric(torch.from_numpy(predicted).long(), torch.from_numpy(truth).long()).numpy()
-    np.testing.assert_allclose(list(figures["iou"].values()), expected, atol=1e-6)
-    assert figures["miou"] == pytest.approx(expected.mean(), abs=1e-6)
-    known = truth != IGNORED
-    for key, score in (("precision", precision_score), ("recall", recall_score)):
-        np.testing.assert_allclose(
-            list(figures[key].values()), score(truth[known], predicted[known], average=None), atol=1e-12
-        )
-    assert figures["accuracy"] == pytest.approx((truth == predicted)[known].mean())
-
-
-def test_a_class_that_is_neither_true_nor_predicted_is_left_out_of_the_mean():
-    figures = counts.figures(np.array([[6, 2, 0], [2, 10, 0], [0, 0, 0]]))
-    assert figures["iou"] == {"background": 0.6, "tumour": pytest.approx(10 / 14), "others": None}
-    assert figures["miou"] == pytest.approx((0.6 + 10 / 14) / 2)
-    predicted_only = counts.figures(np.array([[6, 2, 1], [2, 10, 0], [0, 0, 0]]))
-    assert predicted_only["iou"]["others"] == 0
-    assert counts.figures(np.zeros((3, 3), np.int64))["miou"] is None
-
-
 def test_decision_takes_the_strongest_class_at_or_above_the_threshold_else_background():
     probabilities = np.array([[0.1, 0.45, 0.45], [0.2, 0.5, 0.3], [0.28, 0.28, 0.44], [0.3, 0.25, 0.45]], np.float32)
     decided = counts.decide(probabilities[:, :, None, None], np.float32(0.45))
     assert decided.ravel().tolist() == [1, 1, 0, 2]
-
-
-@pytest.mark.parametrize("name", ["tumour", "others"])
-def test_curves_are_those_of_torchmetrics_and_near_those_of_sklearn(name):
-    truth, probabilities = labels((3, 40, 40)), softmax((3, 3, 40, 40))
-    number = CLASSES.index(name)
-    known = truth != IGNORED
-    scores, positive = probabilities[:, number][known], truth[known] == number
-    scores = np.where(positive, np.sqrt(scores), scores)  # something to find
-    probabilities[:, number][known] = scores
-    curve = counts.curves(counts.score_histograms(probabilities, truth)[number])
-    fall_out, recall, thresholds = BinaryROC(thresholds=101)(
-        torch.from_numpy(scores), torch.from_numpy(positive).long()
-    )
-    np.testing.assert_allclose(thresholds.numpy()[::-1], curve["threshold"], atol=1e-6)
-    np.testing.assert_allclose(recall.numpy()[::-1], curve["recall"], atol=2e-6)
-    np.testing.assert_allclose(fall_out.numpy()[::-1], 1 - np.array(curve["specificity"]), atol=2e-6)
-    assert curve["auc"] == pytest.approx(roc_auc_score(positive, scores), abs=0.002)
-    assert curve["average_precision"] == pytest.approx(average_precision_score(positive, scores), abs=0.01)
-    at = scores >= 0.45
-    assert curve["iou"][45] == pytest.approx((at & positive).sum() / (at | positive).sum(), abs=1e-6)
-
-
-def test_curves_of_a_class_that_does_not_occur_say_only_that():
-    truth = labels((1, 8, 8), (0, 1))
-    assert counts.curves(counts.score_histograms(softmax((1, 3, 8, 8)), truth)[2]) == {"positives": 0, "negatives": 64}
 
 
 def test_fine_counts_leave_out_what_is_ignored_in_training():
@@ -105,34 +53,6 @@ def test_fine_counts_leave_out_what_is_ignored_in_training():
     truth, predicted = np.array([[[1, 1, 2, IGNORED]]], np.uint8), np.array([[[1, 0, 2, 2]]], np.uint8)
     found = counts.fine_counts(fine, truth, predicted)
     assert found[3].tolist() == [1, 1, 0] and found[12].tolist() == [0, 0, 1] and found.sum() == 3
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=3), st.integers(0, 2))
-@settings(max_examples=50, deadline=None)
-def test_baseline_gets_the_majority_class_right_and_nothing_else(pixels, answer):
-    figures = counts.figures(counts.constant(np.array(pixels), answer))
-    for number, name in enumerate(CLASSES):
-        if number == answer and sum(pixels):
-            assert figures["iou"][name] == pytest.approx(pixels[number] / sum(pixels))
-        else:
-            assert figures["iou"][name] in (None, 0.0)
-
-
-def test_per_slide_figures_are_means_over_slides_where_the_class_occurs():
-    first, second = np.diag([10, 10, 0]), np.array([[10, 0, 0], [10, 0, 0], [0, 0, 5]])
-    found = counts.per_slide_figures(np.stack([first, second]))
-    assert found["iou"] == {"background": pytest.approx(0.75), "tumour": pytest.approx(0.5), "others": 1.0}
-    assert found["miou"] == pytest.approx((1.0 + 0.5) / 2)
-
-
-def test_bootstrap_interval_holds_the_gain_and_is_zero_for_equal_models():
-    base = RANDOM.integers(1, 500, (12, 3, 3)) + np.array([np.diag([400, 300, 200])] * 12)
-    last = base + np.array([np.diag([600, 600, 600])] * 12)
-    found = counts.bootstrap_gain(base, last, np.random.default_rng(1))
-    assert 0 < found["low"] < found["gain"] < found["high"] and found["slides"] == 12
-    assert found == counts.bootstrap_gain(base, last, np.random.default_rng(1))
-    same = counts.bootstrap_gain(base, base, np.random.default_rng(1))
-    assert (same["low"], same["gain"], same["high"]) == (0, 0, 0)
 
 
 def test_a_low_map_is_cut_to_the_high_field():
