@@ -57,16 +57,17 @@ _THREADS = 8
 class Amounts:
     """pairs: split -> pairs.  base: pairs of the train split with an annotated class.  counted: False when they are at-mosts.
 
-    slides: number of slides.  slides_of: split -> slides.  styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
+    slides: number of slides.  slides_of: split -> slides.
+    styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
     """
 
     slides: int
     pairs: dict[str, int]
     base: int
     counted: bool
-    slides_of: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     styling: Styling = field(default_factory=Styling)
+    slides_of: dict[str, int] = field(default_factory=dict)
 
     @property
     def all_pairs(self) -> int:
@@ -109,7 +110,7 @@ def _counted(config: CampaignConfig, corpus: Manifest) -> Amounts:
             learnt = {name: count for name, count in shard.seeds.items() if name in config.training_classes}
             base += sum(count for name, count in learnt.items() if config.training_classes[name] != 255)
     slides_of = Counter(slide.split for slide in corpus.slides if not slide.quarantined)
-    return Amounts(len(corpus.slides), dict(pairs), base, True, dict(slides_of))
+    return Amounts(len(corpus.slides), dict(pairs), base, True, slides_of=dict(slides_of))
 
 
 def _expected(config: CampaignConfig, run: RunFolder) -> Amounts:
@@ -136,7 +137,9 @@ def _pairs_of_table(config: CampaignConfig, table: Path) -> Amounts:
         pairs[split] = round(sum(seeds for seeds, _ in counts) * len(members) / len(chosen))
         if split == "train":
             base = sum(annotated for _, annotated in counts) * len(members) / len(chosen)
-    return Amounts(len(slides), dict(pairs), round(base), False, dict(Counter(slide.split for slide in slides)))
+    return Amounts(
+        len(slides), dict(pairs), round(base), False, slides_of=dict(Counter(slide.split for slide in slides))
+    )
 
 
 def _seeds(config: CampaignConfig, slide: Slide) -> tuple[int, int]:
@@ -177,7 +180,7 @@ def _pairs_of_drawn(config: CampaignConfig, run: RunFolder) -> Amounts:
     slides = {split: getattr(phantom, split.replace("-", "_")) for split in ("train", "val", "test")}
     slides |= {"dev-unseen": phantom.dev_unseen, "final-unseen": phantom.final_unseen}
     pairs = {split: number * (annotated + (tissue if split == "train" else 0)) for split, number in slides.items()}
-    return Amounts(sum(slides.values()), pairs, slides["train"] * annotated, False, slides)
+    return Amounts(sum(slides.values()), pairs, slides["train"] * annotated, False, slides_of=slides)
 
 
 def _bytes(config: CampaignConfig, phase: Phase, run: RunFolder, amounts: Amounts) -> int:

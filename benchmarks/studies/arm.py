@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
-
 from benchmarks.studies.arms import Material
 from benchmarks.studies.patches import count_patches
 from launch.config import load_campaign
@@ -22,6 +20,7 @@ from mlseg_core.files import write_json
 from mlseg_core.progress import Progress
 from mlseg_dist.config import LearningConfig, StepConfig, TrackingConfig
 from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.inference import load_teacher
 from mlseg_dist.training.train import train
 from mlseg_dist.whole_slide.network import slide_network
