@@ -19,7 +19,7 @@ from shards.build.evidence import has_index, is_ours
 from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
 
-_MAPS = re.compile(r"slides|shards|styled|labels-\d+")
+_MAPS = re.compile(r"slides|shards|styled|labels-\d+|evaluation")
 _PHASE = re.compile(
     r"(?:state|done|teacher|evaluation)\.json|(?:metrics|events)\.jsonl|teacher\.pt"
     r"|tasks/[a-z]+-\d+\.json|progress/\d+\.json|stacks/rank-\d+\.txt|pictures/[a-z-]+-\d+\.png|profile/rank-\d+\.json\.gz"

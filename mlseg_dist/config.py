@@ -307,13 +307,23 @@ class EvaluateConfig(Strict):
 
 
 class CheckConfig(Strict):
-    """What the campaign must have learned, or the run ends with status 1. Margins are differences of mIoU."""
+    """What the campaign must have learned, or the run ends with status 1. Margins are differences of pooled figures."""
 
     last_over_base: dict[str, float] = {}
-    """Split -> least mIoU of the last step minus the base step's."""
+    """Split -> least mean IoU of the last step minus the base step's."""
     base_over_majority: dict[str, float] = {}
-    """Split -> least mIoU of the base step minus that of always answering the majority class."""
+    """Split -> least mean IoU of the base step minus that of always answering the majority class."""
     last_over_majority: dict[str, float] = {}
+    bad_regions_last_over_base: dict[str, float] = {}
+    """Split -> least recall of bad regions (fold, bubble, blur, artefact) of the last step minus the base step's."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what was added later and is not asked for: the frozen code of earlier runs does not know it."""
+        values: dict[str, Any] = dump(self)
+        if not self.bad_regions_last_over_base:
+            values.pop("bad_regions_last_over_base", None)
+        return values
 
 
 class TrackingConfig(Strict):

@@ -17,6 +17,7 @@ from mlseg_dist.config import EvaluateConfig
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.against import steps_against, subject_against
 from mlseg_dist.evaluation.campaign import corpus_of, teachers_of
+from mlseg_dist.evaluation.drawn import is_drawn
 from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, taught, units
 from mlseg_dist.evaluation.results import split_done
 from mlseg_dist.run_folder import counts_folder, evaluations_folder
@@ -48,7 +49,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         what = f"a threshold of one's choice on {', '.join(s for s in splits if s != 'val')}"
         raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
     out = arguments.out or evaluations_folder(run.path) / _name(arguments, splits)
-    _refuse_out(out, run)
+    refuse_out(out, run, splits)
     slides = scored_slides(subject, splits)
     empty = [split for split in splits if not any(one.split == split for one in slides)]
     if empty and (arguments.split or len(empty) == len(splits)):
@@ -120,7 +121,7 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
     return "-".join(parts)
 
 
-def _refuse_out(out: Path, run: RunFolder) -> None:
+def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
     """What evaluate writes is not to take the place of somebody's files, nor of the campaign's own evaluation."""
     place = out.absolute()
     for taken in (run.path / "phases", run.data, run.code, evaluations_folder(run.path) / "counts"):
@@ -133,9 +134,7 @@ def _refuse_out(out: Path, run: RunFolder) -> None:
         return isinstance(found, dict) and found.keys() >= {"version", "classes", "steps", "corpus_sha256"}
 
     refuse_foreign([scores], is_ours)
-    drawn = {row["file"] for row in read_json(scores)["pictures"]} if scores.exists() else set()
-    pictures = [path for path in (out / "pictures").glob("*") if not path.name.startswith(".")]
-    refuse_foreign(pictures, lambda path: path.name in drawn)
+    refuse_foreign([path for split in splits for path in (out / "pictures").glob(f"*{split}-[0-9]*.png")], is_drawn)
 
 
 def _count(todo: Sequence[Unit], folders: Sequence[Path], workers: int) -> None:

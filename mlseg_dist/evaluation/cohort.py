@@ -1,6 +1,6 @@
 """The scored slides of one split at one step: SlideCounts in, arrays by slide and by patient out, decided at the threshold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,6 +53,12 @@ class Cohort:
         return sums_by(self.of_patient, values, len(self.patients))
 
 
+def by_name(of_each: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """The names that occur, sorted, and each one's place among them."""
+    names, places = np.unique(np.array(list(of_each), object), return_inverse=True)
+    return names.tolist(), places.astype(int)
+
+
 def sums_by(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Sums of (S, …) within each group, (count, …). groups: (S,) 0 … count - 1."""
     out = np.zeros((count, *values.shape[1:]), values.dtype)
@@ -86,12 +92,12 @@ def read_cohort(
         log_odds += counts.log_odds
         surface[patient] = surface.get(patient, 0) + counts.surface
         histograms[patient] = histograms.get(patient, 0) + one_against_rest(counts.scores)
-    patients = sorted(surface)
+    patients, of_patient = by_name(facts[slug]["patient"] for slug in kept)
     empty = SlideCounts()
     return Cohort(
         slugs=kept,
         patients=patients,
-        of_patient=np.array([patients.index(facts[slug]["patient"]) for slug in kept], int),
+        of_patient=of_patient,
         called=np.array(decided, np.int64).reshape(-1, len(class_of), 3),
         surface=_stacked(surface, empty.surface),
         histograms=_stacked(histograms, one_against_rest(empty.scores)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlseg_dist.evaluation.cohort import Facts, sums_by
+from mlseg_dist.evaluation.cohort import Facts, by_name, sums_by
 from mlseg_dist.evaluation.figures import mean_iou
 from mlseg_dist.evaluation.intervals import Resamples, iou_differences
 
@@ -20,8 +20,7 @@ Confusions = Mapping[str, np.ndarray]
 def difference(before: Confusions, after: Confusions, facts: Facts, seed: int, split: str) -> dict[str, Any]:
     """miou and iou of after minus before, pooled over the slides that both scored, and the slides that moved, farthest first."""
     slugs = sorted(before.keys() & after.keys())
-    patients = sorted({facts[slug]["patient"] for slug in slugs})
-    of_patient = np.array([patients.index(facts[slug]["patient"]) for slug in slugs], int)
+    patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
     earlier, later = (np.array([one[slug] for slug in slugs], np.int64).reshape(-1, 3, 3) for one in (before, after))
     sums = sums_by(of_patient, earlier, len(patients)), sums_by(of_patient, later, len(patients))
     gains = mean_iou(later) - mean_iou(earlier)

@@ -35,9 +35,13 @@ class SlideCounter:
     ) -> None:
         self._table, self._least_bin, self._device = table, bin_of(threshold), device
         self._columns = columns or (0, grid.size[1])
+        self._fine = np.flatnonzero(table != IGNORED)
+        self._row_of = np.zeros(len(table), np.uint8)
+        self._row_of[self._fine] = np.arange(len(self._fine))
+        shapes = {"answers": (len(self._fine), COUNT, BINS), "scores": SHAPES["scores"], "log_odds": SHAPES["log_odds"]}
         self._flat = {
-            name: torch.zeros(math.prod(SHAPES[name]) + 1, dtype=torch.int64, device=device)  # the last: unanswered
-            for name in ("answers", "scores", "log_odds")
+            name: torch.zeros(math.prod(shape) + 1, dtype=torch.int64, device=device)  # the last: unanswered
+            for name, shape in shapes.items()
         }
         self._unanswered = torch.zeros((), dtype=torch.int64, device=device)
         width = self._columns[1] - self._columns[0]
@@ -56,9 +60,9 @@ class SlideCounter:
         where, true = self._on_device(at), self._on_device(truth)
         probabilities = strip.probabilities[:, :, there].reshape(len(CLASSES), -1)[:, where]
         answered = strip.answered[:, there].reshape(-1)[where]
-        fine_ids = self._on_device(labels.ravel()[at])
+        rows = self._on_device(self._row_of[labels.ravel()[at]])
         predicted = torch.full(truth.shape, IGNORED, dtype=torch.uint8, device=self._device)
-        predicted.view(-1)[where] = self._count(fine_ids, true.view(-1)[where], probabilities, answered)
+        predicted.view(-1)[where] = self._count(rows, true.view(-1)[where], probabilities, answered)
         self.overview.add(strip.top, self._columns[0], true, predicted)
         self._surface.add(torch.where(predicted == IGNORED, predicted, true), predicted)
 
@@ -68,16 +72,19 @@ class SlideCounter:
     def finish(self) -> SlideCounts:
         """One transfer from the device."""
         surface = self._surface.finish().cpu().numpy()
-        arrays = {name: flat[:-1].cpu().numpy().reshape(SHAPES[name]) for name, flat in self._flat.items()}
-        return SlideCounts(**arrays, surface=surface, unanswered=int(self._unanswered))
+        flat = {name: found[:-1].cpu().numpy() for name, found in self._flat.items()}
+        answers = np.zeros(SHAPES["answers"], np.int64)
+        answers[self._fine] = flat["answers"].reshape(-1, *SHAPES["answers"][1:])
+        scores, log_odds = (flat[name].reshape(SHAPES[name]) for name in ("scores", "log_odds"))
+        return SlideCounts(answers, scores, log_odds, surface, int(self._unanswered))
 
     def _count(
-        self, fine: torch.Tensor, true: torch.Tensor, probabilities: torch.Tensor, answered: torch.Tensor
+        self, rows: torch.Tensor, true: torch.Tensor, probabilities: torch.Tensor, answered: torch.Tensor
     ) -> torch.Tensor:
-        """Of annotated cells (n,), with probabilities (3, n). Returns what was decided, uint8 (n,)."""
+        """Of annotated cells (n,), with probabilities (3, n). rows: of `answers`. Returns what was decided, uint8 (n,)."""
         best, strongest = _strongest(probabilities)
         strongest_bin, true = _bins(strongest), true.long()
-        self._tally("answers", (fine.long() * COUNT + best) * BINS + strongest_bin, answered)
+        self._tally("answers", (rows.long() * COUNT + best) * BINS + strongest_bin, answered)
         for number, one in enumerate(probabilities):
             self._tally("scores", (true * COUNT + number) * BINS + _bins(one), answered)
         logs = probabilities.clamp(min=_LEAST).log()

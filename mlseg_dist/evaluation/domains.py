@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_dist.evaluation.cohort import Facts, by_name, sums_by
 from mlseg_dist.evaluation.figures import mean_iou, number
 from mlseg_dist.evaluation.intervals import Resamples, iou_intervals
 
 FACTORS = ("stain", "scanner", "source")
 HELD_OUT = ("test", "dev-unseen", "final-unseen")
-
-Facts = Mapping[str, Mapping[str, Any]]
 
 
 def domain_slides(facts: Facts, splits: Sequence[str]) -> list[str]:
@@ -32,12 +31,10 @@ def domains(confusions: Mapping[str, np.ndarray], facts: Facts, seed: int) -> li
         unseen = {facts[slug][factor] for slug in confusions if factor in facts[slug]["unseen"]}
         for value in sorted(values, key=lambda name: (name in unseen, name)):
             slugs = [slug for slug in sorted(confusions) if facts[slug][factor] == value]
-            patients = sorted({facts[slug]["patient"] for slug in slugs})
-            of_patient = np.zeros((len(patients), 3, 3), np.int64)
-            for slug in slugs:
-                of_patient[patients.index(facts[slug]["patient"])] += confusions[slug]
-            own = [float(mean_iou(confusions[slug])) for slug in slugs]
-            known = [miou for miou in own if not np.isnan(miou)]
+            own = np.array([confusions[slug] for slug in slugs])
+            patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
+            mious = mean_iou(own)
+            known = mious[~np.isnan(mious)]
             resamples = Resamples(len(patients), seed, "domain", factor, value)
             rows.append(
                 {
@@ -46,8 +43,8 @@ def domains(confusions: Mapping[str, np.ndarray], facts: Facts, seed: int) -> li
                     "unseen": value in unseen,
                     "slides": len(slugs),
                     "patients": len(patients),
-                    **iou_intervals(of_patient, resamples),
-                    "spread": [number(min(known)), number(max(known))] if known else [None, None],
+                    **iou_intervals(sums_by(of_patient, own, len(patients)), resamples),
+                    "spread": [number(known.min()), number(known.max())] if len(known) else [None, None],
                 }
             )
     return rows

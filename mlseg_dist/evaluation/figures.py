@@ -56,13 +56,20 @@ def ratios(confusion: np.ndarray) -> dict[str, np.ndarray]:
     there = true > 0
     others = total[..., None] - true
     return {
-        "iou": _ratio(hit, np.where(there, true + answered - hit, 0)),
+        "iou": iou(confusion),
         "dice": _ratio(2 * hit, np.where(there, true + answered, 0)),
         "precision": _ratio(hit, answered),
         "recall": _ratio(hit, true),
         "specificity": _ratio(others - (answered - hit), others),
         "accuracy": _ratio(hit.sum(axis=-1), total),
     }
+
+
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each class, (…, 3); nan for a class that is not annotated."""
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    true = confusion.sum(axis=-1)
+    return _ratio(hit, np.where(true > 0, true + confusion.sum(axis=-2) - hit, 0))
 
 
 def mean_over(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -74,7 +81,7 @@ def mean_over(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def mean_iou(confusion: np.ndarray) -> np.ndarray:
     """Mean IoU over the classes that are annotated in each matrix, (…); nan where none is."""
-    each = ratios(confusion)["iou"]
+    each = iou(confusion)
     there = ~np.isnan(each)
     return _ratio(np.where(there, each, 0.0).sum(axis=-1), there.sum(axis=-1))
 
@@ -150,6 +157,12 @@ def constant(true_pixels: np.ndarray, answer: int) -> np.ndarray:
     return out
 
 
+def short_rows(confusions: np.ndarray) -> list[dict[str, Any]]:
+    """miou and iou of each of many matrices (N, 3, 3) without intervals, for JSON."""
+    rows = zip(mean_iou(confusions), iou(confusions), strict=True)
+    return [{"miou": number(mean), "iou": by_class(each)} for mean, each in rows]
+
+
 def by_class(values: np.ndarray) -> dict[str, float | None]:
     return {name: number(value) for name, value in zip(CLASSES, values, strict=True)}
 
@@ -160,8 +173,8 @@ def number(value: Any) -> float | None:
 
 
 def _ratio(over: Any, under: Any) -> np.ndarray:
-    over, under = np.asarray(over, float), np.asarray(under, float)
-    return np.divide(over, under, out=np.full(np.broadcast_shapes(over.shape, under.shape), np.nan), where=under > 0)
+    """over / under, nan where under is 0; both of one shape."""
+    return np.divide(over, under, out=np.full(np.shape(under), np.nan), where=np.greater(under, 0))
 
 
 def _rounded(values: np.ndarray) -> list[float]:

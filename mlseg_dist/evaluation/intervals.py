@@ -11,7 +11,7 @@ import numpy as np
 
 from mlseg_core.randomness import generator
 from mlseg_dist.config import CLASSES
-from mlseg_dist.evaluation.figures import areas, mean_over, number, ratios
+from mlseg_dist.evaluation.figures import areas, iou, mean_over, number
 
 RESAMPLES = 2000
 LEAST_PATIENTS = 5
@@ -34,8 +34,7 @@ class Resamples:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(patients, …) -> (resamples, …)"""
-        flat = values.reshape(self.patients, -1).astype(float)
-        return (self.weights @ flat).reshape(-1, *values.shape[1:])
+        return np.tensordot(self.weights, values.astype(float), axes=1)
 
 
 def _weights(patients: int, random: np.random.Generator) -> np.ndarray:
@@ -84,20 +83,16 @@ def mean_interval(values: np.ndarray, of_patient: np.ndarray, resamples: Resampl
 
 def iou_intervals(confusion_P33: np.ndarray, resamples: Resamples) -> dict[str, Any]:
     """miou and iou, pooled over patients, each with its interval."""
-    value, drawn = _ious(confusion_P33.sum(axis=0)), _ious(resamples.sums(confusion_P33))
+    value, drawn = iou(confusion_P33.sum(axis=0)), iou(resamples.sums(confusion_P33))
     return _iou_rows(value, drawn, confusion_P33)
 
 
 def iou_differences(before_P33: np.ndarray, after_P33: np.ndarray, resamples: Resamples) -> dict[str, Any]:
     """miou and iou of after minus before, pooled over the same patients, each with its paired interval."""
     both = (before_P33, after_P33)
-    before, after = (_ious(confusion.sum(axis=0)) for confusion in both)
-    drawn_before, drawn_after = (_ious(resamples.sums(confusion)) for confusion in both)
+    before, after = (iou(confusion.sum(axis=0)) for confusion in both)
+    drawn_before, drawn_after = (iou(resamples.sums(confusion)) for confusion in both)
     return _iou_rows(after - before, drawn_after - drawn_before, before_P33)
-
-
-def _ious(confusion: np.ndarray) -> np.ndarray:
-    return ratios(confusion)["iou"]
 
 
 def _iou_rows(value_3: np.ndarray, drawn_R3: np.ndarray, confusion_P33: np.ndarray) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.evaluation.cohort import Cohort
-from mlseg_dist.evaluation.figures import mean_iou, ratios, surface_dice
+from mlseg_dist.evaluation.figures import iou, mean_iou, ratios, surface_dice
 from mlseg_dist.evaluation.intervals import (
     Resamples,
     area_intervals,
@@ -59,7 +59,7 @@ def pooled(cohort: Cohort, confusion_P33: np.ndarray, resamples: Resamples) -> d
 
 
 def _means(confusions: np.ndarray, of_patient: np.ndarray, resamples: Resamples) -> dict[str, Any]:
-    each = ratios(confusions)["iou"]
+    each = iou(confusions)
     return {
         "miou": mean_interval(mean_iou(confusions), of_patient, resamples),
         "iou": {name: mean_interval(each[:, place], of_patient, resamples) for place, name in enumerate(CLASSES)},

@@ -10,7 +10,7 @@ from mlseg_dist.config import CLASSES
 from mlseg_dist.evaluation.calibration import calibration
 from mlseg_dist.evaluation.cohort import Cohort, Counts, Facts, read_step
 from mlseg_dist.evaluation.domains import domain_slides, domains
-from mlseg_dist.evaluation.figures import by_class, curve, mean_iou, number, ratios
+from mlseg_dist.evaluation.figures import curve, short_rows
 from mlseg_dist.evaluation.intervals import Resamples
 from mlseg_dist.evaluation.split_figures import bad_regions, fine_figures, split_figures
 
@@ -19,11 +19,15 @@ PARTS = ("figures", "fine", "bad_regions", "calibration", "curves")
 
 @dataclass(frozen=True)
 class StepSummary:
-    """parts: each of PARTS -> split -> its content.  confusions: split -> slug -> (3, 3).  patients: split -> patient -> slides
-    and figures.  unanswered: slug -> cells.  cross_fit: None, or how many val patients and their thresholds."""
+    """parts: each of PARTS -> split -> its content.  confusions: split -> slug -> (3, 3).  slides: slug -> figures.
+
+    patients: split -> patient -> its slides and figures.  unanswered: slug -> cells.  cross_fit: how many val patients, and their
+    thresholds; None where val figures are not cross-fitted.
+    """
 
     parts: dict[str, dict[str, Any]]
     confusions: dict[str, dict[str, np.ndarray]]
+    slides: dict[str, dict[str, Any]]
     patients: dict[str, dict[str, dict[str, Any]]]
     unanswered: dict[str, int]
     domains: list[dict[str, Any]]
@@ -57,6 +61,7 @@ def summarise_step(
     return StepSummary(
         parts=parts,
         confusions=confusions,
+        slides={slug: row for cohort in cohorts.values() for slug, row in _slides(cohort).items()},
         patients={split: _patients(cohort) for split, cohort in cohorts.items()},
         unanswered={slug: cells for cohort in cohorts.values() for slug, cells in cohort.unanswered.items()},
         domains=domains(held_out, facts, seed),
@@ -65,16 +70,14 @@ def summarise_step(
 
 
 def _patients(cohort: Cohort) -> dict[str, dict[str, Any]]:
-    matrices = cohort.by_patient(cohort.confusions)
     slides: list[list[str]] = [[] for _ in cohort.patients]
     for slug, place in zip(cohort.slugs, cohort.of_patient, strict=True):
         slides[place].append(slug)
-    return {
-        patient: {"slides": slides[place], "figures": short(matrices[place])}
-        for place, patient in enumerate(cohort.patients)
-    }
+    rows = zip(cohort.patients, slides, short_rows(cohort.by_patient(cohort.confusions)), strict=True)
+    return {patient: {"slides": own, "figures": figures} for patient, own, figures in rows}
 
 
-def short(confusion: np.ndarray) -> dict[str, Any]:
-    """miou and iou of one matrix, without intervals."""
-    return {"miou": number(mean_iou(confusion)), "iou": by_class(ratios(confusion)["iou"])}
+def _slides(cohort: Cohort) -> dict[str, dict[str, Any]]:
+    """Slug -> figures of the slide alone."""
+    rows = zip(cohort.slugs, cohort.confusions, short_rows(cohort.confusions), strict=True)
+    return {slug: {**figures, "confusion": matrix.tolist()} for slug, matrix, figures in rows}

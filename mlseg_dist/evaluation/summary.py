@@ -11,7 +11,7 @@ from mlseg_dist.evaluation.cohort import Counts, Facts, read_step
 from mlseg_dist.evaluation.compare import difference, ladder
 from mlseg_dist.evaluation.domains import FACTORS, confounded, domain_slides
 from mlseg_dist.evaluation.figures import constant, plain
-from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, short, summarise_step
+from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
 from shards.manifest import Manifest
 
 VERSION = 2
@@ -124,14 +124,15 @@ def _place_of(steps: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, 
 
 def _slide(slug: str, fact: Mapping[str, Any], made: Mapping[str, StepSummary]) -> dict[str, Any]:
     """A slide's facts and figures. pixels: those of the step that answered most of them."""
-    split = fact["split"]
-    matrices = {step: one.confusions[split][slug] for step, one in made.items() if slug in one.confusions[split]}
-    pixels = max((matrix.sum(axis=1) for matrix in matrices.values()), key=np.sum, default=np.zeros(3, np.int64))
+    figures = {step: one.slides[slug] for step, one in made.items() if slug in one.slides}
+    pixels = max(
+        ([sum(row) for row in own["confusion"]] for own in figures.values()), key=sum, default=[0] * len(CLASSES)
+    )
     return {
         **fact,
-        "pixels": dict(zip(CLASSES, pixels.tolist(), strict=True)),
+        "pixels": dict(zip(CLASSES, pixels, strict=True)),
         "unanswered": {step: one.unanswered[slug] for step, one in made.items() if slug in one.unanswered},
-        "figures": {step: {**short(matrix), "confusion": matrix.tolist()} for step, matrix in matrices.items()},
+        "figures": figures,
     }
 
 

@@ -1,6 +1,5 @@
 """The worst slides of a split: where they lie wrong, one picture each: annotation | the last step's classes | what is wrong."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mlseg_core.files import write_atomic
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.evaluation.drawn import png
 from mlseg_dist.evaluation.overview import OverviewMap
 from mlseg_dist.evaluation.pictures import FONT
 from mlseg_dist.evaluation.plan import Subject
@@ -63,16 +63,14 @@ def _picture(subject: Subject, result: Result) -> bytes:
         overlay(thumbnail, predicted),
         _wrong(thumbnail, OverviewMap(truth, predicted)),
     ]
-    titles = ["annotation", f"{result.one.step_name} answers", "what is wrong, in the colour of the answer"]
+    titles = ["annotation", f"{result.one.step_name} answers", "what is wrong: as answered, missed is black"]
     sheet = Image.new("RGB", (len(tiles) * TILE_PX + (len(tiles) - 1) * GAP_PX, HEADER_PX + height), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 12)
     for number, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
         left = number * (TILE_PX + GAP_PX)
         pen.text((left, 2), title, fill=INK, font=font)
         sheet.paste(Image.fromarray(tile), (left, HEADER_PX))
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    return data.getvalue()
+    return png(sheet)
 
 
 def _outlined(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -85,11 +83,11 @@ def _outlined(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _wrong(image: np.ndarray, found: OverviewMap) -> np.ndarray:
-    """Wrong cells in the colour of what was answered; right ones are faint, what is not annotated is pale."""
+    """Wrong cells in the colour of what was answered, black where that is background; right ones are faint."""
     grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
     known = (found.truth != IGNORED) & (found.predicted != IGNORED)
     wrong = known & (found.truth != found.predicted)
     white = np.where(known, _RIGHT, _PALE)[..., None]
     out = (1 - white) * grey + white * 255
-    out[wrong] = COLOURS[found.predicted[wrong]]
+    out[wrong] = np.where(found.predicted[wrong, None] == 0, 0, COLOURS[found.predicted[wrong]])
     return out.round().astype(np.uint8)

@@ -134,7 +134,7 @@ def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> Non
     scripts = {
         "map": run / "phases" / "00-slides" / "logs" / f"{jobs['slides']['work']}_submission.sh",
         "train": run / "phases" / "02-base" / "logs" / f"{jobs['base']['work']}_submission.sh",
-        "single": run / "phases" / "05-evaluate" / "logs" / f"{jobs['evaluate']['work']}_submission.sh",
+        "single": run / "phases" / "06-report" / "logs" / f"{jobs['report']['work']}_submission.sh",
     }
     for name, path in scripts.items():
         lines = path.read_text().splitlines()

@@ -7,6 +7,8 @@ from mlseg_dist.evaluation import figures
 from mlseg_dist.evaluation.cross_fit import best_threshold, leave_one_out
 from tests.mlseg_dist.evaluation.made_counts import answers, counted
 
+CLASSES = np.arange(3)
+
 
 def tables(patients: int, cells: int = 500) -> dict[str, np.ndarray]:
     """Answers by training class (3, 3, 1001) of patients whose networks are more or less sure."""
@@ -22,7 +24,7 @@ def tables(patients: int, cells: int = 500) -> dict[str, np.ndarray]:
 def test_the_threshold_is_the_best_of_all():
     table = tables(1)["P0"]
     tried = [float(figures.mean_iou(figures.called(table, k / 1000))) for k in range(1001)]
-    found = best_threshold(figures.confusion_at_each(table))
+    found = best_threshold(table, CLASSES)
     assert tried[round(1000 * found)] == max(tried)
     ties = [k for k in range(1001) if tried[k] == max(tried)]
     assert round(1000 * found) == min(ties, key=lambda k: (abs(k - 450), k))
@@ -31,7 +33,7 @@ def test_the_threshold_is_the_best_of_all():
 def test_a_network_that_is_always_sure_keeps_the_usual_threshold():
     table = np.zeros((3, 3, 1001), np.int64)
     table[range(3), range(3), 1000] = 5
-    assert best_threshold(figures.confusion_at_each(table)) == 0.45
+    assert best_threshold(table, CLASSES) == 0.45
 
 
 @pytest.mark.parametrize("patients", [2, 4])
@@ -41,7 +43,7 @@ def test_each_patient_is_left_out_of_the_choice_of_its_own_threshold(patients):
     assert list(chosen) == sorted(found)
     for patient in found:
         rest = np.sum([table for other, table in found.items() if other != patient], axis=0)
-        assert chosen[patient] == best_threshold(figures.confusion_at_each(rest))
+        assert chosen[patient] == best_threshold(rest, CLASSES)
     assert len(set(chosen.values())) > 1
 
 
