@@ -28,6 +28,8 @@ KINDS: tuple[Kind, ...] = ("slide", "patient")
 COLUMNS = ("kind", "name", "pseudonym")
 FOLDER = "private"
 KEY_FILE = re.compile(r"names(?:-([1-9]\d*))?\.csv")
+PICTURE_MARK = b"mlseg: slides by their pseudonyms"
+"""Comment in a JPEG with captions: pictures that earlier versions drew have the slides' names in their pixels."""
 _PSEUDONYM = re.compile(r"(slide|patient)-(\d{4,})")
 _LOT = secrets.SystemRandom()
 
@@ -131,6 +133,11 @@ class Pseudonyms:
             writer.writerows((kind, name, f"{kind}-{place:04d}") for place, name in enumerate(names, start=first))
         if _publish(text.getvalue().encode(errors="surrogateescape"), target) and before:
             self._warn(f"{target} is made anew: reports and W&B runs from before show other pseudonyms, or real names")
+
+
+def shows_pseudonyms(jpeg: bytes) -> bool:
+    """Whether a captioned picture was drawn with pseudonyms."""
+    return PICTURE_MARK in jpeg[:4096]
 
 
 _RESTORE = "Restore it from a copy, or remove it: it is made anew, and pages made before no longer match it."

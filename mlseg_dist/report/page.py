@@ -97,9 +97,10 @@ def _example(sources: Sources, entry: dict[str, Any]) -> Html:
         image.convert("RGB").save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     slide = sources.evaluation["slides"][entry["slide"]]
     which = "among the best" if entry["good"] else "among the worst"
-    caption = " · ".join(str(slide[name]) for name in ("slide", "stain", "scanner", "source"))
+    shown_as = [sources.names.slide(entry["slide"]), *(slide[name] for name in ("stain", "scanner", "source"))]
+    caption = " · ".join(map(str, shown_as))
     caption += f" · {entry['class']}, IoU {entry['iou']:.2f} here, {which}"
-    shown = picture(data.getvalue(), "jpeg", f"Example {entry['key']}: views, truth and predictions")
+    shown = picture(data.getvalue(), "jpeg", f"Example {sources.names.key(entry['key'])}: views, truth and predictions")
     return Html(f'<figure class="example"><figcaption>{text(caption)}</figcaption>{shown}</figure>')
 
 
@@ -150,5 +151,5 @@ def _bad_regions(sources: Sources) -> Html | None:
 def _provenance(sources: Sources) -> Html:
     parts = [tables.hash_table(sources.hashes)] if sources.hashes else []
     if sources.config_text:
-        parts.append(details("campaign.yaml, resolved", Html(f"<pre>{text(sources.config_text)}</pre>")))
+        parts.append(details("campaign.yaml, resolved, without paths", Html(f"<pre>{text(sources.config_text)}</pre>")))
     return section("Where this comes from", "Hashes of what went in, and the resolved config.", *parts)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mlseg_dist.config import CLASSES
+from mlseg_dist.pseudonyms import Pseudonyms, shows_pseudonyms
 from mlseg_dist.report import figures
 from mlseg_dist.report.html import Html, cell, details, figure, head_cell, join, number, picture, section, table, text
 from mlseg_dist.report.sources import Sources
@@ -21,7 +22,10 @@ def labels_accepted(sources: Sources) -> Html | None:
     )
     parts = [Html(chart.replace("<figure>", '<figure class="narrow">')), _by_stain(sources.rounds)]
     parts.append(
-        details(f"The {_WORST_SLIDES} slides of which the last round accepted least", _worst_slides(sources.rounds[-1]))
+        details(
+            f"The {_WORST_SLIDES} slides of which the last round accepted least",
+            _worst_slides(sources.rounds[-1], sources.names),
+        )
     )
     parts += [part for part in map(_sheet, sources.rounds) if part is not None]
     return section("Labels accepted per round", lead, *parts)
@@ -42,11 +46,11 @@ def _by_stain(rounds: list[dict[str, Any]]) -> Html:
     return table([head], rows)
 
 
-def _worst_slides(entry: dict[str, Any]) -> Html:
+def _worst_slides(entry: dict[str, Any], names: Pseudonyms) -> Html:
     ordered = sorted(entry["by_slide"].items(), key=lambda item: _accepted(item[1]) or 0.0)
     head = [head_cell(text("slide"), "left"), head_cell(text("accepted"))]
     rows = [
-        Html(f"<tr>{cell(text(slide), 'left')}{cell(number(_accepted(counts)))}</tr>")
+        Html(f"<tr>{cell(text(names.slide(slide)), 'left')}{cell(number(_accepted(counts)))}</tr>")
         for slide, counts in ordered[:_WORST_SLIDES]
     ]
     return table([head], rows)
@@ -56,7 +60,13 @@ def _sheet(entry: dict[str, Any]) -> Html | None:
     path = entry["folder"] / str(entry.get("sheet"))
     if not entry.get("sheet") or not path.is_file():
         return None
-    shown = picture(path.read_bytes(), "jpeg", f"Patches with the labels of round {entry['round']}")
+    data = path.read_bytes()
+    if not shows_pseudonyms(data):
+        return Html(
+            f"<p>The contact sheet of round {entry['round']} names slides in its captions, because an earlier version drew "
+            f"it. It stays in the run folder: data/{text(path.parent.name)}/{text(path.name)}.</p>"
+        )
+    shown = picture(data, "jpeg", f"Patches with the labels of round {entry['round']}")
     return details(f"Patches with the labels of round {entry['round']}", Html(f"<figure>{shown}</figure>"))
 
 

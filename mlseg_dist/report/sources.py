@@ -7,6 +7,8 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.pseudonyms import Pseudonyms
+from mlseg_dist.redaction import Redaction
 from mlseg_dist.run_folder import generators_folder, labels_folder, phase_folder, shards_folder, styled_folder
 
 
@@ -16,7 +18,8 @@ class Sources:
 
     rounds: per label round its number, teacher, threshold, accepted and rejected px in all, by stain and slide, its folder.
     styled: facts of the styled views' manifest, and `generators`: their records with the path of a sheet.
-    hashes: what -> hex digest.
+    config_text: campaign.yaml without names and paths.  hashes: what -> hex digest.
+    names: by which slides and patients are shown; everything else here still has the real ones.
     """
 
     config: LearningConfig
@@ -27,6 +30,7 @@ class Sources:
     styled: dict[str, Any] | None
     config_text: str
     hashes: dict[str, str]
+    names: Pseudonyms
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -43,6 +47,7 @@ def read_sources(config: LearningConfig, run: Path) -> Sources:
     folder = _phase(run, "evaluate")
     evaluation = read_json(folder / "evaluation.json") if (folder / "evaluation.json").exists() else None
     campaign = run / "campaign.yaml"
+    redaction = Redaction(run)
     return Sources(
         config=config,
         curves={step.name: _lines(_phase(run, step.name) / "metrics.jsonl") for step in config.steps},
@@ -50,8 +55,9 @@ def read_sources(config: LearningConfig, run: Path) -> Sources:
         evaluation_folder=folder,
         rounds=_rounds(config, run),
         styled=_styled(run),
-        config_text=campaign.read_text(encoding="utf-8") if campaign.exists() else "",
+        config_text=redaction.config(campaign.read_text(encoding="utf-8")) if campaign.exists() else "",
         hashes=_hashes(config, run),
+        names=redaction.names,
     )
 
 
