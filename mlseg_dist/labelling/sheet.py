@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
@@ -100,7 +101,7 @@ def write_sheet(
     table = class_table(corpus.classes, config.training_classes)
     human = {name: table[seeds] for name, seeds in kept_seeds(source).items()}
     shown = choose(entries, corpus, human, accepted, step.label.sheet)
-    names = Pseudonyms.of(run)
+    names = _names(run)
     cells = [_cell(one, folder, source, corpus, table, step.label.threshold, names) for one in shown]
     title = f"Round {step_index + 1}: labels by {step.name}, accepted from {step.label.threshold:g}"
     write_atomic(folder / SHEET, _sheet(cells, title))
@@ -114,7 +115,7 @@ def _cell(
     corpus: Manifest,
     table: np.ndarray,
     threshold: float,
-    names: Pseudonyms,
+    names: Pseudonyms | None,
 ) -> tuple[str, list[np.ndarray]]:
     """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3)."""
     from mlseg_dist.labelling.work import MEMBERS
@@ -130,8 +131,17 @@ def _cell(
     small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
     here = float((accepted != IGNORED).mean())
     place = key.partition("+")[2]
-    caption = f"{one.stain} · {names.slide(one.sidecar.slide)} · {place} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
+    who = [one.stain, *([names.slide(one.sidecar.slide)] if names else []), place]
+    caption = f"{' · '.join(who)} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
     return caption, [image, *(overlay(image, m) for m in small)]
+
+
+def _names(run: Path) -> Pseudonyms | None:
+    """None where their key is another user's, or damaged: that is no reason to refuse a round of labels."""
+    try:
+        return Pseudonyms.of(run)
+    except UserError:
+        return None
 
 
 def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:

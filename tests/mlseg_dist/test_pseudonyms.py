@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from mlseg_core.config import validate
 from mlseg_core.errors import UserError
-from mlseg_dist.pseudonyms import Named, Pseudonyms
+from mlseg_dist.config import TrackingConfig
+from mlseg_dist.pseudonyms import PICTURE_MARK, Named, Pseudonyms
+from mlseg_dist.report.rounds import _sheet
 
 SLUGS = [f"Mustermann_{n:03d}" for n in range(200)]
 
@@ -130,6 +134,29 @@ def test_pages_of_earlier_versions_are_named_when_the_key_is_made(tmp_path):
     told: list[str] = []
     Pseudonyms(tmp_path, told.append).admit(SLUGS)
     assert len(told) == 1 and "real names" in told[0]
+
+
+def test_a_sheet_with_names_in_its_pixels_stays_out_of_the_report(tmp_path):
+    """As earlier versions drew them; where it lies is said."""
+    entry = {"round": 1, "folder": tmp_path / "labels-1", "sheet": "contact-sheet.jpg"}
+    path = entry["folder"] / entry["sheet"]
+    path.parent.mkdir()
+    for options, is_shown in (({}, False), ({"comment": PICTURE_MARK}, True)):
+        Image.new("RGB", (64, 64)).save(path, "JPEG", **options)
+        shown = str(_sheet(entry))
+        assert ("data:image/jpeg" in shown) == is_shown
+        assert ("data/labels-1/contact-sheet.jpg" in shown) != is_shown
+
+
+def test_a_config_of_an_earlier_version_is_written_as_it_was():
+    """The frozen code of earlier runs reads it, and does not know `images`."""
+    assert validate({"media": 2}, TrackingConfig, "test").model_dump(mode="json") == {
+        "enabled": True,
+        "project": "mlseg",
+        "mode": "auto",
+        "media": 2,
+    }
+    assert validate({"images": True}, TrackingConfig, "test").model_dump(mode="json")["images"] is True
 
 
 @pytest.mark.parametrize(
