@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_only_the_owner_may_read_the_key(tmp_path, mask):
         os.umask(before)
     assert mode(tmp_path / "private") == 0o700
     assert [mode(path) for path in (tmp_path / "private").iterdir()] == [0o600]
+
+
+def test_another_user_is_told_whom_to_ask():
+    """In a folder that everybody may enter; the process gives up being root before it asks."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED with a second user: only root can be two users")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        Pseudonyms(Path(folder)).admit(SLUGS[:3])
+        code = (
+            "import os, sys; from pathlib import Path; from mlseg_dist.pseudonyms import Pseudonyms\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "try: Pseudonyms(Path(sys.argv[1]))\n"
+            "except Exception as error: print(type(error).__name__, error)"
+        )
+        ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("UserError ") and "only root may read the key" in ended.stdout
+    assert "Ask root" in ended.stdout and ended.stdout.count("\n") == 1
 
 
 def test_a_copy_that_others_may_read_is_closed_again(tmp_path):
