@@ -14,6 +14,7 @@ from mlseg_core.own import is_named_by_content, is_page, is_regular, is_temporar
 from mlseg_core.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
+from mlseg_dist.pseudonyms import KEY_FILE
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from shards.build.evidence import has_index, is_ours
 from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
@@ -86,6 +87,8 @@ def _rule(folder: Path, name: str) -> Callable[[str], bool]:
         return lambda found: _is_of(found, _GENERATORS) or _is_of_checkpoint(folder, found)
     if name == "code":
         return lambda found: _CODE.fullmatch(found) is not None
+    if name == "private":
+        return lambda found: KEY_FILE.fullmatch(found) is not None or is_temporary(found)
     if name == "report":
         return lambda found: found in _REPORT or _is_of_pictures(folder, found) or _is_of_report_table(folder, found)
     return lambda found: _is_of(found, _PHASE) or _is_of_checkpoint(folder, found) or _is_of_tracking(found)

@@ -28,6 +28,8 @@ KINDS: tuple[Kind, ...] = ("slide", "patient")
 COLUMNS = ("kind", "name", "pseudonym")
 FOLDER = "private"
 KEY_FILE = re.compile(r"names(?:-([1-9]\d*))?\.csv")
+PICTURE_MARK = b"mlseg: slides by their pseudonyms"
+"""Comment in a JPEG with captions: pictures that earlier versions drew have the slides' names in their pixels."""
 _PSEUDONYM = re.compile(r"(slide|patient)-(\d{4,})")
 _LOT = secrets.SystemRandom()
 
@@ -117,7 +119,7 @@ class Pseudonyms:
 
     def _publish(self, missing: dict[Kind, list[str]]) -> None:
         is_first = not self._taken
-        before = is_first and (self.folder.exists() or _has_pages(self.run))
+        before = is_first and (self.folder.exists() or (self.run / "report" / "index.html").exists())
         self.folder.mkdir(mode=0o700, exist_ok=True)
         _tighten(self.folder, 0o700)
         number = next(n for n in range(1, len(self._taken) + 2) if n not in self._taken)
@@ -130,10 +132,12 @@ class Pseudonyms:
             first = max((_number(named) for named in self._rows if named.kind == kind), default=0) + 1
             writer.writerows((kind, name, f"{kind}-{place:04d}") for place, name in enumerate(names, start=first))
         if _publish(text.getvalue().encode(errors="surrogateescape"), target) and before:
-            self._warn(
-                f"{target} was not there and is made anew: pages and W&B runs from before it show real names or "
-                "other pseudonyms, which it does not translate"
-            )
+            self._warn(f"{target} is made anew: reports and W&B runs from before show other pseudonyms, or real names")
+
+
+def shows_pseudonyms(jpeg: bytes) -> bool:
+    """Whether a captioned picture was drawn with pseudonyms."""
+    return PICTURE_MARK in jpeg[:4096]
 
 
 _RESTORE = "Restore it from a copy, or remove it: it is made anew, and pages made before no longer match it."
@@ -197,11 +201,6 @@ def _tighten(path: Path, mode: int) -> None:
 
 def _number(named: Named) -> int:
     return int(named.pseudonym.rpartition("-")[2])
-
-
-def _has_pages(run: Path) -> bool:
-    """Whether something has been shown already."""
-    return (run / "report" / "index.html").exists() or any((run / "phases").glob("*/wandb/*run-*"))
 
 
 def _to_stderr(sentence: str) -> None:

@@ -23,7 +23,7 @@ HIDDEN = "…"
 SECRET_KEYS = frozenset({"setup", "extra", "account"})
 """Keys of a config whose values may hold tokens, accounts and mail addresses."""
 _QUOTED_PATH = re.compile(r"""(['"])(?:~/|/|…/)[^'"\n]+\1""")
-_PATH = re.compile(r"(?:(?<![\w.…~/:-])~?/|…/|file://)[^\s'\",;:()\[\]{}<>|]+")
+_PATH = re.compile(r"(?:(?<![\w.…~/:<-])~?/|…/|file://)[^\s'\",;:()\[\]{}<>|]+")
 _SHORT, _SHORT_DIGITS = 3, 5
 """A name of fewer letters cannot be told from a word in a sentence, one of fewer digits not from a count."""
 
@@ -91,9 +91,13 @@ class Redaction:
 
     def _without_names(self, said: str) -> str:
         """The longest name that starts at a place counts; within a longer word it is not a name."""
-        folded, out, place = _folded(said), [], 0
+        out: list[str] = []
+        folded, place = _folded(said), 0
         while place < len(said):
-            found = self._at(folded, place) if not (place and folded[place - 1].isalnum()) else ""
+            begins = not (place and folded[place - 1].isalnum())
+            found = self._at(folded, place) if begins else ""
+            if begins and not found and self._is_cut_off(folded[place:]):
+                return "".join(out) + HIDDEN
             out.append(self._shown[found] if found else said[place])
             place += len(found) or 1
         return "".join(out)
@@ -105,6 +109,12 @@ class Redaction:
             if name in self._shown and (name[-1] == "/" or not folded[end : end + 1].isalnum()):
                 return name
         return ""
+
+    def _is_cut_off(self, rest: str) -> bool:
+        """Whether a long sentence ends within a name, as errors are shortened."""
+        if not _SHORT_DIGITS <= len(rest) < max(self._lengths, default=0):
+            return False
+        return any(name.startswith(rest) for name in self._shown)
 
 
 def _of_corpus(run: Path) -> Iterator[Row]:

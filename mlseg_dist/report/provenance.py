@@ -80,7 +80,7 @@ def provenance(sources: Sources) -> Part:
     if sources.hashes:
         parts += [heading("Hashes of what went in"), _hashes(sources.hashes)]
     if sources.config_text:
-        parts.append(details("campaign.yaml, resolved", Html(f"<pre>{text(sources.config_text)}</pre>")))
+        parts.append(details("campaign.yaml, resolved, without paths", Html(f"<pre>{text(sources.config_text)}</pre>")))
     return part(
         "Where this comes from",
         "Teachers and their thresholds, hashes of what went in, and the resolved config.",

@@ -3,8 +3,9 @@
 from typing import Any
 
 from mlseg_dist.config import CLASSES
+from mlseg_dist.pseudonyms import shows_pseudonyms
 from mlseg_dist.report import figures
-from mlseg_dist.report.html import Html, Part, cell, details, figure, head_cell, join, number, part, table, text
+from mlseg_dist.report.html import Html, Part, cell, details, figure, head_cell, join, note, number, part, table, text
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
 
@@ -52,10 +53,15 @@ def _worst_slides(sources: Sources) -> Html:
 
 
 def _sheet(entry: dict[str, Any], pictures: Pictures) -> Html | None:
-    if not entry.get("sheet"):
+    """None where there is no sheet. One whose captions name slides, as earlier versions drew them, stays in the run folder."""
+    path = entry["folder"] / str(entry.get("sheet"))
+    if not entry.get("sheet") or not path.is_file():
         return None
     title = f"Patches with the labels of round {entry['round']}"
-    shown = pictures.show(entry["folder"] / str(entry["sheet"]), f"labels-{entry['round']}", title)
+    if not shows_pseudonyms(path.read_bytes()):
+        place = f"data/{path.parent.name}/{path.name}"
+        return note(f"{title}: an earlier version drew them with names of slides. They stay in the run folder: {place}")
+    shown = pictures.show(path, f"labels-{entry['round']}", title)
     return None if shown is None else details(title, Html(f"<figure>{shown}</figure>"))
 
 

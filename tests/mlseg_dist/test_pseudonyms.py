@@ -5,12 +5,17 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from mlseg_core.config import validate
 from mlseg_core.errors import UserError
-from mlseg_dist.pseudonyms import Named, Pseudonyms
+from mlseg_dist.config import TrackingConfig
+from mlseg_dist.pseudonyms import PICTURE_MARK, Named, Pseudonyms
+from mlseg_dist.report.rounds import _sheet
 
 SLUGS = [f"Mustermann_{n:03d}" for n in range(200)]
 
@@ -59,6 +64,24 @@ def test_only_the_owner_may_read_the_key(tmp_path, mask):
         os.umask(before)
     assert mode(tmp_path / "private") == 0o700
     assert [mode(path) for path in (tmp_path / "private").iterdir()] == [0o600]
+
+
+def test_another_user_is_told_whom_to_ask():
+    """In a folder that everybody may enter; the process gives up being root before it asks."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED with a second user: only root can be two users")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        Pseudonyms(Path(folder)).admit(SLUGS[:3])
+        code = (
+            "import os, sys; from pathlib import Path; from mlseg_dist.pseudonyms import Pseudonyms\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "try: Pseudonyms(Path(sys.argv[1]))\n"
+            "except Exception as error: print(type(error).__name__, error)"
+        )
+        ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("UserError ") and "only root may read the key" in ended.stdout
+    assert "Ask root" in ended.stdout and ended.stdout.count("\n") == 1
 
 
 def test_a_copy_that_others_may_read_is_closed_again(tmp_path):
@@ -130,6 +153,29 @@ def test_pages_of_earlier_versions_are_named_when_the_key_is_made(tmp_path):
     told: list[str] = []
     Pseudonyms(tmp_path, told.append).admit(SLUGS)
     assert len(told) == 1 and "real names" in told[0]
+
+
+def test_a_sheet_with_names_in_its_pixels_stays_out_of_the_report(tmp_path):
+    """As earlier versions drew them; where it lies is said."""
+    entry = {"round": 1, "folder": tmp_path / "labels-1", "sheet": "contact-sheet.jpg"}
+    path = entry["folder"] / entry["sheet"]
+    path.parent.mkdir()
+    for options, is_shown in (({}, False), ({"comment": PICTURE_MARK}, True)):
+        Image.new("RGB", (64, 64)).save(path, "JPEG", **options)
+        shown = str(_sheet(entry))
+        assert ("data:image/jpeg" in shown) == is_shown
+        assert ("data/labels-1/contact-sheet.jpg" in shown) != is_shown
+
+
+def test_a_config_of_an_earlier_version_is_written_as_it_was():
+    """The frozen code of earlier runs reads it, and does not know `images`."""
+    assert validate({"media": 2}, TrackingConfig, "test").model_dump(mode="json") == {
+        "enabled": True,
+        "project": "mlseg",
+        "mode": "auto",
+        "media": 2,
+    }
+    assert validate({"images": True}, TrackingConfig, "test").model_dump(mode="json")["images"] is True
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_names_become_pseudonyms_and_paths_go(run):
         (f"[Errno 2] No such file: '{table}/{FOLDER}/Erika (old).txt'", "[Errno 2] No such file: …"),
         (f"{run}/phases/02-base/logs/7_log.err", "phases/02-base/logs/7_log.err"),
         (f"in {run}", "in RUN"),
+        ("BadShard: crc32c of Mustermann_Eri", "BadShard: crc32c of …"),
         ("Groß.tif and Groß.2.tif", None),
         (
             "step 4711 of 5000, 3.5 pairs/s, and/or https://wandb.ai/x",
