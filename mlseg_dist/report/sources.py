@@ -1,6 +1,7 @@
 """What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent.
 
-Names of slides and patients reach the page only through shown_slide and shown_patient, free text through shown_text.
+Names of slides and patients reach the page only through shown_slide, shown_patient and shown_key, free text
+through shown_text.
 """
 
 from dataclasses import dataclass, field
@@ -90,6 +91,10 @@ class Sources:
 
     def shown_patient(self, patient: str) -> str:
         return self.redaction.names.patient(patient)
+
+    def shown_key(self, key: str) -> str:
+        """A patch's KEY."""
+        return self.redaction.names.key(key)
 
     def shown_text(self, said: str) -> str:
         """An error's words without names and paths."""
