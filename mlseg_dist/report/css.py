@@ -92,6 +92,8 @@ h4, h3.block { font-size: 13.5px; margin: 0 0 6px; font-weight: 600; }
 .block small { color: var(--muted); font-weight: 400; margin-left: 6px; }
 a { color: #1f4e8c; }
 section > h3:first-of-type { margin-top: 20px; }
+.report h1 { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 14px; } .report .badge { margin-left: 0; }
+.summary code { font-size: .85em; }
 .summary { max-width: 80ch; margin-bottom: 10px; }
 .further { color: #475467; max-width: 92ch; margin: 0 0 18px; }
 .note { color: var(--muted); font-size: 13px; margin: 8px 0 0; max-width: 92ch; }

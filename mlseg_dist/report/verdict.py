@@ -6,7 +6,7 @@ A change is clear when its 95 % interval lies on one side of 0. Where the evalua
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from mlseg_dist.config import CLASSES
@@ -120,11 +120,17 @@ def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
 
 
 def falls(sources: Sources) -> list[Change]:
-    """What became worse from the first evaluated step to the last, the clear ones first, then the largest."""
-    if len(sources.steps) < 2:
+    """What became worse from the first evaluated step to the last, the clear ones first, then the largest; after these what the
+    last step alone made clearly worse."""
+    steps = sources.steps
+    if len(steps) < 2:
         return []
-    found = [one for one in changes(sources, sources.steps[0], sources.steps[-1]) if one.is_fall]
-    return sorted(found, key=lambda one: (not one.is_clear, one.size))
+    found = [one for one in changes(sources, steps[0], steps[-1]) if one.is_fall]
+    found.sort(key=lambda one: (not one.is_clear, one.size))
+    if len(steps) > 2:
+        lately = [one for one in _of_splits(sources, steps[-2], steps[-1]) if one.is_fall and one.is_clear]
+        found += [replace(one, where=f"{one.where} since {steps[-2]}") for one in lately]
+    return found
 
 
 def sentences(sources: Sources) -> list[str]:

@@ -113,7 +113,7 @@ def test_pictures_lie_beside_the_page_and_it_fetches_nothing_else(run):
     folder = run.path / "report" / "pictures"
     assert {Path(one).name for one in beside} == {path.name for path in folder.iterdir()}
     assert not Image.open(next(folder.iterdir())).getexif()
-    assert [link for link in found.links if not link.startswith("#")] == ["slides.csv"]
+    assert sorted(link for link in found.links if not link.startswith("#")) == sorted([*beside, "slides.csv"])
     assert "@import" not in run.page and "url(" not in run.page
 
 
@@ -149,6 +149,7 @@ def test_one_file_on_request_holds_everything(tmp_path):
     page = write(run, single_file=True)
     found = outline(page.read_text(encoding="utf-8"))
     assert all(source.startswith("data:image/") for source in found.sources)
+    assert all(link.startswith("#") for link in found.links)
     assert sum(source.startswith("data:image/jpeg") for source in found.sources) == 9
     names = {path.name for path in page.parent.iterdir()}
     assert page.name == "report.html" and names == {"report.html", "metrics.json", "checks.json", "slides.csv"}
@@ -168,12 +169,14 @@ def test_names_cannot_break_the_page_nor_the_table(run, tmp_path):
     for split in found["fine"].values():
         for step in split.values():
             step[NASTY] = step.pop("fold")
+    found["against"] = {"name": NASTY, "steps": {}, "differences": {"test": found["differences"]["test"]}}
     config = LearningConfig.model_validate({**run.config.model_dump(), "name": NASTY.replace("/", "|")})
     other = Reported(tmp_path / "run", config)
-    write_json(other.evaluate / "evaluation.json", found)
+    for folder in (other.evaluate, other.path / "evaluations" / "<b>"):
+        write_json(folder / "evaluation.json", found)
     (other.path / "campaign.yaml").write_text(f"name: {NASTY!r}\n")
     write(other)
-    assert "&lt;script&gt;" in other.page
+    assert "<h3>Against &lt;script&gt;" in other.page and "<small>master-1 of &lt;script&gt;" in other.page
     outline(other.page)
     rows = list(csv.reader((other.path / "report" / "slides.csv").read_text().splitlines()))
     assert {len(row) for row in rows} == {len(rows[0])} and all(row[3].startswith("'=") for row in rows[1:])
