@@ -24,6 +24,9 @@ CONFIDENCE = 0.95
 AREA_GROUPS = 100
 """Bins into which a histogram's 1001 are joined for resampling areas under curves, of equal share each; figures use all."""
 
+_UNITS = 2**36
+"""Figures of slides are summed in whole units of 1 / 2^36, so that sums are exact in any order, on any processor."""
+
 
 class Resamples:
     """Weights of so many patients in each resample, float64 (2000, patients): whole numbers, so that sums are exact.
@@ -98,12 +101,13 @@ def mean_interval(values: np.ndarray, of_patient: np.ndarray, resamples: Resampl
     values: (S,), nan where there is no figure. of_patient: number of each one's patient.
     """
     known = ~np.isnan(values)
-    sums = np.zeros((resamples.patients, 2))
-    np.add.at(sums, of_patient[known], np.stack([values[known], np.ones(known.sum())], axis=1))
+    sums = np.zeros((resamples.patients, 2), np.int64)
+    whole = np.rint(values[known] * _UNITS).astype(np.int64)
+    np.add.at(sums, of_patient[known], np.stack([whole, np.ones_like(whole)], axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.divide(*sums.sum(axis=0))
+        value = np.divide(*sums.sum(axis=0)) / _UNITS
         drawn = resamples.sums(sums)
-        found = interval(value, drawn[:, 0] / drawn[:, 1], int((sums[:, 1] > 0).sum()))
+        found = interval(value, drawn[:, 0] / drawn[:, 1] / _UNITS, int((sums[:, 1] > 0).sum()))
     return {**{key: found[key] for key in ("value", "low", "high")}, "n": int(known.sum())}
 
 
