@@ -16,6 +16,7 @@ GROUPS = (
     "rehearse",
     "plan",
     "status",
+    "names",
     "tracking",
     "shards",
     "learning",

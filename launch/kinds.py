@@ -38,12 +38,14 @@ class Control(Protocol):
 class Kind(ABC):
     """job: which entry of cluster sizes it.  on_gpu: its work runs on the GPUs that the job asks for, not on the CPU beside them.
 
-    recipe_version: part of every fingerprint.
+    recipe_version: part of every fingerprint. earlier_recipes: versions whose results stay valid where a run has them; new ones are
+    made under recipe_version, or by the run's frozen code under the one that it knows.
     """
 
     job: ClassVar[JobName]
     on_gpu: ClassVar[bool] = False
     recipe_version: ClassVar[int] = 1
+    earlier_recipes: ClassVar[tuple[int, ...]] = ()
 
     @abstractmethod
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
@@ -286,7 +288,8 @@ class Train(WholeKind):
 
     job: ClassVar[JobName] = "train"
     on_gpu: ClassVar[bool] = True
-    recipe_version: ClassVar[int] = 5
+    recipe_version: ClassVar[int] = 6
+    earlier_recipes: ClassVar[tuple[int, ...]] = (5,)
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {

@@ -4,7 +4,7 @@ RUN/campaign.yaml   the resolved config          RUN/code/      the packages tha
 RUN/run.json        its id (identity.py)         RUN/planner.json  who runs it locally, while that lasts (local_record.py)
 RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels
 RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
-RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)
+RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)    RUN/private/  who the pseudonyms are (docs/privacy.md)
 """
 
 import importlib.util

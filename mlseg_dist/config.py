@@ -334,7 +334,17 @@ class TrackingConfig(Strict):
     mode: Literal["auto", "offline", "online"] = "auto"
     """auto: online where WANDB_API_KEY is set, else offline."""
     media: Annotated[int, Field(ge=0)] = 4
-    """Example predictions logged at each validation."""
+    """Example predictions kept in the phase's folder at each validation."""
+    images: bool = False
+    """Put these pictures of tissue into W&B's runs, offline ones too, as `wandb sync` sends those later."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `images` while it holds its default: the frozen code of earlier runs does not know it."""
+        values: dict[str, Any] = dump(self)
+        if not self.images:
+            values.pop("images", None)
+        return values
 
 
 class LearningConfig(Strict):

@@ -45,7 +45,7 @@ def phase_folder(run: Path, name: str) -> Path:
 
 
 def teacher_record(run: Path, step_name: str) -> dict[str, Any]:
-    """`teacher.json` of a finished step: weights (file name in the phase folder), sha256, step, miou."""
+    """`teacher.json` of a finished step: weights (file name in the phase folder), sha256, step, miou; operating_point."""
     path = phase_folder(run, step_name) / "teacher.json"
     if not path.exists():
         raise UserError(f"step {step_name} has no teacher yet", path, "Let its training finish first.")

@@ -21,6 +21,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--mpp-override", action="store_true", help="the slide says its µm/px, but --mpp is right")
     parser.set_defaults(run=predict)
     parser = run_command(commands, "report", "write the report of what there is so far")
+    parser.add_argument(
+        "--single-file", action="store_true", help="one page that contains its pictures, report/report.html, to pass on"
+    )
     parser.set_defaults(run=report)
 
 
@@ -95,6 +98,7 @@ def report(arguments: argparse.Namespace) -> int:
     from mlseg_dist.report.table import print_table
 
     phases = sorted((run.path / "phases").glob("[0-9][0-9]-report"))
-    pages.write(config, run.path, phases[0] if phases else run.path / "phases" / "report")
-    print_table(run.path)
+    phase = phases[0] if phases else run.path / "phases" / "report"
+    page = pages.write(config, run.path, phase, single_file=arguments.single_file)
+    print_table(run.path, page=page.name)
     return EXIT_DONE
