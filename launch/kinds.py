@@ -312,6 +312,7 @@ class Evaluate(MapKind):
 
     on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 2
+    earlier_recipes: ClassVar[tuple[int, ...]] = (1,)  # figures of patches, which the report names so
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return config.model_dump(mode="json", include={"training_classes", "evaluate"})

@@ -28,8 +28,8 @@ class Rate:
     """Of one phase.
 
     per_s: units (`pairs`, `slides`, `steps`, `passes`) a second of one rank or worker; 0 with `seconds` for a phase that is not
-    counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.  overhead_s: of a training phase,
-    besides its steps: start, validation, checkpoints.
+    counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.
+    overhead_s: of a training phase, besides its steps: start, validation, checkpoints.
     """
 
     phase: str

@@ -98,10 +98,14 @@ class Once:
         owned = self.owned(index, view)
         if owned is None:
             return None
+        label = np.where(owned, self.whole_label(index, view), IGNORED).astype(np.uint8)
+        return label if (label != IGNORED).any() else None
+
+    def whole_label(self, index: int, view: str) -> np.ndarray:
+        """Training classes of all its pixels, uint8 (P, P). Raises BadPair."""
         name = f"{view}.png"
         fine = self._decoded(index, name, self.corpus.read(self.refs[index], {name})[name])
-        label = np.where(owned, self.corpus.training_class_of[fine], IGNORED).astype(np.uint8)
-        return label if (label != IGNORED).any() else None
+        return self.corpus.training_class_of[fine]
 
     def images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(high, low), uint8 (P, P, 3) RGB. Raises BadPair."""

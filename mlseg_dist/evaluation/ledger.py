@@ -55,8 +55,8 @@ def read(run: Path, corpus: str) -> list[Opening]:
     """
     found: dict[str, Opening] = {}
     finished: set[str] = set()
-    for path in (run / FILE, _of_user(corpus)):
-        for line in _lines(path):
+    for path, none in ((run / FILE, FileNotFoundError), (_of_user(corpus), OSError)):
+        for line in _lines(path, none):
             if line.pop("event") == "finished":
                 finished.add(line["id"])
             elif line["corpus"] == corpus:
@@ -135,12 +135,14 @@ def _append(path: Path, line: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Those that were written in full: before that, nothing was opened. Raises UserError."""
+def _lines(path: Path, none: type[OSError]) -> list[dict[str, Any]]:
+    """Those that were written in full: before that, nothing was opened. none: there is no ledger. Raises UserError."""
     try:
         parts = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
+    except none:
         return []
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", path, "Check the file and its rights.") from None
     found = []
     for number, part in enumerate(parts, start=1):
         try:

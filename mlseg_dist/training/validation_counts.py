@@ -6,8 +6,7 @@ import torch.distributed as dist
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
-from mlseg_dist.loss.segmentation import equations
-from mlseg_dist.loss.sums import class_sums
+from mlseg_dist.loss import class_sums, equations
 
 TRAINING_CLASSES = np.where(np.arange(256) < COUNT, np.arange(256), IGNORED).astype(np.uint8)
 """Validation counts by training class where SlideCounts has fine classes: the table for such counts."""

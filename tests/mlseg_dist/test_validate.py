@@ -23,7 +23,7 @@ from mlseg_dist.device import settle_cpu
 from mlseg_dist.evaluation import counts
 from mlseg_dist.evaluation.operating_point import best_threshold
 from mlseg_dist.inference import normalise
-from mlseg_dist.loss import head_loss
+from mlseg_dist.loss import class_sums, equations
 from mlseg_dist.model import answering_view, build_model, output_head
 from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.training.engine import World
@@ -111,7 +111,7 @@ def expected_of(truth, logits):
     """Figures of pixels, as one image."""
     confusion = counts.confusions(truth[None, None], logits.argmax(1)[None, None].astype(np.uint8))[0]
     image = torch.from_numpy(logits.T.copy())[None, :, None].double()
-    wce, wdl = head_loss(image, torch.from_numpy(truth.copy())[None, None], torch.ones(3))
+    wce, wdl = equations(class_sums(image, torch.from_numpy(truth.copy())[None, None], 0.0, 0.0), torch.ones(3))
     found = counts.figures(confusion)
     return {name: found[name] for name in ("miou", "iou", "accuracy")}, (float(wce), float(wdl))
 

@@ -17,20 +17,21 @@ from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.config import EvaluateConfig
 from mlseg_dist.evaluation import examples, work
 from mlseg_dist.evaluation.against import steps_against, subject_against
-from mlseg_dist.evaluation.plan import RECIPE, scored_slides, taught
+from mlseg_dist.evaluation.plan import scored_slides, taught, units
 from mlseg_dist.evaluation.publish import Other, publish, reasons
 from mlseg_dist.evaluation.results import split_done
 from tests.mlseg_dist.evaluation.subjects import digest, evaluated, killed_at, subject_of, units_of
 from tests.mlseg_dist.tiny_run import KnowsColours, TinyRun
 
+SPLITS = ["val", "test"]
 ANNOTATED = 512 * 384  # of each painted slide
 
 
 @pytest.fixture(scope="module")
 def once(run, tmp_path_factory) -> Path:
-    """Evaluated by one worker; counts and out."""
+    """Two splits, evaluated by one worker; counts and out."""
     folder = tmp_path_factory.mktemp("once")
-    evaluated(subject_of(run), folder)
+    evaluated(subject_of(run, splits=SPLITS), folder)
     return folder
 
 
@@ -42,7 +43,7 @@ def test_every_annotated_pixel_counts_once(run, once):
     found = found_in(once)
     assert found["version"] == 2 and found["steps"] == ["base", "master-1"]
     assert found["grid"] == {"cell_um": 2.0, "view_px": 64, "overlap": 0.25, "forwards_per_area": 1.7778}
-    assert {slide["split"] for slide in found["slides"].values()} == {"val", "test", "dev-unseen"}
+    assert {slide["split"] for slide in found["slides"].values()} == set(SPLITS)
     for slide in found["slides"].values():
         assert sum(slide["pixels"].values()) == ANNOTATED and not any(slide["unanswered"].values())
     text = json.dumps(found)
@@ -51,7 +52,7 @@ def test_every_annotated_pixel_counts_once(run, once):
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_any_number_of_workers_gives_the_same_bytes(run, once, tmp_path, workers):
-    evaluated(subject_of(run), tmp_path, [(number, workers) for number in reversed(range(workers))])
+    evaluated(subject_of(run, splits=SPLITS), tmp_path, [(number, workers) for number in reversed(range(workers))])
     assert digest(tmp_path) == digest(once)
     drawn = sorted(path.name for path in (once / "out" / "pictures").iterdir())
     assert drawn == sorted(path.name for path in (tmp_path / "out" / "pictures").iterdir())
@@ -61,12 +62,12 @@ def test_any_number_of_workers_gives_the_same_bytes(run, once, tmp_path, workers
 
 
 def test_killed_at_half_and_interrupted_it_goes_on_to_the_same_bytes(run, once, tmp_path):
-    subject = subject_of(run)
-    ended = killed_at(40, subject, tmp_path)  # 11 strips a slide: in the fourth of six units
+    subject = subject_of(run, splits=SPLITS)
+    ended = killed_at(30, subject, tmp_path)  # 11 strips a slide: in the third of four units
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     todo = units_of(subject)
     done, left = split_done(todo, [tmp_path / "counts"])
-    assert (len(done), len(left)) == (3, 3)
+    assert (len(done), len(left)) == (2, 2)
     with pytest.raises(Incomplete):
         publish(subject, todo, [tmp_path / "counts"], tmp_path / "out")
     asked = iter([False, True])
@@ -109,7 +110,7 @@ def test_pictures_name_no_slide_and_are_what_is_listed(run, once):
     files = [row["file"] for row in found["pictures"]]
     assert sorted(files) == sorted(path.name for path in (once / "out" / "pictures").iterdir())
     worst = [row for row in found["pictures"] if row["kind"] == "worst"]
-    assert [row["file"] for row in worst] == ["worst-val-00.png", "worst-test-00.png", "worst-dev-unseen-00.png"]
+    assert [row["file"] for row in worst] == ["worst-val-00.png", "worst-test-00.png"]
     assert {row["step"] for row in found["pictures"]} == {"master-1"}
     for row in worst:
         assert row["iou"] == found["slides"][row["slide"]]["figures"]["master-1"]["miou"]
@@ -136,17 +137,13 @@ def test_a_network_without_numbers_is_reported_and_not_scored(run, tmp_path, mon
     assert "c (test) was not scored by base" in reasons(found)[0]
 
 
-def test_a_slide_that_the_audit_refuses_is_not_scored_and_the_others_are(run, tmp_path):
-    subject = subject_of(run, splits=["test", "val"], steps=["base"])
-    strict = subject.shards.model_copy(
-        update={
-            "audit": subject.shards.audit.model_copy(update={"max_tissue_share": 0.1, "quarantine": ("mostly-tissue",)})
-        }
-    )
-    if "max_tissue_share" not in type(subject.shards.audit).model_fields:
-        pytest.skip("the audit has no such flag")
-    found = evaluated(replace(subject, shards=strict), tmp_path)
-    assert found["not_scored"]
+def test_a_slide_that_the_audit_refuses_is_not_scored_and_stops_nothing(run, tmp_path):
+    subject = subject_of(run, splits=["test"], steps=["base"])
+    audit = subject.shards.audit.model_copy(update={"min_tissue": 1.0})
+    found = evaluated(replace(subject, shards=subject.shards.model_copy(update={"audit": audit})), tmp_path)
+    (row,) = found["not_scored"]
+    assert row["slide"] == "c" and "is tissue; at least 100" in row["why"]
+    assert found["figures"]["test"]["base"]["pooled"]["miou"]["value"] is None and found["pictures"] == []
 
 
 def copied(run: TinyRun, folder: Path) -> TinyRun:
@@ -192,8 +189,6 @@ def test_against_another_run_over_the_same_slides(run, once, tmp_path):
     subject, other = subject_of(run, splits=["test"]), subject_of(mine, splits=["val"], overlap=0.0)
     slides = scored_slides(subject, ["test"])
     theirs, their_slides = subject_against(subject, slides, other)
-    from mlseg_dist.evaluation.plan import units
-
     their_units = units(theirs, their_slides)
     assert {unit.name for unit in their_units} == {unit.name for unit in units_of(subject)}, "the same networks"
     steps = steps_against(subject, theirs)
@@ -212,7 +207,7 @@ def test_against_another_run_over_the_same_slides(run, once, tmp_path):
 
 def test_settings_that_nobody_changed_stay_out_of_dumps():
     before = {"splits": ["val", "test", "dev-unseen"], "batch": 16, "pictures": 12}
-    assert EvaluateConfig().model_dump(mode="json") == before and RECIPE
+    assert EvaluateConfig().model_dump(mode="json") == before
     recorded = validate({**before, "threshold": 0.45}, EvaluateConfig, "test")
     assert recorded.model_dump(mode="json") == {**before, "threshold": 0.45}
     assert EvaluateConfig(overlap=0.5, steps=("base",)).model_dump(mode="json") == {

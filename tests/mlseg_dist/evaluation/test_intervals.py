@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from mlseg_dist.evaluation import figures, intervals
 from mlseg_dist.evaluation.cohort import sums_by
 from mlseg_dist.evaluation.compare import difference
-from mlseg_dist.evaluation.intervals import LEAST_PATIENTS, RESAMPLES, Resamples
+from mlseg_dist.evaluation.intervals import LEAST_PATIENTS, RESAMPLES, Resamples, percentiles, student_t
 
-PATIENTS, SLIDES, TIMES = 30, 3, 1000
+SLIDES, TIMES = 3, 1000
 
 
 def simulated(random: np.random.Generator, patients: int) -> np.ndarray:
@@ -23,27 +24,39 @@ def simulated(random: np.random.Generator, patients: int) -> np.ndarray:
 
 def coverage(confusions: np.ndarray, truth: float) -> float:
     """How often the interval of the mean IoU holds the truth. confusions: (times, drawn units, 3, 3)."""
-    resamples = Resamples(confusions.shape[1], 1, "simulation")
-    held = 0
+    units, held = confusions.shape[1], 0
+    resamples = Resamples(units, 1, "simulation")
     for part in np.split(confusions, 20):
         drawn = figures.mean_iou(resamples.sums(np.moveaxis(part, 1, 0)))
         value = figures.mean_iou(part.sum(axis=1))
         for number in range(len(part)):
-            row = intervals.interval(value[number], drawn[:, number], PATIENTS)
+            row = intervals.interval(value[number], drawn[:, number], units)
             held += row["low"] <= truth <= row["high"]
     return held / len(confusions)
 
 
-def test_patient_intervals_hold_the_truth_as_often_as_they_say_and_slide_intervals_do_not(capsys):
+@pytest.mark.parametrize("patients", [6, 30])
+def test_patient_intervals_hold_the_truth_as_often_as_they_say_and_slide_intervals_do_not(patients, capsys):
     random = np.random.default_rng(11)
     truth = float(figures.mean_iou(simulated(random, 200_000).sum(axis=(0, 1))))
-    found = simulated(random, TIMES * PATIENTS).reshape(TIMES, PATIENTS, SLIDES, 3, 3)
+    found = simulated(random, TIMES * patients).reshape(TIMES, patients, SLIDES, 3, 3)
     by_patients = coverage(found.sum(axis=2), truth)
-    by_slides = coverage(found.reshape(TIMES, PATIENTS * SLIDES, 3, 3), truth)
+    by_slides = coverage(found.reshape(TIMES, patients * SLIDES, 3, 3), truth)
     with capsys.disabled():
-        print(f" coverage of 95 % intervals: patients drawn {by_patients:.3f}, slides drawn {by_slides:.3f} ", end="")
+        print(
+            f" 95 % intervals hold the truth: {by_patients:.1%} over {patients} patients, {by_slides:.1%} over slides ",
+            end="",
+        )
     assert 0.90 <= by_patients <= 0.98
     assert by_slides < by_patients - 0.1
+
+
+def test_percentiles_lie_farther_out_for_few_patients():
+    for freedom in (4, 5, 7, 29, 1000):
+        assert student_t(freedom) == pytest.approx(float(t.ppf(0.975, freedom)), abs=2e-3)
+    assert percentiles(10**6) == pytest.approx((2.5, 97.5), abs=1e-3)
+    few, some = percentiles(5), percentiles(30)
+    assert 0 < few[0] < some[0] < 2.5 and few[0] + few[1] == pytest.approx(100)
 
 
 def random_confusions(seed: int, patients: int) -> np.ndarray:
@@ -69,7 +82,7 @@ def test_an_interval_is_the_percentiles_of_pooled_figures_of_patients_drawn_one_
         hit = np.diagonal(np.sum(drawn, axis=0))
         values.append(np.mean(hit / (np.sum(drawn, axis=(0, 1)) + np.sum(drawn, axis=(0, 2)) - hit)))
     row = found["miou"]
-    assert (row["low"], row["high"]) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=1e-12)
+    assert (row["low"], row["high"]) == pytest.approx(np.percentile(values, percentiles(9)), abs=1e-12)
     assert row["low"] < row["value"] < row["high"] and row["patients"] == 9
 
 
@@ -83,7 +96,7 @@ def test_differences_are_paired_and_equal_a_direct_computation():
         gains.append(float(figures.mean_iou(new) - figures.mean_iou(old)))
     row = found["miou"]
     assert row["value"] == pytest.approx(float(np.diff([figures.mean_iou(x.sum(axis=0)) for x in (before, after)])[0]))
-    assert (row["low"], row["high"]) == pytest.approx(np.percentile(gains, [2.5, 97.5]), abs=1e-12)
+    assert (row["low"], row["high"]) == pytest.approx(np.percentile(gains, percentiles(12)), abs=1e-12)
     same = intervals.iou_differences(before, before, resamples)
     assert (same["miou"]["low"], same["miou"]["value"], same["miou"]["high"]) == (0, 0, 0)
 
@@ -135,7 +148,7 @@ def test_means_over_slides_weigh_slides_and_draw_patients():
     own[3] = 0.1
     found = intervals.mean_interval(own, of_patient, resamples)
     drawn = [np.average(own, weights=weights[of_patient]) for weights in resamples.weights]
-    assert (found["low"], found["high"]) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
+    assert (found["low"], found["high"]) == pytest.approx(np.percentile(drawn, percentiles(5)), abs=1e-10)
     nothing = intervals.mean_interval(np.full(7, np.nan), of_patient, resamples)
     assert nothing == {"value": None, "low": None, "high": None, "n": 0}
 
@@ -157,7 +170,7 @@ def test_areas_of_joined_bins_lie_within_a_thousandth_and_so_do_their_intervals(
     for name in ("auc", "average_precision"):
         assert figures.areas(joined)[name] == pytest.approx(figures.areas(whole[0])[name], abs=1e-3)
         row = quick[name]["tumour"]
-        assert (row["low"], row["high"]) == pytest.approx(np.percentile(exact[name], [2.5, 97.5]), abs=1e-3)
+        assert (row["low"], row["high"]) == pytest.approx(np.percentile(exact[name], percentiles(20)), abs=1e-3)
         assert row["low"] < row["value"] < row["high"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from mlseg_dist.config import CLASSES
 from mlseg_dist.evaluation import figures, summary
 from mlseg_dist.evaluation.cross_fit import best_threshold
+from mlseg_dist.evaluation.intervals import Resamples, iou_differences, iou_intervals
 from mlseg_dist.evaluation.tally import SlideCounts, summed
 from tests.mlseg_dist.evaluation.made_counts import (
     FINE,
@@ -145,7 +146,8 @@ def test_fine_classes_say_what_their_pixels_were_called(found):
     assert set(rows) == set(FINE) - {"unknown"}, "what training ignores is counted nowhere"
     dcis = rows["dcis"]
     assert list(dcis["called"].values()) == called[FINE.index("dcis")].tolist()
-    assert dcis["recall"]["value"] == dcis["called"]["others"] / dcis["pixels"]
+    for name, own in {"stroma": "background", "tumour": "tumour", "dcis": "others"}.items():
+        assert rows[name]["recall"]["value"] == rows[name]["called"][own] / rows[name]["pixels"]
     bad = found["bad_regions"]["test"]["base"]
     assert set(bad["each"]) == {"fold", "blur"}
     assert bad["pixels"] == rows["fold"]["pixels"] + rows["blur"]["pixels"]
@@ -164,6 +166,13 @@ def test_differences_are_those_of_pooled_figures_step_by_step_and_from_first_to_
     for row in rows:
         assert row["miou"]["value"] == pytest.approx(of[row["to"]] - of[row["from"]])
         assert row["miou"]["low"] < row["miou"]["value"] < row["miou"]["high"]
+    both = [
+        np.array([confusion(one["slides"], step, 0.4) for one in found["patients"]["test"].values()])
+        for step in ("base", "master-1")
+    ]
+    draws = Resamples(6, CONFIG.seed, "test")
+    assert iou_differences(*both, draws)["iou"] == rows[0]["iou"], "on the draws of the split's own figures"
+    assert iou_intervals(both[0], draws)["miou"] == found["figures"]["test"]["base"]["pooled"]["miou"]
     assert set(rows[0]["better"]) | set(rows[0]["worse"]) <= set(of_split("test"))
 
 
