@@ -3,10 +3,9 @@
 from typing import Any
 
 from mlseg_dist.config import CLASSES
-from mlseg_dist.pseudonyms import Pseudonyms
+from mlseg_dist.pseudonyms import Pseudonyms, shows_pseudonyms
 from mlseg_dist.report import figures
 from mlseg_dist.report.html import Html, cell, details, figure, head_cell, join, number, picture, section, table, text
-from mlseg_dist.report.sheets import instead_of_sheet
 from mlseg_dist.report.sources import Sources
 
 _WORST_SLIDES = 10
@@ -61,10 +60,13 @@ def _sheet(entry: dict[str, Any]) -> Html | None:
     path = entry["folder"] / str(entry.get("sheet"))
     if not entry.get("sheet") or not path.is_file():
         return None
-    instead = instead_of_sheet(path, entry["round"])
-    if instead is not None:
-        return instead
-    shown = picture(path.read_bytes(), "jpeg", f"Patches with the labels of round {entry['round']}")
+    data = path.read_bytes()
+    if not shows_pseudonyms(data):
+        return Html(
+            f"<p>The contact sheet of round {entry['round']} names slides in its captions, because an earlier version drew "
+            f"it. It stays in the run folder: data/{text(path.parent.name)}/{text(path.name)}.</p>"
+        )
+    shown = picture(data, "jpeg", f"Patches with the labels of round {entry['round']}")
     return details(f"Patches with the labels of round {entry['round']}", Html(f"<figure>{shown}</figure>"))
 
 

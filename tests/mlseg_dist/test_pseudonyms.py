@@ -15,7 +15,7 @@ from mlseg_core.config import validate
 from mlseg_core.errors import UserError
 from mlseg_dist.config import TrackingConfig
 from mlseg_dist.pseudonyms import PICTURE_MARK, Named, Pseudonyms
-from mlseg_dist.report.sheets import instead_of_sheet
+from mlseg_dist.report.rounds import _sheet
 
 SLUGS = [f"Mustermann_{n:03d}" for n in range(200)]
 
@@ -157,13 +157,14 @@ def test_pages_of_earlier_versions_are_named_when_the_key_is_made(tmp_path):
 
 def test_a_sheet_with_names_in_its_pixels_stays_out_of_the_report(tmp_path):
     """As earlier versions drew them; where it lies is said."""
-    path = tmp_path / "labels-1" / "contact-sheet.jpg"
-    assert instead_of_sheet(path, 1) is None
+    entry = {"round": 1, "folder": tmp_path / "labels-1", "sheet": "contact-sheet.jpg"}
+    path = entry["folder"] / entry["sheet"]
     path.parent.mkdir()
-    Image.new("RGB", (64, 64)).save(path, "JPEG")
-    assert "data/labels-1/contact-sheet.jpg" in str(instead_of_sheet(path, 1))
-    Image.new("RGB", (64, 64)).save(path, "JPEG", comment=PICTURE_MARK)
-    assert instead_of_sheet(path, 1) is None
+    for options, is_shown in (({}, False), ({"comment": PICTURE_MARK}, True)):
+        Image.new("RGB", (64, 64)).save(path, "JPEG", **options)
+        shown = str(_sheet(entry))
+        assert ("data:image/jpeg" in shown) == is_shown
+        assert ("data/labels-1/contact-sheet.jpg" in shown) != is_shown
 
 
 def test_a_config_of_an_earlier_version_is_written_as_it_was():
