@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 from mlseg_dist import report
 from mlseg_dist.config import CLASSES, LearningConfig
@@ -279,6 +280,15 @@ def test_figures_of_an_earlier_version_are_not_shown(run, tmp_path):
     write(old)
     assert "earlier version" not in old.page and "<h2>Results</h2>" in old.page, "what evaluate wrote by hand is taken"
     assert "<h2>Evaluations by hand</h2>" in old.page and read_json(old.path / "report" / "metrics.json") != kept
+
+
+@pytest.mark.parametrize("found", [[], {"version": "2"}, {"version": 3}])
+def test_an_evaluation_that_cannot_be_read_is_one_line(run, tmp_path, found):
+    other = Reported(tmp_path / "run", run.config)
+    write_json(other.evaluate / "evaluation.json", found)
+    with pytest.raises(UserError, match=r"evaluation\.json"):
+        write(other)
+    assert not (other.path / "report").exists()
 
 
 def test_openings_of_final_unseen_are_printed(run, tmp_path, monkeypatch):
