@@ -48,6 +48,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.threshold is not None and set(splits) != {"val"}:
         what = f"a threshold of one's choice on {', '.join(s for s in splits if s != 'val')}"
         raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
+    if arguments.again and ledger.SPLIT not in splits:
+        raise UserError("nothing that is opened once is among the splits", "--again", f"Add --split {ledger.SPLIT}.")
     out = arguments.out or evaluations_folder(run.path) / _name(arguments, splits)
     refuse_out(out, run, splits)
     slides = scored_slides(subject, splits)
@@ -63,7 +65,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         theirs, their_slides = subject_against(subject, slides, theirs)
         their_units = units(theirs, their_slides)
         other = (theirs, their_units, steps_against(subject, theirs))
-    inputs, opening = ledger.inputs_of(todo), None
+    inputs, opening = ledger.inputs_of([*todo, *their_units]), None
     if inputs:
         said = "mlseg evaluate --split final-unseen"
         opening = ledger.open_split(
@@ -139,7 +141,7 @@ def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
 
 def _count(todo: Sequence[Unit], folders: Sequence[Path], workers: int) -> None:
     """Do what is in none of the folders, into the last one. Raises Interrupted, UserError, RuntimeError."""
-    _, left = split_done(todo, folders)
+    _, left = split_done(list({unit.name: unit for unit in todo}.values()), folders)
     if not left:
         return
     from mlseg_dist.evaluation import work

@@ -117,10 +117,9 @@ def taught(subject: Subject) -> Subject:
 def scored_slides(subject: Subject, splits: Sequence[str]) -> list[ScoredSlide]:
     """In the corpus' order. Raises UserError for a slide or annotation that is missing, or is not what was cut."""
     entries = [entry for entry in subject.corpus.slides if entry.split in splits and not entry.quarantined]
-    rows: dict[str, Slide] = {}
-    for row in read_slide_table(subject.table) if entries else []:
-        for name in (row.slug_before, row.slug):
-            rows[name] = replace(row, known_as=name)
+    table = read_slide_table(subject.table) if entries else []
+    rows = {row.slug_before: replace(row, known_as=row.slug_before) for row in table}
+    rows |= {row.slug: row for row in table}  # today's names go before those that an earlier recipe gave
     pixels: dict[str, int] = {}
     for shard in subject.corpus.of_splits(*splits):
         pixels[shard.slide] = pixels.get(shard.slide, 0) + sum(shard.pixels.values())

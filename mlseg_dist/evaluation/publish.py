@@ -9,6 +9,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file, write_json
 from mlseg_core.map import Unit
 from mlseg_dist.evaluation import operating_point, summary
+from mlseg_dist.evaluation.drawn import is_drawn
 from mlseg_dist.evaluation.examples import draw_examples
 from mlseg_dist.evaluation.plan import Subject
 from mlseg_dist.evaluation.results import Counts, Result, proven
@@ -60,6 +61,10 @@ def publish(
         *(draw_examples(subject, results, pictures) if subject.config.evaluate.pictures else ()),
     ]
     write_json(out / EVALUATION, found)
+    listed = {row["file"] for row in found["pictures"]}
+    for path in pictures.glob("*.png"):  # an earlier evaluation here may have drawn more
+        if path.name not in listed and is_drawn(path):
+            path.unlink()
     return found
 
 

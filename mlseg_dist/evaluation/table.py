@@ -13,14 +13,14 @@ def print_headline(found: Mapping[str, Any], path: Path) -> None:
     """Mean IoU and IoU per class of each split and step, with intervals. found: evaluation.json, which lies at `path`."""
     console = Console(width=max(80, Console().width), highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("split", "step", "patients", "mean IoU", *found["classes"][1:]):
-        table.add_column(name, justify="left" if name in ("split", "step") else "right", no_wrap=True)
+    for name in ("split (patients)", "step", "mean IoU", *found["classes"][1:]):
+        table.add_column(name, no_wrap=True)
     for split, steps in found["figures"].items():
         for number, (step, figures) in enumerate(steps.items()):
             pooled = figures["pooled"]
             each = [pooled["iou"][name] for name in found["classes"][1:]]
-            patients = str(found["splits"][split]["patients"]) if number == 0 else ""
-            table.add_row(split if number == 0 else "", step, patients, *map(_interval, (pooled["miou"], *each)))
+            label = f"{split} ({found['splits'][split]['patients']})" if number == 0 else ""
+            table.add_row(label, step, *map(_interval, (pooled["miou"], *each)))
     console.print(table)
     against = found["against"]
     for split, rows in (against["differences"] if against else {}).items():

@@ -20,6 +20,7 @@ from mlseg_dist.evaluation.against import steps_against, subject_against
 from mlseg_dist.evaluation.plan import scored_slides, taught, units
 from mlseg_dist.evaluation.publish import Other, publish, reasons
 from mlseg_dist.evaluation.results import split_done
+from mlseg_dist.evaluation.table import print_headline
 from tests.mlseg_dist.evaluation.subjects import digest, evaluated, killed_at, subject_of, units_of
 from tests.mlseg_dist.tiny_run import KnowsColours, TinyRun
 
@@ -215,3 +216,20 @@ def test_settings_that_nobody_changed_stay_out_of_dumps():
         "steps": ["base"],
         "overlap": 0.5,
     }
+
+
+def test_the_headline_fits_80_columns_with_all_intervals(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    whole = {"value": 0.8123, "low": 0.7511, "high": 0.8644, "patients": 12}
+    none = {"value": None, "low": None, "high": None, "patients": 0}
+    pooled = {"miou": whole, "iou": {"background": whole, "tumour": whole, "others": none}}
+    found = {
+        "classes": ["background", "tumour", "others"],
+        "splits": {"final-unseen": {"patients": 12}},
+        "figures": {"final-unseen": {"master-10": {"pooled": pooled}}},
+        "against": {"name": "other", "differences": {"test": [{"from": "a", "to": "b", "miou": whole}]}},
+    }
+    print_headline(found, Path("evaluation.json"))
+    said = capsys.readouterr().out
+    assert "final-unseen (12)" in said and ".812 [.75, .86]" in said and "…" not in said
+    assert "test: b minus a of other: +.812 [+.75, +.86]" in said and max(map(len, said.splitlines())) <= 80
