@@ -34,7 +34,7 @@ from mlseg_core.config import validate
 from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.map import map_in_processes, merge
 from mlseg_dist.config import ModelConfig
-from mlseg_dist.evaluation.counts import constant, mean_iou
+from mlseg_dist.evaluation.figures import constant, mean_iou
 from mlseg_dist.model import build_model
 from mlseg_dist.model.summary import summarise
 from shards import build, phantom

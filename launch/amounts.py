@@ -39,8 +39,14 @@ PHANTOM_BYTES_PER_PX = 0.5
 """Of a phantom slide, per px of level 0: its pyramid and annotation (0.46 in the demo)."""
 TILE_SLIDE_BYTES = 1_200_000
 """Of a slide made from an imported tile (1.08 MB in GlaS)."""
-PICTURE_BYTES_PER_PX = 2
-"""Of an example in the report, per px of a view: 1.3 in the demo."""
+PASS_BYTES = 250_000
+"""Of one network's counts on one slide, with a small picture of them: 136 to 185 kB in the demo."""
+EXAMPLE_BYTES, WORST_BYTES = 350_000, 600_000
+"""Of an example picture, and of one of a split's worst slides: at most 289 kB and 495 kB in the demo."""
+WORST_SLIDES = 6
+"""Of a split, that are drawn."""
+PAGE_BYTES = 3_000_000
+"""At most, of the report's page without its pictures."""
 STEP_BYTES = 2500
 """metrics.jsonl, log and W&B, a training step."""
 _LOOKED_AT = 64
@@ -51,7 +57,8 @@ _THREADS = 8
 class Amounts:
     """pairs: split -> pairs.  base: pairs of the train split with an annotated class.  counted: False when they are at-mosts.
 
-    slides: number of slides.  styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
+    slides: number of slides.  slides_of: split -> slides.
+    styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
     """
 
     slides: int
@@ -60,6 +67,7 @@ class Amounts:
     counted: bool
     bytes: dict[str, int] = field(default_factory=dict)
     styling: Styling = field(default_factory=Styling)
+    slides_of: dict[str, int] = field(default_factory=dict)
 
     @property
     def all_pairs(self) -> int:
@@ -102,7 +110,8 @@ def _counted(config: CampaignConfig, corpus: Manifest) -> Amounts:
         if shard.split == "train":
             learnt = {name: count for name, count in shard.seeds.items() if name in config.training_classes}
             base += sum(count for name, count in learnt.items() if config.training_classes[name] != 255)
-    return Amounts(len(corpus.slides), dict(pairs), base, True)
+    slides_of = Counter(slide.split for slide in corpus.slides if not slide.quarantined)
+    return Amounts(len(corpus.slides), dict(pairs), base, True, slides_of=dict(slides_of))
 
 
 def _expected(config: CampaignConfig, run: RunFolder) -> Amounts:
@@ -129,7 +138,9 @@ def _pairs_of_table(config: CampaignConfig, table: Path) -> Amounts:
         pairs[split] = round(sum(seeds for seeds, _ in counts) * len(members) / len(chosen))
         if split == "train":
             base = sum(annotated for _, annotated in counts) * len(members) / len(chosen)
-    return Amounts(len(slides), dict(pairs), round(base), False)
+    return Amounts(
+        len(slides), dict(pairs), round(base), False, slides_of=dict(Counter(slide.split for slide in slides))
+    )
 
 
 def _seeds(config: CampaignConfig, slide: Slide) -> tuple[int, int]:
@@ -170,7 +181,7 @@ def _pairs_of_drawn(config: CampaignConfig, run: RunFolder) -> Amounts:
     slides = {split: getattr(phantom, split.replace("-", "_")) for split in ("train", "val", "test")}
     slides |= {"dev-unseen": phantom.dev_unseen, "final-unseen": phantom.final_unseen}
     pairs = {split: number * (annotated + (tissue if split == "train" else 0)) for split, number in slides.items()}
-    return Amounts(sum(slides.values()), pairs, slides["train"] * annotated, False)
+    return Amounts(sum(slides.values()), pairs, slides["train"] * annotated, False, slides_of=slides)
 
 
 def _bytes(config: CampaignConfig, phase: Phase, run: RunFolder, amounts: Amounts) -> int:
@@ -195,8 +206,19 @@ def _bytes(config: CampaignConfig, phase: Phase, run: RunFolder, amounts: Amount
         return round(amounts.pairs.get("train", 0) * (LABEL_BYTES_PER_PAIR + LABEL_BYTES_PER_PX * 2 * side**2))
     if phase.kind == "train":
         return _training_bytes(config, config.steps[phase.step], amounts)
-    pictures = config.evaluate.pictures * len(config.evaluate.splits) * len(config.steps)
-    return 1_000_000 + round(pictures * PICTURE_BYTES_PER_PX * config.train.patch_px**2)
+    pictures = _picture_bytes(config, amounts)
+    return pictures + (PAGE_BYTES if phase.kind == "report" else evaluation_passes(config, amounts) * PASS_BYTES)
+
+
+def evaluation_passes(config: CampaignConfig, amounts: Amounts) -> int:
+    """Slides to evaluate, once for each step."""
+    slides = sum(amounts.slides_of.get(split, 0) for split in config.evaluate.splits)
+    return slides * len(config.evaluate.steps or config.steps)
+
+
+def _picture_bytes(config: CampaignConfig, amounts: Amounts) -> int:
+    worst = sum(min(WORST_SLIDES, amounts.slides_of.get(split, 0)) for split in config.evaluate.splits)
+    return worst * WORST_BYTES + len(config.evaluate.splits) * config.evaluate.pictures * EXAMPLE_BYTES
 
 
 def _bytes_of(path: Path) -> int:

@@ -61,7 +61,7 @@ def _stand(config: CampaignConfig, phase: Phase, run: RunFolder, before: dict[st
     if "recipe" not in record:
         return Standing(phase, "missing")
     stale_inputs = [name for name in phase.inputs if before[name].state == "stale"]
-    if record["recipe"] != recipe(config, phase):
+    if record["recipe"] not in accepted_recipes(config, phase):
         return Standing(phase, "stale", "its config changed", record)
     if stale_inputs:
         return Standing(phase, "stale", f"its input {stale_inputs[0]} is to be redone", record)
@@ -150,5 +150,14 @@ def set_aside(standings: Sequence[Standing], run: RunFolder) -> None:
 
 def recipe(config: CampaignConfig, phase: Phase) -> str:
     """Hash of what decides the phase's results, apart from its inputs."""
+    return _recipe(config, phase, kind_of(phase).recipe_version)
+
+
+def accepted_recipes(config: CampaignConfig, phase: Phase) -> set[str]:
+    """recipe(), and those under which earlier code made results that are still good: such runs continue with their frozen code."""
     kind = kind_of(phase)
-    return fingerprint([phase.kind, kind.recipe_version, kind.concerns(config, phase)])
+    return {_recipe(config, phase, version) for version in (kind.recipe_version, *kind.earlier_recipes)}
+
+
+def _recipe(config: CampaignConfig, phase: Phase, version: int) -> str:
+    return fingerprint([phase.kind, version, kind_of(phase).concerns(config, phase)])

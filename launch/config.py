@@ -58,10 +58,10 @@ class ClusterConfig(Strict):
 
     executor: Literal["auto", "slurm", "local"] = "auto"
     map: JobConfig = JobConfig()
-    """Workers that draw slides, cut shards and label them."""
+    """Workers that draw slides, cut shards, label them and evaluate slides."""
     train: JobConfig = JobConfig()
     single: JobConfig = JobConfig()
-    """Merging, evaluation, the report, planning again."""
+    """Merging, the report, planning again."""
     retries: Annotated[int, Field(ge=0, le=10)] = 3
     """How often a failed phase is planned again before a person is asked."""
     replan: Literal["job", "login"] = "job"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.amounts import Amounts, job_of, training_steps
+from launch.amounts import Amounts, evaluation_passes, job_of, training_steps
 from launch.config import CampaignConfig
 from launch.gpus import asked_gpus
 from launch.graph import Phase
@@ -61,6 +61,8 @@ def _work(config: CampaignConfig, phase: Phase, amounts: Amounts) -> tuple[int, 
         return amounts.pairs.get("train", 0), "pairs"
     if phase.kind == "train":
         return training_steps(config, config.steps[phase.step], amounts) * config.train.samples_per_step, "pairs"
+    if phase.kind == "evaluate":
+        return evaluation_passes(config, amounts), "passes"
     return 0, ""
 
 

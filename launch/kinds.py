@@ -18,7 +18,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import Describe, Unit, Work, merge
-from mlseg_dist.run_folder import generators_folder, labels_folder, shards_folder, styled_folder
+from mlseg_dist.run_folder import counts_folder, generators_folder, labels_folder, shards_folder, styled_folder
 
 JobName = Literal["map", "train", "single"]
 
@@ -38,12 +38,14 @@ class Control(Protocol):
 class Kind(ABC):
     """job: which entry of cluster sizes it.  on_gpu: its work runs on the GPUs that the job asks for, not on the CPU beside them.
 
-    recipe_version: part of every fingerprint.
+    recipe_version: part of every fingerprint. earlier_recipes: versions whose results stay valid where a run has them; new ones are
+    made under recipe_version, or by the run's frozen code under the one that it knows.
     """
 
     job: ClassVar[JobName]
     on_gpu: ClassVar[bool] = False
     recipe_version: ClassVar[int] = 1
+    earlier_recipes: ClassVar[tuple[int, ...]] = ()
 
     @abstractmethod
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
@@ -286,7 +288,8 @@ class Train(WholeKind):
 
     job: ClassVar[JobName] = "train"
     on_gpu: ClassVar[bool] = True
-    recipe_version: ClassVar[int] = 5
+    recipe_version: ClassVar[int] = 6
+    earlier_recipes: ClassVar[tuple[int, ...]] = (5,)
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return {
@@ -304,22 +307,39 @@ class Train(WholeKind):
         train(config, phase.step, run.path, run.phase(phase), control, control.give_up)
 
 
-class Evaluate(WholeKind):
-    """Every teacher on the validation and test splits and the unseen slides."""
+class Evaluate(MapKind):
+    """Every teacher on the validation and test splits and the unseen slides: one unit a slide and step."""
 
-    job: ClassVar[JobName] = "single"
     on_gpu: ClassVar[bool] = True
+    recipe_version: ClassVar[int] = 2
+    earlier_recipes: ClassVar[tuple[int, ...]] = (1,)  # figures of patches, which the report names so
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return config.model_dump(mode="json", include={"training_classes", "evaluate"})
 
+    def folder(self, run: RunFolder, phase: Phase) -> Path:
+        return counts_folder(run.path)
+
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return run.phase(phase) / "evaluation.json"
 
-    def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
-        from mlseg_dist.evaluation import evaluate
+    def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
+        return ()  # names of units hold their inputs: what an edit leaves valid need not be counted again
 
-        evaluate(config, run.path, run.phase(phase))
+    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+        from mlseg_dist.evaluation import campaign, plan, work
+
+        folder = self.folder(run, phase)
+        subject = plan.Subject(config, run.path, config.shards, slide_table(config, run))
+        todo, opening = campaign.begin(subject)
+
+        def publish() -> None:
+            merge(todo, folder)
+            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).tell)
+
+        return Mapping(
+            todo, work.count, work.describe, publish, "passes", "patches", prepare=lambda: work.prepare(todo[0])
+        )
 
 
 class Report(WholeKind):

@@ -10,16 +10,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mlseg_core.own import is_page, is_regular, is_temporary, starts_with, walk_files
+from mlseg_core.own import is_named_by_content, is_page, is_regular, is_temporary, starts_with, walk_files
 from mlseg_core.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
+from mlseg_dist.pseudonyms import KEY_FILE
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from shards.build.evidence import has_index, is_ours
 from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
 
-_MAPS = re.compile(r"slides|shards|styled|labels-\d+")
+_MAPS = re.compile(r"slides|shards|styled|labels-\d+|evaluation")
 _PHASE = re.compile(
     r"(?:state|done|teacher|evaluation)\.json|(?:metrics|events)\.jsonl|teacher\.pt"
     r"|tasks/[a-z]+-\d+\.json|progress/\d+\.json|stacks/rank-\d+\.txt|pictures/[a-z-]+-\d+\.png|profile/rank-\d+\.json\.gz"
@@ -42,7 +43,8 @@ _FOLDERS = re.compile(
     r"(?:tasks|logs|progress|stacks|pictures|profile|wandb|done|failed|superseded|overview)/"
     r"|media/(?:step-\d+/)?|(?:[^/]+/)?checkpoints/(?:step-\d{8,}/)?"
 )
-_REPORT = ("index.html", "metrics.json", "checks.json")
+_REPORT = ("index.html", "report.html", "metrics.json", "checks.json")
+_REPORT_TABLE = b"slide,patient,split,stain,scanner,source,unseen,"
 _PROGRESS = re.compile(r"progress/(?:\d+\.json|done-[0-9a-f]{12})")
 
 
@@ -85,9 +87,21 @@ def _rule(folder: Path, name: str) -> Callable[[str], bool]:
         return lambda found: _is_of(found, _GENERATORS) or _is_of_checkpoint(folder, found)
     if name == "code":
         return lambda found: _CODE.fullmatch(found) is not None
+    if name == "private":
+        return lambda found: KEY_FILE.fullmatch(found) is not None or is_temporary(found)
     if name == "report":
-        return lambda found: found in _REPORT or is_temporary(found)
+        return lambda found: found in _REPORT or _is_of_pictures(folder, found) or _is_of_report_table(folder, found)
     return lambda found: _is_of(found, _PHASE) or _is_of_checkpoint(folder, found) or _is_of_tracking(found)
+
+
+def _is_of_pictures(folder: Path, name: str) -> bool:
+    """A picture of the report as it was written, or what a killed process left."""
+    place, _, last = name.rpartition("/")
+    return place in ("", "pictures") and (is_temporary(last) or (place != "" and is_named_by_content(folder / name)))
+
+
+def _is_of_report_table(folder: Path, name: str) -> bool:
+    return name == "slides.csv" and starts_with(folder / name, _REPORT_TABLE)
 
 
 def _is_of(name: str, form: re.Pattern[str]) -> bool:

@@ -27,9 +27,9 @@ FILE = "rates.json"
 class Rate:
     """Of one phase.
 
-    per_s: units (`pairs`, `slides`, `steps`) a second of one rank or worker; 0 with `seconds` for a phase that is not counted in
-    units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.  overhead_s: of a training phase,
-    besides its steps: start, validation, checkpoints.
+    per_s: units (`pairs`, `slides`, `steps`, `passes`) a second of one rank or worker; 0 with `seconds` for a phase that is not
+    counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.
+    overhead_s: of a training phase, besides its steps: start, validation, checkpoints.
     """
 
     phase: str
@@ -123,8 +123,9 @@ def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network:
     if not tallies:
         return None
     units = sum(tally.rate for tally in tallies)
-    if phase.kind == "slides":
-        return Rate(phase.name, phase.kind, "slides", units / len(tallies), len(tallies), gpus, network)
+    if phase.kind in ("slides", "evaluate"):
+        unit = "slides" if phase.kind == "slides" else "passes"
+        return Rate(phase.name, phase.kind, unit, units / len(tallies), len(tallies), gpus, network)
     totals = read_json(kind.manifest(run, phase))["totals"]
     pairs_a_unit = totals["samples"] / max(1, tallies[0].total)
     return Rate(phase.name, phase.kind, "pairs", units * pairs_a_unit / len(tallies), len(tallies), gpus, network)

@@ -2,9 +2,10 @@
 
 RUN/campaign.yaml   the resolved config          RUN/code/      the packages that the jobs import
 RUN/run.json        its id (identity.py)         RUN/planner.json  who runs it locally, while that lasts (local_record.py)
-RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels
+RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels, counts
 RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
-RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)
+RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)    RUN/private/  who the pseudonyms are (docs/privacy.md)
+RUN/evaluations/    what `mlseg evaluate` made    RUN/final-unseen.jsonl  who opened that split (docs/evaluation.md)
 """
 
 import importlib.util

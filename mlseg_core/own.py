@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import TEMPORARY
+from mlseg_core.files import TEMPORARY, sha256_file
 
 _FILE = re.compile(
     re.escape(TEMPORARY)
@@ -20,6 +20,7 @@ _FILE = re.compile(
     + r"|\d+-[0-9a-f]{8}-.+"  # files.temporary_beside
     + r"|(?:[0-9a-f]{12}(?:-\d+-\d+)?-)?[0-9a-f]{12}-.+)"  # records.Scratch: the process that writes, a random part, the name
 )
+_NAMED_BY_CONTENT = re.compile(r"[a-z0-9-]+-(?P<sha256>[0-9a-f]{12})\.[a-z]+")
 
 
 def is_temporary(name: str) -> bool:
@@ -119,6 +120,12 @@ def starts_with(path: Path, head: bytes) -> bool:
     """Whether a file begins so."""
     with open(path, "rb") as file:
         return file.read(len(head)) == head
+
+
+def is_named_by_content(path: Path) -> bool:
+    """Whether a file's name ends with the first twelve digits of its content's sha256, as those of a report's pictures do."""
+    match = _NAMED_BY_CONTENT.fullmatch(path.name)
+    return match is not None and sha256_file(path).startswith(match["sha256"])
 
 
 def is_page(path: Path, kind: str) -> bool:

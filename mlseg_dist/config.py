@@ -294,25 +294,53 @@ class TrainConfig(Strict):
 
 
 class EvaluateConfig(Strict):
-    """Final evaluation of every step's teacher."""
+    """Final evaluation of the steps' teachers: annotated pixels of whole slides, each once."""
 
     splits: tuple[Literal["val", "test", "dev-unseen", "final-unseen"], ...] = ("val", "test", "dev-unseen")
     """`final-unseen` is to be opened once, at the very end: it is not in the default."""
     batch: Count = 16
-    threshold: Fraction = 0.45
-    """A pixel takes the strongest class at or above it, else background (SPEC §6)."""
+    threshold: Fraction | None = None
+    """A pixel takes the strongest class at or above it, else background. None: what each teacher chose on the validation
+    split; 0.45 for teachers of earlier versions, which chose none."""
     pictures: Annotated[int, Field(ge=0)] = 12
     """Example pictures a split in the report."""
+    steps: tuple[str, ...] | None = None
+    """Names of the steps to evaluate; None: all."""
+    view_px: Count | None = None
+    """Side of the views that the network sees, px; None: as large as those that teachers label, if all networks can take them."""
+    overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
+    """Of neighbouring views, as a share of their side."""
+    boundary_um: Positive = 10.0
+    """Tolerance of surface Dice, µm."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        for name in ("threshold", "steps", "view_px", "overlap", "boundary_um"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                values.pop(name, None)
+        return values
 
 
 class CheckConfig(Strict):
-    """What the campaign must have learned, or the run ends with status 1. Margins are differences of mIoU."""
+    """What the campaign must have learned, or the run ends with status 1. Margins are differences of pooled figures."""
 
     last_over_base: dict[str, float] = {}
-    """Split -> least mIoU of the last step minus the base step's."""
+    """Split -> least mean IoU of the last step minus the base step's."""
     base_over_majority: dict[str, float] = {}
-    """Split -> least mIoU of the base step minus that of always answering the majority class."""
+    """Split -> least mean IoU of the base step minus that of always answering the majority class."""
     last_over_majority: dict[str, float] = {}
+    bad_regions_last_over_base: dict[str, float] = {}
+    """Split -> least recall of bad regions (fold, bubble, blur, artefact) of the last step minus the base step's."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what was added later and is not asked for: the frozen code of earlier runs does not know it."""
+        values: dict[str, Any] = dump(self)
+        if not self.bad_regions_last_over_base:
+            values.pop("bad_regions_last_over_base", None)
+        return values
 
 
 class TrackingConfig(Strict):
@@ -323,7 +351,17 @@ class TrackingConfig(Strict):
     mode: Literal["auto", "offline", "online"] = "auto"
     """auto: online where WANDB_API_KEY is set, else offline."""
     media: Annotated[int, Field(ge=0)] = 4
-    """Example predictions logged at each validation."""
+    """Example predictions kept in the phase's folder at each validation."""
+    images: bool = False
+    """Put these pictures of tissue into W&B's runs, offline ones too, as `wandb sync` sends those later."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `images` while it holds its default: the frozen code of earlier runs does not know it."""
+        values: dict[str, Any] = dump(self)
+        if not self.images:
+            values.pop("images", None)
+        return values
 
 
 class LearningConfig(Strict):
@@ -347,6 +385,14 @@ class LearningConfig(Strict):
     """Ladders beside the campaign's own that show what its rounds of labels are worth. human-only: the same steps, tuning and
     validation on people's labels alone."""
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _evaluated_steps_exist(self) -> Self:
+        names = [step.name for step in self.steps]
+        unknown = [name for name in self.evaluate.steps or () if name not in names]
+        if unknown:
+            raise ValueError(f"evaluate.steps names {unknown[0]!r}; there are {', '.join(names)}")
+        return self
 
     @classmethod
     def spelled_out(cls, raw: Any, where: Path | str) -> Any:

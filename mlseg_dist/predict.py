@@ -15,6 +15,7 @@ from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import Progress
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.prefetch import threads_for
+from mlseg_dist.evaluation import operating_point
 from mlseg_dist.inference import load_teacher
 from mlseg_dist.report.heatmap import Picture, class_picture, heat_picture
 from mlseg_dist.run_folder import shards_folder
@@ -66,7 +67,7 @@ def predict_slide(
         summary: dict[str, Any] = {
             "slide": slide.name,
             "step": picture.step,
-            "threshold": config.evaluate.threshold,
+            "threshold": facts.pop("threshold"),
             "mpp": list(reader.mpp),
             **facts,
             "areas_mm2": picture.areas_mm2,
@@ -86,6 +87,8 @@ def _predict(
     cell_px = coarse_enough(reader.size, reader.mpp, views["high_mpp"], side, MAP_PX)
     grid = make_grid(reader.size, reader.mpp, views, patch_px=side, overlap=OVERLAP, cell_px=cell_px)
     threads = threads_for(config.train.workers)
+    step = config.steps[step_index].name
+    threshold = operating_point.of_teacher(run, step, config).threshold
     probabilities = np.empty((len(CLASSES), *grid.size), np.float32)
     classes, on_tissue, bad = np.empty(grid.size, np.uint8), np.empty(grid.size, bool), np.empty(grid.size, bool)
     with SlideViews(reader, views["high_mpp"], views["low_mpp"], threads) as planes:
@@ -95,13 +98,13 @@ def _predict(
         for strip in whole.strips():
             rows = slice(strip.top, strip.top + len(strip.region))
             probabilities[:, rows] = strip.probabilities.cpu().numpy()
-            classes[rows] = strip.classes(config.evaluate.threshold).cpu().numpy()
+            classes[rows] = strip.classes(threshold).cpu().numpy()
             on_tissue[rows], bad[rows] = strip.region, strip.bad()
         progress.finish()
     areas = {name: _area(on_tissue & (classes == number), grid) for number, name in enumerate(CLASSES)}
     size_um = (reader.size[0] * reader.mpp[0], reader.size[1] * reader.mpp[1])
-    step = config.steps[step_index].name
     facts = {
+        "threshold": threshold,
         "patches": whole.facts.patches,
         "forwards_per_area": round(grid.forwards_per_area, 3),
         "cell_um": grid.cell_um,

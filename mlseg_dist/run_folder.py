@@ -26,6 +26,16 @@ def generators_folder(run: Path) -> Path:
     return run / "data" / "generators"
 
 
+def counts_folder(run: Path) -> Path:
+    """Counts of the campaign's own evaluation, one file a slide and step."""
+    return run / "data" / "evaluation"
+
+
+def evaluations_folder(run: Path) -> Path:
+    """What `mlseg evaluate` makes beside it."""
+    return run / "evaluations"
+
+
 def phase_folder(run: Path, name: str) -> Path:
     """`phases/NN-name`. Raises UserError when there is none."""
     found = [path for path in sorted((run / "phases").glob(f"[0-9][0-9]-{name}")) if path.is_dir()]
@@ -35,7 +45,7 @@ def phase_folder(run: Path, name: str) -> Path:
 
 
 def teacher_record(run: Path, step_name: str) -> dict[str, Any]:
-    """`teacher.json` of a finished step: weights (file name in the phase folder), sha256, step, miou."""
+    """`teacher.json` of a finished step: weights (file name in the phase folder), sha256, step, miou; operating_point."""
     path = phase_folder(run, step_name) / "teacher.json"
     if not path.exists():
         raise UserError(f"step {step_name} has no teacher yet", path, "Let its training finish first.")

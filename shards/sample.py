@@ -55,6 +55,14 @@ def make_key(slug: str, center: tuple[float, float], digits: int = _DIGITS) -> s
     return key
 
 
+def position_of(key: str) -> tuple[int, int]:
+    """(x, y) of a patch's centre in level-0 px, as its KEY has them, rounded. Raises ValueError for a KEY without a position."""
+    found = _KEY.fullmatch(key)
+    if not found:
+        raise ValueError(f"not a valid key: {key!r}")
+    return int(found[2]), int(found[1])
+
+
 def encode_pair(pair: Pair, jpeg_quality: int) -> dict[str, bytes]:
     """Member name -> bytes. The same pair gives the same bytes."""
     return {

@@ -72,8 +72,9 @@ def _plane() -> tuple[np.ndarray, np.ndarray]:
 def _pair(plane: np.ndarray, classes: np.ndarray, slug: str, row: int, seed: int, store_px: int) -> Pair:
     random = np.random.default_rng(seed)
     high, low = (_cut(plane, classes, random, store_px) for _ in range(2))
-    key = make_key(slug, (row, row))
-    return Pair(key, high[0], low[0], high[1], low[1], {"key": key})
+    key = make_key(slug, (0, row * store_px))  # side by side
+    mpp = VIEWS["high_mpp"]
+    return Pair(key, high[0], low[0], high[1], low[1], {"key": key, "mpp0": [mpp, mpp]})
 
 
 def _cut(

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.arms import Material
+from benchmarks.studies.patches import count_patches
 from launch.config import load_campaign
 from mlseg_core.config import validate
 from mlseg_core.files import write_json
 from mlseg_core.progress import Progress
 from mlseg_dist.config import LearningConfig, StepConfig, TrackingConfig
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.evaluation.scoring import score
+from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.inference import load_teacher
 from mlseg_dist.training.train import train
+from mlseg_dist.whole_slide.network import slide_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,19 +44,20 @@ def main(path: Path) -> int:
     minutes = (time.monotonic() - begun) / 60
     corpus = Corpus(folder / "data" / "shards", config.training_classes)
     refs = corpus.refs(*job["material"]["held_out"])
-    (tally,) = score(
-        [load_teacher(config, 0, folder)],
+    slides, called = count_patches(
+        slide_network(load_teacher(config, 0, folder), corpus.manifest.ratio),
         corpus,
         refs,
         patch_px=config.train.patch_px,
         batch=config.evaluate.batch,
-        threshold=config.evaluate.threshold,
-        threads=1,
+        threshold=DEFAULT_THRESHOLD if config.evaluate.threshold is None else config.evaluate.threshold,
         progress=Progress("score", len(refs), "pairs", phase / "progress.json"),
     )
-    fine = {name: tally.fine[number].tolist() for number, name in enumerate(corpus.manifest.classes)}
-    slides = {slug: matrix.tolist() for slug, matrix in tally.slides.items()}
-    write_json(folder / "found.json", {"minutes": minutes, "slides": slides, "fine": fine})
+    fine = {name: called[number].tolist() for number, name in enumerate(corpus.manifest.classes)}
+    write_json(
+        folder / "found.json",
+        {"minutes": minutes, "slides": {slug: m.tolist() for slug, m in slides.items()}, "fine": fine},
+    )
     return 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.studies.arms import Arm, Study
 from mlseg_dist.config import CLASSES
-from mlseg_dist.evaluation.counts import iou, mean_iou
+from mlseg_dist.evaluation.figures import iou, mean_iou
 
 _RESAMPLES = 4000
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from launch.campaign import load_where
 from launch.config import CampaignConfig
+from mlseg_dist.evaluation.operating_point import of_teacher
 from mlseg_dist.inference import kept_teacher
 from mlseg_dist.whole_slide.grid import make_grid
 from mlseg_dist.whole_slide.network import SlideNetwork, slide_network
@@ -26,6 +27,10 @@ class Teacher:
         self.run = run
         self.step = range(len(self.config.steps))[step]
         self.network: SlideNetwork = slide_network(kept_teacher(self.config, self.step, run), self.config.shards.ratio)
+
+    @property
+    def threshold(self) -> float:
+        return of_teacher(self.run, self.config.steps[self.step].name, self.config).threshold
 
     @property
     def views(self) -> dict[str, float]:

@@ -81,7 +81,7 @@ def _pass(teacher: Teacher, slide: Slide) -> Pass:
         ):
             maps = Path(name)
             begun, cpu = time.perf_counter(), time.process_time()
-            write_maps(engine.strips(), engine.grid, teacher.config.evaluate.threshold, maps / "c.tif", maps / "p.tif")
+            write_maps(engine.strips(), engine.grid, teacher.threshold, maps / "c.tif", maps / "p.tif")
             spent.wall, spent.cpu = time.perf_counter() - begun, time.process_time() - cpu
             spent.patches = engine.facts.patches
     finally:

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.whole_slide.passes import Teacher
 from mlseg_dist.config import IGNORED
-from mlseg_dist.evaluation.counts import confusions, iou, mean_iou
+from mlseg_dist.evaluation.counts import confusions
+from mlseg_dist.evaluation.figures import iou, mean_iou
 from mlseg_dist.whole_slide.regions import Annotated
 from mlseg_dist.whole_slide.stitching import Window, window
 from shards.slide_table import Slide
@@ -63,7 +64,7 @@ def page(options: argparse.Namespace) -> tuple[str, list[str]]:
     sides = sorted({patch, stored, 2 * patch})
     lines = [
         f"Teacher {teacher.config.steps[teacher.step].name} of `{options.run.name}`, {len(slides)} {options.split} slides; "
-        f"it learnt on views of {patch} px and labels views of {stored} px. Threshold {teacher.config.evaluate.threshold:g}.",
+        f"it learnt on views of {patch} px and labels views of {stored} px. Threshold {teacher.threshold:g}.",
         f"Goal: at most {GOAL:.0%} of the annotated cells change, at no more than 2 forwards per patch area.",
         "",
         "| views | overlap | forwards per patch area | patches | changed | IoU background, tumour, others | mean | s |",
@@ -114,7 +115,7 @@ def _classes(
         assert isinstance(engine.region, Annotated)
         for strip in engine.strips():
             truth.append(to_class[engine.region.fine(strip.top, strip.top + len(strip.region))])
-            classes.append(strip.classes(config.evaluate.threshold).numpy().copy())
+            classes.append(strip.classes(teacher.threshold).numpy().copy())
         if seam is not None:
             seam.forwards = engine.grid.forwards_per_area
             seam.patches += engine.facts.patches

@@ -1,8 +1,9 @@
-"""Centre patches with human labels, read ahead in batches: what validation and evaluation score a network on."""
+"""Centre patches with human labels, read ahead in batches: what evaluation scores a network on."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.data.views import Views, centre_views
 
+Item = TypeVar("Item")
 _NAMES = tuple(Views.__dataclass_fields__)
 
 
@@ -54,7 +56,7 @@ def read_centres(
     return ReadAhead(parts, begin, threads, ahead, name="centres")
 
 
-def parts_of(refs: Sequence[PairRef], size: int, rank: int = 0, ranks: int = 1) -> Iterator[Sequence[PairRef]]:
-    """Batches of `size` pairs, every `ranks`-th of them from the `rank`-th on: one rank's share."""
-    for first in range(rank * size, len(refs), ranks * size):
-        yield refs[first : first + size]
+def parts_of(items: Sequence[Item], size: int, rank: int = 0, ranks: int = 1) -> Iterator[Sequence[Item]]:
+    """Batches of `size` items (pairs, or their numbers), every `ranks`-th of them from the `rank`-th on: one rank's share."""
+    for first in range(rank * size, len(items), ranks * size):
+        yield items[first : first + size]

@@ -111,9 +111,9 @@ class Corpus:
         except (BadShard, OSError) as error:
             raise BadPair(f"{error} (pair in row {row})") from error
 
-    def read(self, ref: PairRef) -> dict[str, bytes]:
-        """Members of a pair, each checked against its crc32c. Raises BadPair."""
-        return self._read(Source(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref)[1]
+    def read(self, ref: PairRef, wanted: Collection[str] | None = None) -> dict[str, bytes]:
+        """Members of a pair (wanted: only those), each checked against its crc32c. Raises BadPair."""
+        return self._read(Source(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref, wanted)[1]
 
     def read_styled(self, ref: PairRef, drawn: float | None) -> dict[str, bytes]:
         """read, with images of the styled sidecar that `drawn` says (draw.gan_style); None, or a shard without one: as stored."""

@@ -1,6 +1,5 @@
 """Example pictures: one PNG a sample, `high | low | truth | prediction of the first step | of the last`."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlseg_dist.config import CLASSES
 from mlseg_dist.data.corpus import PairRef
 from mlseg_dist.data.views import Views
 from mlseg_dist.evaluation.counts import iou
+from mlseg_dist.evaluation.drawn import png
 from mlseg_dist.report.overlay import overlay
 from mlseg_dist.report.style import INK
 
@@ -98,9 +98,7 @@ def draw(views: Views, predictions: Sequence[np.ndarray], titles: Sequence[str],
         left = number * (TILE_PX + GAP_PX)
         pen.text((left, 2), title, fill=INK, font=font)
         sheet.paste(Image.fromarray(tile), (left, HEADER_PX))
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    return data.getvalue()
+    return png(sheet)
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

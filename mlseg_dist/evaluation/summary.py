@@ -1,23 +1,37 @@
-"""Tallies in; the content of evaluation.json out: figures per step and split, groups, baseline, gain, curves."""
+"""Counts of all slides in; the content of evaluation.json out (version 2; docs/evaluation.md says what each figure is)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlseg_core.randomness import generator
-from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.evaluation import counts
-from mlseg_dist.evaluation.scoring import Tally
+from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
+from mlseg_dist.evaluation.cohort import Counts, Facts, read_step
+from mlseg_dist.evaluation.compare import difference, ladder
+from mlseg_dist.evaluation.domains import FACTORS, confounded, domain_slides
+from mlseg_dist.evaluation.figures import constant, plain
+from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
 from shards.manifest import Manifest
 
-GROUPS = ("stain", "source", "scanner")
-BAD_REGIONS = ("fold", "bubble", "blur", "artefact")
-"""Fine classes that spoil tissue; the network should call them `others` (SPEC §6)."""
-HELD_OUT = ("test", "dev-unseen", "final-unseen")
+VERSION = 2
+UNIT = "annotated pixel, once"
 
 
-def majority_class(manifest: Manifest, training_classes: dict[str, int]) -> int:
+@dataclass(frozen=True)
+class Against:
+    """Another run's networks on our slides. steps: our step -> the one of theirs that it is compared with.
+
+    counts, teachers: as in `build`, of their steps.
+    """
+
+    name: str
+    steps: Mapping[str, str]
+    counts: Counts
+    teachers: Mapping[str, Mapping[str, Any]]
+
+
+def majority_class(manifest: Manifest, training_classes: Mapping[str, int]) -> int:
     """The training class with most labelled pixels in the train split."""
     pixels = np.zeros(len(CLASSES), np.int64)
     for shard in manifest.of_splits("train"):
@@ -29,86 +43,155 @@ def majority_class(manifest: Manifest, training_classes: dict[str, int]) -> int:
 
 def slide_facts(manifest: Manifest, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Slug -> who the slide is, and which of its stain, source and scanner the train split never saw."""
-    seen = {kind: {getattr(s, kind) for s in manifest.slides if s.split == "train"} for kind in GROUPS}
+    seen = {kind: {getattr(s, kind) for s in manifest.slides if s.split == "train"} for kind in FACTORS}
     return {
         slide.slug: {
-            **{name: getattr(slide, name) for name in ("slide", "patient", "split", *GROUPS)},
-            "unseen": [kind for kind in GROUPS if getattr(slide, kind) not in seen[kind]],
+            **{name: getattr(slide, name) for name in ("slide", "patient", "split", *FACTORS)},
+            "unseen": [kind for kind in FACTORS if getattr(slide, kind) not in seen[kind]],
         }
         for slide in manifest.slides
         if slide.split in splits
     }
 
 
-def step_summary(name: str, tallies: dict[str, Tally], manifest: Manifest, facts: dict[str, dict]) -> dict[str, Any]:
-    """All figures of one step. tallies: split -> counts."""
+def build(
+    *,
+    corpus: Manifest,
+    corpus_sha256: str,
+    config: LearningConfig,
+    slides: Facts,
+    counts: Counts,
+    not_scored: Sequence[Mapping[str, Any]],
+    teachers: Mapping[str, Mapping[str, Any]],
+    grid: Mapping[str, Any],
+    against: Against | None = None,
+) -> dict[str, Any]:
+    """evaluation.json without its pictures. The same bytes whatever the order of slides and counts.
+
+    corpus_sha256: of the corpus' manifest. slides: slide_facts of the evaluated splits. counts: (slug, step) -> SlideCounts; a
+    mapping that reads them when asked will do: each is asked for once, those of val twice. not_scored: rows of slide, split, step
+    and why. teachers: step -> sha256, threshold, temperature, source.
+    """
+    splits = [split for split in config.evaluate.splits if any(fact["split"] == split for fact in slides.values())]
+    steps = campaign_order(config, teachers)
+    class_of = np.array([config.training_classes[name] for name in corpus.classes])
+    common = (slides, splits, corpus.classes, class_of, config.seed)
+    made = {step: summarise_step(step, teachers[step], counts, *common) for step in steps}
+    rows = {slug: _slide(slug, slides[slug], made) for slug in sorted(slides)}
+    majority = majority_class(corpus, config.training_classes)
+    scored = [slug for slug in domain_slides(slides, splits) if any(rows[slug]["pixels"].values())]
     return {
-        "step": name,
-        "splits": {split: _split_summary(tally, manifest) for split, tally in tallies.items()},
-        "groups": {kind: _groups(kind, tallies, facts) for kind in GROUPS},
+        "version": VERSION,
+        "classes": list(CLASSES),
+        "corpus_sha256": corpus_sha256,
+        "unit": UNIT,
+        "grid": dict(grid),
+        "teachers": {step: dict(teachers[step]) for step in steps},
+        "steps": steps,
+        "majority": CLASSES[majority],
+        "boundary_um": getattr(config.evaluate, "boundary_um", 10.0),
+        "splits": {split: _split(split, rows, majority) for split in splits},
+        **{
+            part: {split: {step: made[step].parts[part][split] for step in steps} for split in splits} for part in PARTS
+        },
+        "slides": rows,
+        "patients": {split: _patients(split, made) for split in splits},
+        "domains": {step: made[step].domains for step in steps},
+        "confounded": confounded(slides, scored),
+        "differences": {
+            split: [
+                {"from": before, "to": after, **_difference(made[before], made[after], slides, config.seed, split)}
+                for before, after in ladder(steps)
+            ]
+            for split in splits
+        },
+        "against": None if against is None else _against(against, made, slides, splits, class_of, config.seed),
+        "cross_fit": {step: made[step].cross_fit for step in steps if made[step].cross_fit is not None},
+        "not_scored": sorted((dict(row) for row in not_scored), key=_place_of(steps)),
+        "pictures": [],
     }
 
 
-def _split_summary(tally: Tally, manifest: Manifest) -> dict[str, Any]:
-    fine = {
-        name: dict(zip(CLASSES, tally.fine[number].tolist(), strict=True))
-        for number, name in enumerate(manifest.classes)
-        if tally.fine[number].any()
-    }
+def campaign_order(config: LearningConfig, steps: Iterable[str]) -> list[str]:
+    """The given steps as the campaign trains them; networks that are none of its steps come last, by name."""
+    order = [step.name for step in config.steps]
+    return sorted(steps, key=lambda step: (order.index(step) if step in order else len(order), step))
+
+
+def _place_of(steps: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, int, str]]:
+    return lambda row: (row["slide"], steps.index(row["step"]) if row["step"] in steps else -1, str(row["why"]))
+
+
+def _slide(slug: str, fact: Mapping[str, Any], made: Mapping[str, StepSummary]) -> dict[str, Any]:
+    """A slide's facts and figures. pixels: those of the step that answered most of them."""
+    figures = {step: one.slides[slug] for step, one in made.items() if slug in one.slides}
+    pixels = max(
+        ([sum(row) for row in own["confusion"]] for own in figures.values()), key=sum, default=[0] * len(CLASSES)
+    )
     return {
-        "pooled": counts.figures(tally.pooled),
-        "per_slide": counts.per_slide_figures(np.stack(list(tally.slides.values()))),
-        "slides": {slug: matrix.tolist() for slug, matrix in sorted(tally.slides.items())},
-        "fine": fine,
-        "bad_regions": _bad_regions(fine),
-        "histograms": dict(zip(CLASSES, tally.scores.tolist(), strict=True)),
+        **fact,
+        "pixels": dict(zip(CLASSES, pixels, strict=True)),
+        "unanswered": {step: one.unanswered[slug] for step, one in made.items() if slug in one.unanswered},
+        "figures": figures,
     }
 
 
-def _bad_regions(fine: dict[str, dict[str, int]]) -> dict[str, Any]:
-    """Recall of spoiled tissue: the part of its pixels that was called `others`."""
-    found = {name: fine[name] for name in BAD_REGIONS if name in fine}
-    parts = {name: [row["others"], sum(row.values())] for name, row in found.items()}
-    total = [sum(part[i] for part in parts.values()) for i in (0, 1)]
-    each = {name: {"recall": hit / pixels, "pixels": pixels} for name, (hit, pixels) in parts.items()}
-    return {"recall": total[0] / total[1] if total[1] else None, "pixels": total[1], "each": each}
-
-
-def _groups(kind: str, tallies: dict[str, Tally], facts: dict[str, dict]) -> list[dict[str, Any]]:
-    """Pooled figures per stain, source or scanner over the held-out splits (over val where there is none of them)."""
-    splits = [split for split in tallies if split in HELD_OUT] or list(tallies)
-    matrices: dict[str, list[np.ndarray]] = {}
-    unseen = set()
-    for split in splits:
-        for slug, matrix in tallies[split].slides.items():
-            value = facts[slug][kind]
-            matrices.setdefault(value, []).append(matrix)
-            if kind in facts[slug]["unseen"]:
-                unseen.add(value)
-    return [
-        {"value": value, "unseen": value in unseen, "slides": len(parts), **counts.figures(np.sum(parts, axis=0))}
-        for value, parts in sorted(matrices.items(), key=lambda item: (item[0] in unseen, item[0]))
-    ]
-
-
-def split_facts(tally: Tally, answer: int) -> dict[str, Any]:
+def _split(split: str, rows: Mapping[str, Mapping[str, Any]], majority: int) -> dict[str, Any]:
     """How much there is in a split, and the figures of always answering the train split's majority class."""
-    pixels = tally.pooled.sum(axis=1)
+    scored = [row for row in rows.values() if row["split"] == split and any(row["pixels"].values())]
+    pixels = {name: sum(row["pixels"][name] for row in scored) for name in CLASSES}
+    total = sum(pixels.values())
+    unseen = {factor: sorted({row[factor] for row in scored if factor in row["unseen"]}) for factor in FACTORS}
     return {
-        "pairs": len(tally.pairs),
-        "slides": len(tally.slides),
-        "pixels": dict(zip(CLASSES, pixels.tolist(), strict=True)),
-        "majority": counts.figures(counts.constant(pixels, answer)),
+        "slides": len(scored),
+        "patients": len({row["patient"] for row in scored}),
+        "pixels": pixels,
+        "prevalence": {name: count / total if total else None for name, count in pixels.items()},
+        "majority": plain(constant(np.array(list(pixels.values()), np.int64), majority)),
+        "unseen": {factor: values for factor, values in unseen.items() if values},
     }
 
 
-def gain(base: Tally, last: Tally, seed: int, split: str) -> dict[str, Any]:
-    """Last step minus base, with a paired interval over slides."""
-    slugs = sorted(base.slides)
-    matrices = [np.stack([tally.slides[slug] for slug in slugs]) for tally in (base, last)]
-    return counts.bootstrap_gain(matrices[0], matrices[1], generator(seed, "bootstrap", split))
+def _patients(split: str, made: Mapping[str, StepSummary]) -> dict[str, dict[str, Any]]:
+    """Patient -> the slides that any step scored, and figures of each step."""
+    found: dict[str, dict[str, Any]] = {}
+    for step, one in made.items():
+        for patient, row in one.patients[split].items():
+            kept = found.setdefault(patient, {"slides": [], "figures": {}})
+            kept["slides"] = sorted({*kept["slides"], *row["slides"]})
+            kept["figures"][step] = row["figures"]
+    return dict(sorted(found.items()))
 
 
-def split_curves(tally: Tally) -> dict[str, Any]:
-    """Class -> its curves against the rest."""
-    return {name: counts.curves(tally.scores[number]) for number, name in enumerate(CLASSES)}
+def _difference(before: StepSummary, after: StepSummary, facts: Facts, seed: int, split: str) -> dict[str, Any]:
+    return difference(before.confusions[split], after.confusions[split], facts, seed, split)
+
+
+def _against(
+    against: Against,
+    made: Mapping[str, StepSummary],
+    facts: Facts,
+    splits: Sequence[str],
+    class_of: np.ndarray,
+    seed: int,
+) -> dict[str, Any]:
+    theirs = {}
+    for step in set(against.steps.values()):
+        cohorts, _ = read_step(step, against.teachers[step], against.counts, facts, splits, class_of)
+        theirs[step] = {split: cohort.by_slug for split, cohort in cohorts.items()}
+    pairs = [(ours, against.steps[ours]) for ours in made if ours in against.steps]
+    return {
+        "name": against.name,
+        "steps": dict(pairs),
+        "differences": {
+            split: [
+                {
+                    "from": their,
+                    "to": our,
+                    **difference(theirs[their][split], made[our].confusions[split], facts, seed, split),
+                }
+                for our, their in pairs
+            ]
+            for split in splits
+        },
+    }

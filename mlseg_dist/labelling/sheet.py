@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, ShardEntry
 from shards.sample import decode_label, decode_rgb
@@ -99,14 +101,21 @@ def write_sheet(
     table = class_table(corpus.classes, config.training_classes)
     human = {name: table[seeds] for name, seeds in kept_seeds(source).items()}
     shown = choose(entries, corpus, human, accepted, step.label.sheet)
-    cells = [_cell(one, folder, source, corpus, table, step.label.threshold) for one in shown]
+    names = _names(run)
+    cells = [_cell(one, folder, source, corpus, table, step.label.threshold, names) for one in shown]
     title = f"Round {step_index + 1}: labels by {step.name}, accepted from {step.label.threshold:g}"
     write_atomic(folder / SHEET, _sheet(cells, title))
     return SHEET
 
 
 def _cell(
-    one: Shown, folder: Path, source: Path, corpus: Manifest, table: np.ndarray, threshold: float
+    one: Shown,
+    folder: Path,
+    source: Path,
+    corpus: Manifest,
+    table: np.ndarray,
+    threshold: float,
+    names: Pseudonyms | None,
 ) -> tuple[str, list[np.ndarray]]:
     """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3)."""
     from mlseg_dist.labelling.work import MEMBERS
@@ -122,8 +131,17 @@ def _cell(
     small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
     here = float((accepted != IGNORED).mean())
     place = key.partition("+")[2]
-    caption = f"{one.stain} · {one.sidecar.slide} · {place} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
+    who = [one.stain, *([names.slide(one.sidecar.slide)] if names else []), place]
+    caption = f"{' · '.join(who)} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
     return caption, [image, *(overlay(image, m) for m in small)]
+
+
+def _names(run: Path) -> Pseudonyms | None:
+    """None where their key is another user's, or damaged: that is no reason to refuse a round of labels."""
+    try:
+        return Pseudonyms.of(run)
+    except UserError:
+        return None
 
 
 def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:
@@ -155,5 +173,5 @@ def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:
             if line == 0:
                 pen.text((x, _HEADER_PX + 14), name, fill=MUTED, font=font)
     data = io.BytesIO()
-    sheet.save(data, "JPEG", quality=88, subsampling=0)
+    sheet.save(data, "JPEG", quality=88, subsampling=0, comment=PICTURE_MARK)
     return data.getvalue()

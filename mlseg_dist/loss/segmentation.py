@@ -59,13 +59,6 @@ class SegmentationLoss(nn.Module):
         return class_sums(logits, centre(target, logits), self._q, self.config.label_smoothing)
 
 
-def head_loss(
-    logits_BCHW: torch.Tensor, target_BSS: torch.Tensor, weights_C: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(WCE, WDL) of one head and micro-batch as in equations 3-6, with given class weights."""
-    return equations(class_sums(logits_BCHW, centre(target_BSS, logits_BCHW), 0.0, 0.0), weights_C)
-
-
 def dynamic_weights(counts_HC: torch.Tensor, floor: float) -> torch.Tensor:
     """W_c = 1 - n_c / Σn (eq. 1), floored so that a batch of one class still learns, normalised to mean 1.
 

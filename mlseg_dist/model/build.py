@@ -44,6 +44,11 @@ def view_of(head: str) -> str:
     return "low" if head == "low" else "high"
 
 
+def answering_view(model: Network) -> str:
+    """The view on whose grid a network answers: view_of(output_head(…)) before there are logits."""
+    return model.view if isinstance(model, UNet | DeepLab) else "high"
+
+
 def channels_last(model: nn.Module) -> None:
     """Lay the convolutions' weights out for speed (depthwise convolutions are memory-bound). In place."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,84 +1,91 @@
-"""The top of the page: did the campaign learn, and how far. In: sources and checks. Out: HTML."""
+"""The top of the page: the verdict in sentences, one tile a split. In: sources and checks. Out: HTML."""
 
 from typing import Any
 
-from mlseg_dist.report.html import Html, join, number, text
+from mlseg_dist.report.html import Html, join, prose, text
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.verdict import Change, falls, sentences
+from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, has_interval, limits, share, signed, value_of
 
-NAMES = {"val": "validation", "test": "test", "dev-unseen": "unseen (dev)", "final-unseen": "unseen (final)"}
+LEADING = 2
+"""Sentences of the verdict that are set large."""
 
 
 def headline(sources: Sources, checks: dict[str, Any]) -> Html:
-    """Name, verdict, one sentence, one tile a split."""
+    """Name, badge, the verdict, one tile a split."""
+    said = sentences(sources)
+    verdict = f'<p class="summary">{prose(" ".join(said[:LEADING]))}</p>'
+    if said[LEADING:]:
+        verdict += f'<p class="further">{prose(" ".join(said[LEADING:]))}</p>'
+    if sources.splits:
+        verdict += f'<div class="tiles">{join(_tile(sources, split) for split in sources.splits)}</div>'
     return Html(
         f'<header><p class="eyebrow">mlseg campaign report</p><h1>{text(sources.config.name)} {_badge(sources, checks)}</h1>'
-        f'<p class="summary">{text(sentence(sources))}</p><div class="tiles">{_tiles(sources)}</div></header>'
+        f"{verdict}</header>"
     )
 
 
 def _badge(sources: Sources, checks: dict[str, Any]) -> Html:
+    """Green only where the checks passed and nothing became worse."""
+    if sources.evaluation is None:
+        return _tagged("open", "earlier figures" if sources.is_earlier else "not evaluated yet")
     rows = checks["checks"]
     failed = [row for row in rows if not row["passed"]]
-    if sources.evaluation is None:
-        return Html('<span class="badge open">not evaluated yet</span>')
-    if not rows:
-        return Html('<span class="badge open">no checks configured</span>')
+    worse = falls(sources)
+    clear = sum(one.is_clear for one in worse)
     if failed:
-        return Html(f'<span class="badge bad">{len(failed)} of {len(rows)} checks failed</span>')
-    return Html(f'<span class="badge good">all {len(rows)} checks passed</span>')
+        said, kind = f"{len(failed)} of {len(rows)} checks failed", "bad"
+    else:
+        said, kind = f"all {len(rows)} checks passed" if rows else "no checks configured", "good" if rows else "open"
+    if clear:
+        said, kind = f"{said} · {counted(clear, 'figure')} worse", "bad"
+    elif worse:
+        said, kind = f"{said} · {counted(len(worse), 'figure')} may be worse", "bad" if failed else "warn"
+    return _tagged(kind, said)
 
 
-def sentence(sources: Sources) -> str:
-    """What a reader should remember."""
-    if sources.evaluation is None:
-        return "The steps have not been evaluated yet; the curves below show how far training has come."
-    split = next((name for name in ("test", "val") if name in sources.splits), sources.splits[0])
-    first, last = sources.steps[0], sources.steps[-1]
-    reached = _miou(last, split)
-    majority = sources.evaluation["splits"][split]["majority"]["miou"]
-    said = f"On {NAMES[split]} slides, {last['step']} reaches a mean IoU of {number(reached, 2)}"
-    if len(sources.steps) > 1:
-        said += f", {first['step']} {number(_miou(first, split), 2)}"
-    said += f" and always answering {sources.evaluation['majority']} {number(majority, 2)}."
-    unseen = next((name for name in ("final-unseen", "dev-unseen") if name in sources.splits), None)
-    if unseen:
-        said += f" On stains, scanners and labs that it never saw it reaches {number(_miou(last, unseen), 2)}."
-    return said
-
-
-def _miou(step: dict[str, Any], split: str) -> float | None:
-    return step["splits"][split]["pooled"]["miou"]
-
-
-def _tiles(sources: Sources) -> Html:
-    return join(_tile(sources, split) for split in sources.splits)
+def _tagged(kind: str, said: str) -> Html:
+    return Html(f'<span class="badge {kind}">{text(said)}</span>')
 
 
 def _tile(sources: Sources, split: str) -> Html:
-    assert sources.evaluation is not None
-    facts, gain = sources.evaluation["splits"][split], sources.evaluation["gain"][split]
-    first, last = (_miou(sources.steps[i], split) for i in (0, -1))
-    majority = facts["majority"]["miou"]
-    rows = f'<div class="row">majority <b>{number(majority)}</b>'
-    if len(sources.steps) > 1:
-        rows += f" · {text(sources.steps[0]['step'])} <b>{number(first)}</b>"
-    rows += "</div>"
-    if len(sources.steps) > 1 and gain["gain"] is not None:
-        interval = f" (95 % {_plus(gain['low'])} … {_plus(gain['high'])})" if gain["slides"] > 1 else ""
-        rows += f'<div class="row">gain <b>{_plus(gain["gain"])}</b>{interval}</div>'
-    rows += f'<div class="row">{facts["slides"]} slides, {facts["pairs"]:,} patches</div>'
-    meter = f'<i class="last" style="width:{_percent(last)}"></i>'
-    meter += f'<i class="base" style="width:{_percent(first)}"></i>' if len(sources.steps) > 1 else ""
-    meter += f'<i class="mark" style="left:{_percent(majority)}" title="majority"></i>'
+    steps = sources.steps
+    facts = sources.block("splits", split)
+    first, last = (sources.pooled(split, step, "miou") for step in (steps[0], steps[-1]))
+    majority = facts.get("majority", {}).get("miou")
+    patients = counted(facts.get("patients", 0), "patient")
+    rows = [f"{limits(last)} · {patients}" if has_interval(last) else f"n = {patients}, no interval"]
+    if len(steps) > 1:
+        row = sources.difference(split, steps[0], steps[-1]) or {}
+        one = Change("", "", first, last, row.get("miou"))
+        rows.append(f"{steps[0]} <b>{share(value_of(first))}</b>")
+        rows.append(f"difference <b>{signed(one.size, 2)}</b> {limits(one.paired, 2, sign=True)}")
+    constant = f"always {text(sources.block('majority') or 'one class')}"
+    rows.append(f"{constant} <b>{share(majority)}</b>")
+    tumour = facts.get("prevalence", {}).get("tumour")
+    size = counted(facts.get("slides", 0), "slide")
+    rows.append(size if tumour is None else f"{size}, {100 * tumour:.1f} % of the pixels tumour")
+    meter = _meter(last, value_of(first) if len(steps) > 1 else None, majority)
+    body = "".join(f'<div class="row">{row}</div>' for row in rows)
     return Html(
-        f'<div class="tile"><div class="name">{text(NAMES[split])}</div>'
-        f'<div class="big">{number(last)} <small>mIoU</small></div><div class="meter">{meter}</div>{rows}</div>'
+        f'<div class="tile"><div class="name">{text(SPLIT_NAMES[split])}</div>'
+        f'<div class="big">{share(value_of(last))} <small>mean IoU</small></div>{meter}{body}</div>'
     )
 
 
-def _plus(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+def _meter(last: Interval, first: float | None, majority: float | None) -> Html:
+    """The last step's figure and its interval on a scale from 0 to 1, the first step's, and a tick at one constant answer."""
+    parts = [f'<i class="last" style="width:{percent(value_of(last))}"></i>']
+    if first is not None:
+        parts.append(f'<i class="base" style="width:{percent(first)}"></i>')
+    if has_interval(last):
+        place = f"left:{percent(last['low'])};width:{percent(last['high'] - last['low'])}"
+        parts.append(f'<i class="range" style="{place}"></i>')
+    if majority is not None:
+        parts.append(f'<i class="mark" style="left:{percent(majority)}"></i>')
+    return Html(f'<div class="meter" aria-hidden="true">{"".join(parts)}</div>')
 
 
-def _percent(value: float | None) -> str:
-    return f"{100 * (value or 0):.1f}%"
+def percent(value: float | None) -> str:
+    """A place or length in a style attribute."""
+    return f"{100 * min(max(value or 0.0, 0.0), 1.0):.1f}%"

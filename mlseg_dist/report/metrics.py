@@ -1,56 +1,90 @@
-"""metrics.json and checks.json: the few numbers that programs and the command line read."""
+"""metrics.json and checks.json: the few numbers that programs and the command line read. In: evaluation.json (version 2)."""
 
 from typing import Any
 
 from mlseg_dist.config import CheckConfig
-from mlseg_dist.report.sources import Sources
+
+Evaluation = dict[str, Any] | None
+
+BAD_REGIONS = "bad_regions_"
+"""Prefix of the checks whose figure is the recall of bad regions; that of the others is mean IoU."""
 
 
-def metrics(sources: Sources) -> dict[str, Any]:
-    """Pooled mIoU and IoU per step and split; under `test` the last step on all splits but val, and the baselines."""
-    if sources.evaluation is None:
+def metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Pooled mIoU and IoU per step and split, with the interval of the mIoU; under `test` the last step on all splits but val,
+    and the baselines. `seen` is the test split."""
+    if evaluation is None or not evaluation["steps"]:
         return {"steps": [], "test": {}}
+    figures = evaluation["figures"]
     steps = [
-        {"step": step["step"], **{split: _short(found["pooled"]) for split, found in step["splits"].items()}}
-        for step in sources.steps
+        {"step": step, **{split: _short(of_step[step]["pooled"]) for split, of_step in figures.items()}}
+        for step in evaluation["steps"]
     ]
-    last = sources.steps[-1]
-    baselines = {split: _short(facts["majority"]) for split, facts in sources.evaluation["splits"].items()}
-    test = {
-        "seen" if split == "test" else split: _short(found["pooled"])
-        for split, found in last["splits"].items()
-        if split != "val"
+    last = steps[-1]
+    test = {"seen" if split == "test" else split: last[split] for split in figures if split != "val"}
+    baselines = {
+        split: {key: facts["majority"][key] for key in ("miou", "iou")} for split, facts in evaluation["splits"].items()
     }
-    majority = {"class": sources.evaluation["majority"], **baselines}
-    return {"steps": steps, "test": {"step": last["step"], **test, "majority": majority}}
+    return {
+        "steps": steps,
+        "test": {"step": last["step"], **test, "majority": {"class": evaluation["majority"], **baselines}},
+    }
 
 
-def _short(figures: dict[str, Any]) -> dict[str, Any]:
-    return {"miou": figures["miou"], "iou": figures["iou"]}
+def _short(pooled: dict[str, Any]) -> dict[str, Any]:
+    """miou and iou as plain numbers; low, high and patients are those of the miou."""
+    mean = pooled["miou"]
+    return {
+        "miou": mean["value"],
+        "iou": {name: row["value"] for name, row in pooled["iou"].items()},
+        **{key: mean[key] for key in ("low", "high", "patients")},
+    }
 
 
-def checks(config: CheckConfig, sources: Sources) -> dict[str, Any]:
-    """Every margin of the config against what was reached; a figure that is missing does not pass."""
+def checks(config: CheckConfig, evaluation: Evaluation) -> dict[str, Any]:
+    """Every margin of the config against what was reached; a figure that is missing does not pass.
+
+    Where nobody annotated bad regions on an evaluated split there is nothing to check, and no row.
+    """
     rows = []
     for name in type(config).model_fields:
         for split, margin in getattr(config, name).items():
-            above, below = (_miou(who, split, sources) for who in name.split("_over_"))
+            if name.startswith(BAD_REGIONS) and _nothing_bad(split, evaluation):
+                continue
+            above, below = (_figure(name, who, split, evaluation) for who in _compared(name))
             got = None if above is None or below is None else above - below
             passed = got is not None and got >= margin
             rows.append({"check": name, "split": split, "margin": margin, "got": got, "passed": passed})
     return {"passed": all(row["passed"] for row in rows), "checks": rows}
 
 
-def _miou(who: str, split: str, sources: Sources) -> float | None:
-    """mIoU of `base`, `last` or `majority` on a split."""
-    if sources.evaluation is None or split not in sources.splits:
+def _compared(check: str) -> list[str]:
+    return check.removeprefix(BAD_REGIONS).split("_over_")
+
+
+def _nothing_bad(split: str, evaluation: Evaluation) -> bool:
+    if evaluation is None or not evaluation["steps"] or split not in evaluation["splits"]:
+        return False
+    return not any(found["pixels"] for found in evaluation["bad_regions"][split].values())
+
+
+def _figure(check: str, who: str, split: str, evaluation: Evaluation) -> float | None:
+    """What a check compares, of `base`, `last` or `majority` on a split; pooled over its cells."""
+    if evaluation is None or not evaluation["steps"] or split not in evaluation["splits"]:
         return None
     if who == "majority":
-        return sources.evaluation["splits"][split]["majority"]["miou"]
-    return sources.steps[0 if who == "base" else -1]["splits"][split]["pooled"]["miou"]
+        found = evaluation["splits"][split]["majority"]["miou"]
+    else:
+        step = evaluation["steps"][0 if who == "base" else -1]
+        if check.startswith(BAD_REGIONS):
+            found = evaluation["bad_regions"][split][step]["recall"]["value"]
+        else:
+            found = evaluation["figures"][split][step]["pooled"]["miou"]["value"]
+    return None if found is None else float(found)
 
 
 def in_words(check: str) -> str:
-    """`last_over_base` -> `last step over base`."""
+    """`last_over_base` -> `mean IoU, last step over base`."""
     words = {"last": "last step", "base": "base", "majority": "always the majority class"}
-    return " over ".join(words[who] for who in check.split("_over_"))
+    figure = "recall of bad regions" if check.startswith(BAD_REGIONS) else "mean IoU"
+    return f"{figure}, {' over '.join(words[who] for who in _compared(check))}"

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from mlseg_dist.report.html import Html, cell, details, head_cell, join, number, picture, section, table, text
+from mlseg_dist.report.html import Html, Part, cell, details, head_cell, join, number, part, table, text
+from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
 
 
-def styled_views(sources: Sources) -> Html | None:
+def styled_views(sources: Sources, pictures: Pictures) -> Part | None:
     """None for a campaign without gan_style."""
     if sources.styled is None:
         return None
@@ -14,12 +15,9 @@ def styled_views(sources: Sources) -> Html | None:
         "Generators show patches of the train split as another scanner or source would; steps with gan_style draw them in "
         "place of the slide's own. SSIM of luminance before and after: 1 keeps all structure."
     )
-    sheets = [
-        details(f"{made['source']} → {made['target']}: patches, styled, and the target's own", _sheet(made))
-        for made in sources.styled["generators"]
-        if made["sheet"].is_file()
-    ]
-    return section("Views in other styles", lead, _pairs(sources.styled), *sheets)
+    sheets = [_sheet(place, made, pictures) for place, made in enumerate(sources.styled["generators"])]
+    shown = [sheet for sheet in sheets if sheet is not None]
+    return part("Views in other styles", lead, _pairs(sources.styled), *shown)
 
 
 def _pairs(styled: dict[str, Any]) -> Html:
@@ -40,6 +38,9 @@ def _pairs(styled: dict[str, Any]) -> Html:
     return table([head], rows)
 
 
-def _sheet(made: dict[str, Any]) -> Html:
-    shown = picture(made["sheet"].read_bytes(), "jpeg", f"{made['source']} styled as {made['target']}")
-    return Html(f"<figure>{shown}</figure>")
+def _sheet(place: int, made: dict[str, Any], pictures: Pictures) -> Html | None:
+    shown = pictures.show(made["sheet"], f"style-{place:02d}", f"{made['source']} styled as {made['target']}")
+    if shown is None:
+        return None
+    title = f"{made['source']} → {made['target']}: patches, styled, and the target's own"
+    return details(title, Html(f"<figure>{shown}</figure>"))

@@ -1,13 +1,17 @@
-"""Which events reach people as W&B alerts, and in which words. Pure."""
+"""Which events reach people as W&B alerts, and in which words. Pure.
+
+shown: what makes free text fit to leave the run folder (Redaction.text), called before anything is escaped.
+"""
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 TITLES = {
     "non-finite": "loss or gradient is not finite",
+    "validation-not-finite": "validation has answers that are not finite",
     "rolled-back": "training went back to a checkpoint",
     "excluded": "pairs are excluded",
     "checkpoint-damaged": "fell back to an older checkpoint",
@@ -40,7 +44,10 @@ class Alert:
     key: str = ""
 
 
-def alert_of(event: dict[str, Any], phase: str) -> Alert | None:
+Shown = Callable[[str], str]
+
+
+def alert_of(event: dict[str, Any], phase: str, shown: Shown) -> Alert | None:
     """The alert of an event, or None for what nobody has to be told."""
     name, level = str(event.get("event", "")), str(event.get("level", "warning"))
     if name not in TITLES and level != "error":
@@ -48,16 +55,16 @@ def alert_of(event: dict[str, Any], phase: str) -> Alert | None:
     facts = ", ".join(f"{fact} {event[fact]}" for fact in _FACTS if event.get(fact) not in (None, ""))
     text = f"{event.get('text', '')} ({facts})" if facts else str(event.get("text", ""))
     words = TITLES.get(name, name)
-    return Alert(_title(phase, words), escape(text), LEVELS.get(level, "WARN"), "done" if name in _DONE else "")
+    return Alert(_title(phase, words), escape(shown(text)), LEVELS.get(level, "WARN"), "done" if name in _DONE else "")
 
 
 def done_alert(phase: str, seconds: float) -> Alert:
     return Alert(_title(phase, TITLES["finished"]), f"its last job took {seconds:.0f} s", "INFO", "done")
 
 
-def failed_alert(phase: str, state: dict[str, Any]) -> Alert:
+def failed_alert(phase: str, state: dict[str, Any], shown: Shown) -> Alert:
     """state: state.json of an attempt that failed."""
-    text = escape(f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})")
+    text = escape(shown(f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})"))
     return Alert(_title(phase, "job failed"), text, "ERROR", f"failed {state.get('attempt', '')}")
 
 

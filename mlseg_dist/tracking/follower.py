@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.files import write_json
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.redaction import Redaction
 from mlseg_dist.tracking.alerts import Alert, alert_of, done_alert, failed_alert, storms
 from mlseg_dist.tracking.claim import Claim
 from mlseg_dist.tracking.published import published
@@ -21,6 +23,7 @@ _OLD_S = 24 * 3600.0
 class Follower:
     """poll() sends what is new; close() ends the W&B run. Both raise what files and wandb raise.
 
+    Names of slides and patients go out as pseudonyms (redaction.py). Raises UserError where their key is another user's.
     Online, W&B itself says which rows it has; alerts already sent are kept in wandb/sent-online.json. Offline, every start and
     every cut of metrics.jsonl begins a new run folder that holds all lines.
     """
@@ -36,7 +39,7 @@ class Follower:
     ) -> None:
         self.config, self.phase, self.mode, self.say = config, phase, mode, say
         self.id = run_id(phase)
-        self._open_run = lambda: Run(config, phase, mode, project, watched_pid)
+        self._open_run = lambda: Run(config, phase, mode, self._redaction, project, watched_pid)
         self._claim = Claim(phase / "wandb" / f"sender-{mode}.json")
         self._sent_path = phase / "wandb" / f"sent-{mode}.json"
         self._run: Run | None = None
@@ -70,6 +73,7 @@ class Follower:
 
     def poll(self) -> bool:
         """Returns True when something was sent."""
+        self.__dict__.pop("_redaction", None)  # the corpus may have appeared since
         if not self._claim.held():
             holder = self._claim.holder() or {}
             who = f"process {holder.get('pid')} on {holder.get('host')}"
@@ -103,6 +107,14 @@ class Follower:
         """Let others send, after wandb itself was torn down."""
         self._run = None
         self._claim.release()
+
+    @cached_property
+    def _redaction(self) -> Redaction:
+        """Knows the names that are known now."""
+        return Redaction(self.phase.parents[1])
+
+    def _shown(self, text: str) -> str:
+        return self._redaction.text(text)
 
     def _start(self) -> None:
         self._begin_again()
@@ -161,7 +173,7 @@ class Follower:
                 self._started.append(event)
             if end > self._sent.get("events", 0):
                 self._sent["events"] = end
-                alert = alert_of(event, self._label)
+                alert = alert_of(event, self._label, self._shown)
                 if alert and self._is_recent(float(event.get("time", 0))):
                     self._alert(alert)
                 sent = True
@@ -176,7 +188,7 @@ class Follower:
         """What stands in done.json and state.json."""
         assert self._run is not None
         failed = _failed_attempt(self.phase)
-        sent = bool(failed) and self._alert(failed_alert(self._label, failed))
+        sent = bool(failed) and self._alert(failed_alert(self._label, failed, self._shown))
         done = _read(self.phase / "done.json")
         if done and not self._sent.get("complete"):
             rows, figures = published(self.phase, done)

@@ -8,6 +8,9 @@ from mlseg_dist.tracking.rows import flatten
 
 Rows = list[tuple[int, dict[str, Any]]]
 
+EVALUATION_VERSION = 2
+"""Of the evaluation.json whose figures are published (mlseg_dist.evaluation.summary.VERSION, which needs torch to import)."""
+
 
 def published(phase: Path, done: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
     """phase: RUN/phases/NN-name. done: its done.json (kind, outputs, seconds, ended). Raises UserError, OSError."""
@@ -47,11 +50,25 @@ def _round(manifest: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
 
 
 def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Pooled and per-slide figures of every step on every split."""
+    """Pooled and per-slide figures of every step on every split, and the ends of the pooled mean IoU's interval.
+
+    Files of earlier versions counted overlapping patches; they have nothing that could stand beside these.
+    """
     figures: dict[str, Any] = {}
-    for step in evaluation["steps"]:
-        for split, scores in step["splits"].items():
-            for how in ("pooled", "per_slide"):
-                kept = {name: scores[how].get(name) for name in ("miou", "iou", "accuracy")}
-                figures |= flatten(kept, f"{split}/{step['step']}/{how}/")
+    if evaluation.get("version") != EVALUATION_VERSION:
+        return figures
+    for split, of_step in evaluation["figures"].items():
+        for step, scores in of_step.items():
+            pooled, per_slide = scores["pooled"], scores["per_slide"]
+            kept = {name: _values(pooled[name]) for name in ("miou", "iou", "accuracy")}
+            kept |= {"miou_low": pooled["miou"]["low"], "miou_high": pooled["miou"]["high"]}
+            figures |= flatten(kept, f"{split}/{step}/pooled/")
+            figures |= flatten(
+                {name: _values(per_slide[name]) for name in ("miou", "iou")}, f"{split}/{step}/per_slide/"
+            )
     return figures
+
+
+def _values(row: dict[str, Any]) -> Any:
+    """The number of a figure with its interval, or those of its classes."""
+    return row["value"] if "value" in row else {name: _values(one) for name, one in row.items()}

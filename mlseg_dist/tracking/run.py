@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mlseg_core.files import publish_first, temporary_beside
 from mlseg_core.own import remove_own
 from mlseg_dist.config import LearningConfig
+from mlseg_dist.redaction import Redaction
 from mlseg_dist.tracking import media
 from mlseg_dist.tracking.alerts import Alert
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
@@ -31,6 +32,7 @@ class Unreachable(Exception):
 class Run:
     """log(), summary() and alert() hand over to wandb's own process and return; finish() waits until all is written or sent.
 
+    Slides and patients appear by their pseudonyms, and no paths (docs/privacy.md). Names that come as text pass through redaction.
     last: number of the newest row that W&B has (rows.number); rows up to it are dropped. watched_pid: whose CPU and GPU
     use W&B records; None: nobody's. Raises Unreachable, OSError.
     """
@@ -40,6 +42,7 @@ class Run:
         config: LearningConfig,
         phase: Path,
         mode: Mode,
+        redaction: Redaction,
         project: str | None = None,
         watched_pid: int | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Run:
         if mode == "online":
             probe()
         self.phase, self.mode = phase, mode
+        self._redaction, self._with_images = redaction, config.tracking.images
         kind = phase.name.partition("-")[2]
         settings = wandb.Settings(
             init_timeout=INIT_TIMEOUT_S,
@@ -56,6 +60,8 @@ class Run:
             reinit="create_new",
             disable_code=True,
             disable_git=True,  # a remote's address may hold a token
+            x_disable_meta=True,  # user, host, the paths of Python and of the run folder
+            host="",
             x_disable_stats=watched_pid is None,
             x_disable_machine_info=watched_pid is None,
             x_save_requirements=False,
@@ -71,7 +77,7 @@ class Run:
                 dir=str(phase),
                 mode=mode,
                 resume="allow" if mode == "online" else None,
-                config=shown_config(config),
+                config=redaction.tree(shown_config(config)),
                 settings=settings,
             )
         except wandb.errors.Error as error:
@@ -94,27 +100,28 @@ class Run:
         return True
 
     def pictures(self, step: int) -> dict[str, Any]:
-        """Example predictions of a validation, as fields of its row."""
+        """Example predictions of a validation, as fields of its row, where the config wants them there."""
         import wandb
 
-        examples = media.read_examples(self.phase, step)
+        examples = media.read_examples(self.phase, step) if self._with_images else []
         if not examples:
             return {}
+        keys = [self._redaction.names.key(example.key) for example in examples]
         return {
             "examples": [
                 wandb.Image(
                     example.view,
-                    caption=example.key,
+                    caption=key,
                     masks={
                         name: {"mask_data": getattr(example, name), "class_labels": media.CLASS_LABELS}
                         for name in ("prediction", "truth")
                     },
                 )
-                for example in examples
+                for key, example in zip(keys, examples, strict=True)
             ],
             "examples_in_colours": [
-                wandb.Image(media.sheet(example), caption=f"{example.key}: view, truth, prediction")
-                for example in examples
+                wandb.Image(media.sheet(example), caption=f"{key}: view, truth, prediction")
+                for key, example in zip(keys, examples, strict=True)
             ],
         }
 
@@ -151,7 +158,7 @@ def mark_sent(phase: Path) -> None:
 
 
 def shown_config(config: LearningConfig) -> dict[str, Any]:
-    """What learning is told, and nothing about the cluster: its set-up lines may hold secrets."""
+    """What learning is told, and nothing about the cluster: its set-up lines may hold secrets. Paths are still in it."""
     return config.model_dump(mode="json", include=set(LearningConfig.model_fields))
 
 

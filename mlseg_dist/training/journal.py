@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mlseg_dist.config import CLASSES, LearningConfig
-from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
 from mlseg_dist.data.order import Order
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.events import Events
@@ -61,7 +61,7 @@ class Journal:
     def validation(
         self, step: int, scores: dict[str, Any], model: nn.Module, corpus: Corpus, refs: Sequence[PairRef]
     ) -> None:
-        """scores: of validate(). The pictures come first, so that whoever reads the line finds them."""
+        """scores: figures of validate(). The pictures come first, so that whoever reads the line finds them."""
         examples = self._examples(model, corpus, refs)
         if examples:
             try:
@@ -92,7 +92,11 @@ class Journal:
         was_training = model.training
         model.eval()
         for ref in chosen:
-            views = centre_views(corpus, ref, self.config.train.patch_px)
+            try:
+                views = centre_views(corpus, ref, self.config.train.patch_px)
+            except BadPair as error:  # it could be read a moment ago; a picture is no reason to stop
+                self._tell("media-failed", f"no example picture of {ref.key}: {error}")
+                continue
             logits = model(*(normalise(torch.from_numpy(x[None].copy()).to(device)) for x in (views.high, views.low)))
             head = output_head(logits)
             image, truth = getattr(views, view_of(head)), getattr(views, f"{view_of(head)}_label")

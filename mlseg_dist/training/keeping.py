@@ -22,7 +22,10 @@ _PATIENCE_S = 120.0
 
 
 class Keeping:
-    """All of a phase's training that changes from step to step. All ranks call; rank 0 reads and writes what only one must."""
+    """All of a phase's training that changes from step to step. All ranks call; rank 0 reads and writes what only one must.
+
+    exclusions: of training; unscored: of validation.
+    """
 
     def __init__(
         self,
@@ -33,12 +36,13 @@ class Keeping:
         statistics: RunningStatistics,
         average: Average,
         exclusions: Exclusions,
+        unscored: Exclusions,
         skips: Skips,
         best: BestTeacher,
     ) -> None:
         self._phase, self._events, self._world = phase, events, world
         self._engine, self._statistics, self._average = engine, statistics, average
-        self._exclusions, self._skips, self.best = exclusions, skips, best
+        self._exclusions, self._unscored, self._skips, self.best = exclusions, unscored, skips, best
         self._folder = phase / "checkpoints"
         self._saver: checkpoint.Saver | None = None
         self._has_average = bool(average.state_dict())
@@ -81,6 +85,7 @@ class Keeping:
                 self._events.tell("checkpoint-damaged", text, damage=damage)
             self.best.load(None)
         self._exclusions.load(cursor["excluded"])
+        self._unscored.load(cursor.get("validation_excluded", []))  # cursors of earlier code have none
         self._skips.load(cursor["skips"])
         return int(cursor["step"])
 
@@ -95,6 +100,7 @@ class Keeping:
                 "world": self._world.size,
                 "best": self.best.record,
                 "excluded": self._exclusions.pairs,
+                "validation_excluded": self._unscored.pairs,
                 "skips": self._skips.record(),
                 "made_of": made_of,
             }

@@ -34,7 +34,8 @@ from mlseg_dist.training.keeping import Keeping, made_of
 from mlseg_dist.training.profiling import StepProfiler
 from mlseg_dist.training.skips import Skips
 from mlseg_dist.training.teacher import BestTeacher
-from mlseg_dist.training.validate import validate, validation_refs
+from mlseg_dist.training.validate import Scores, validate
+from mlseg_dist.training.validation_pairs import ValidationPairs
 from mlseg_dist.training.window import Window
 
 GiveUp = Callable[[str], NoReturn]
@@ -70,7 +71,7 @@ class Session:
         self.world = join_world(settings)
         inputs = open_inputs(config, step_index, run, self.world)
         self.corpus, self._order, self._batches, self.total = inputs.corpus, inputs.order, inputs.batches, inputs.steps
-        self._validation_refs = validation_refs(self.corpus, settings.max_validation_samples)
+        self._validation = ValidationPairs(self.corpus, settings, self.world)
 
         self.model = self._network(step_index, run)
         self.loss = SegmentationLoss(config.loss, self.row.weights).to(self.world.device)
@@ -79,12 +80,13 @@ class Session:
         self.engine = make_engine(self.model, settings, self.world)
         self.statistics = RunningStatistics(self.model)
         self.average = Average(self.model, settings.ema)
-        self.exclusions = Exclusions(self._batches, settings, self.world)
+        self.exclusions = Exclusions(self._batches, sum(self._order.pools.sizes), settings, self.world)
         self.skips = Skips(settings.max_skipped)
         first = self.world.rank == 0  # it alone writes checkpoints and metrics
         self._made_of = made_of(config, step_index, run) if first else {}
         best = BestTeacher(phase, "ema" if settings.ema else "model")
-        changing = (self.engine, self.statistics, self.average, self.exclusions, self.skips, best)
+        excluded = self.exclusions, self._validation.exclusions
+        changing = (self.engine, self.statistics, self.average, *excluded, self.skips, best)
         self.kept = Keeping(phase, self.events, self.world, *changing)
 
         self.pulse = Pulse()
@@ -251,12 +253,28 @@ class Session:
         begun = time.perf_counter()
         with self.average.in_place():
             at = partial(self.pulse.at, step=step)
-            scores = validate(self.model, self.corpus, self._validation_refs, self.config, self.world, at)
+            scores = validate(self.model, self._validation, self.config, self.world, at)
             at("log")
-            self.kept.best.offer(step, scores)
+            if scores.can_be_best:
+                self.kept.best.offer(step, scores.figures, scores.operating_point)
             if self._journal:
-                self._journal.validation(step, scores, self.model, self.corpus, self._validation_refs)
+                self._tell_of(step, scores)
+                figures = scores.figures | ({"not_finite": scores.not_finite} if scores.not_finite else {})
+                self._journal.validation(step, figures, self.model, self.corpus, self._validation.once.refs)
         self._window.leave_out(time.perf_counter() - begun)
+
+    def _tell_of(self, step: int, scores: Scores) -> None:
+        """What went wrong in a validation."""
+        new, missing = scores.excluded, scores.not_finite
+        if new and self._journal:
+            self._journal.excluded(step, new)
+            text = f"{len(new)} validation pairs cannot be read and are not scored: {new[0]['why']}"
+            self.events.tell("excluded", text, step=step, pairs=len(new), split="val")
+        if missing:
+            share = missing / (missing + scores.pixels)
+            best = "" if scores.can_be_best else "; these weights cannot become the teacher"
+            text = f"no finite answer for {missing} pixels ({share:.2%}), which are not scored{best}"
+            self.events.tell("validation-not-finite", text, step=step, pixels=missing, share=share)
 
     def save(self, step: int) -> None:
         """A checkpoint; written beside the next steps."""

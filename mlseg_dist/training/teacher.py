@@ -9,7 +9,9 @@ from mlseg_dist.training.checkpoint import Damaged, verified_sha256
 
 
 class BestTeacher:
-    """record: {step, miou, iou, weights}, what cursors remember of the best validation so far; weights: path in the phase's folder.
+    """record: {step, miou, iou, operating_point, weights}, what cursors remember of the best validation so far.
+
+    weights: path in the phase's folder. operating_point: chosen on the same validation (evaluation/operating_point.py).
 
     It decides only: the caller has the step's checkpoint saved, and kept for as long as it is the best (Saver.save, `best`).
     """
@@ -28,12 +30,24 @@ class BestTeacher:
         """What a cursor remembered."""
         self.record = record
 
-    def offer(self, step: int, scores: dict[str, Any]) -> bool:
-        """True: these are the best scores so far; a tie keeps the earlier, no mIoU (NaN) loses to any. Same on every rank."""
-        if self.record is not None and not _rank(scores["miou"]) > _rank(self.record["miou"]):
+    def offer(self, step: int, scores: dict[str, Any], operating_point: dict[str, Any]) -> bool:
+        """True: these are the best scores so far; a tie keeps the earlier, no mIoU (NaN) loses to any. Same on every rank.
+
+        A record without an operating point is of code that counted overlapping patches: it compares with none, and loses.
+        """
+        if (
+            self.record is not None
+            and "operating_point" in self.record
+            and not _rank(scores["miou"]) > _rank(self.record["miou"])
+        ):
             return False
-        weights = f"checkpoints/step-{step:08d}/{self._weights}.pt"
-        self.record = {"step": step, "miou": scores["miou"], "iou": scores["iou"], "weights": weights}
+        self.record = {
+            "step": step,
+            "miou": scores["miou"],
+            "iou": scores["iou"],
+            "operating_point": operating_point,
+            "weights": f"checkpoints/step-{step:08d}/{self._weights}.pt",
+        }
         return True
 
     def damage(self) -> str:
@@ -48,7 +62,10 @@ class BestTeacher:
     def publish(self) -> None:
         """Write teacher.json: from now on the step has a teacher. Raises Damaged when its weights are not what was saved."""
         if self.record is None:
-            raise RuntimeError("no validation was run, so there is no teacher")
+            raise RuntimeError(
+                "there is no teacher: in no validation were the network's answers finite on at least 99 % of the pixels. "
+                "Lower the step's lr or raise train.warmup_steps; events.jsonl says how many there were."
+            )
         write_json(self.phase / "teacher.json", {**self.record, "sha256": self._sha256()})
 
     def _sha256(self) -> str:

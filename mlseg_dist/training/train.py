@@ -1,7 +1,8 @@
 """Train one step of Table 8 on all ranks of a job; stop at any step boundary and continue bitwise on the same world.
 
 In: the corpus, the round of labels made by the step before (none for the base). Out, in the phase's folder: metrics.jsonl,
-events.jsonl, checkpoints/, and teacher.json, which names the weights with the best validation mIoU.
+events.jsonl, checkpoints/, and teacher.json, which names the weights with the best validation mIoU and
+says at which threshold they do best.
 """
 
 from collections.abc import Callable

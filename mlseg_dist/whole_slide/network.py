@@ -2,15 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mlseg_dist.evaluation.scoring import Teacher
 from mlseg_dist.inference import Predictor
 from mlseg_dist.model import output_head, view_of
 
 Answers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Teacher(Protocol):
+    """A trained network."""
+
+    def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
+        """uint8 (B, S, S, 3) each -> head -> probabilities, float32 (B, 3, S, S)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,37 @@
-"""A slide that a person names: opened, refused in words, audited as `shards build` audits it. Loads no torch."""
+"""A slide that a person names, or that a table lists: opened, refused in words, audited as `shards build` audits it.
 
+Loads no torch.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlseg_core.errors import UserError
+from shards.annotation import Annotation, Frame, read_annotation
 from shards.audit import Audit
 from shards.audit.config import AuditConfig, TissueConfig
-from shards.audit.inspect import BadSlide, inspect_slide
-from shards.reader import SlideReader
+from shards.audit.inspect import BadSlide, inspect_annotated, inspect_slide
+from shards.config import ShardsConfig
+from shards.reader import SlideReader, open_slide
 from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough
+from shards.slide_table import Slide
+
+
+@contextmanager
+def open_audited(
+    slide: Slide, shards: ShardsConfig, high_mpp: float
+) -> Iterator[tuple[SlideReader, Annotation | None, Audit]]:
+    """A row of the slide table, with its annotation and audit. Raises BadSlide where cutting would quarantine it, UserError."""
+    with open_slide(slide, high_mpp) as reader:
+        annotation = (
+            read_annotation(slide.annotation, shards, Frame.of(reader, slide.origin)) if slide.annotation else None
+        )
+        audit = inspect_annotated(reader, annotation, shards)
+        why = audit.quarantined(shards.audit)
+        if why is not None:
+            raise BadSlide(why)
+        yield reader, annotation, audit
 
 
 def open_named(slide: Path, high_mpp: float, mpp: float | None = None, override: bool = False) -> SlideReader:

@@ -59,21 +59,33 @@ class OnTissue:
 
 
 class Annotated:
-    """Cells whose centre somebody annotated, with whatever class."""
+    """Cells whose centre somebody annotated, with whatever class. span, columns: rows and columns outside of which none is."""
 
     def __init__(self, grid: SlideGrid, annotation: Annotation) -> None:
         self._grid, self._annotation = grid, annotation
-        self.span = (0, 0)
+        self._last: tuple[int, int, np.ndarray] | None = None
+        self.span, self.columns = (0, 0), (0, 0)
         if annotation.bounds is not None:
-            height, step = grid.size[0], grid.cell_level0[1]
-            top, bottom = annotation.bounds[1] / step, annotation.bounds[3] / step
-            self.span = max(0, int(np.floor(top))), min(height, int(np.ceil(bottom)))
+            self.columns, self.span = (
+                (max(0, int(np.floor(first / step))), min(length, int(np.ceil(last / step))))
+                for first, last, step, length in zip(
+                    annotation.bounds[:2], annotation.bounds[2:], grid.cell_level0, grid.size[::-1], strict=True
+                )
+            )
 
     def rows(self, first: int, last: int) -> np.ndarray:
         return self.fine(first, last) != UNLABELLED
 
     def fine(self, first: int, last: int) -> np.ndarray:
-        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); UNLABELLED where there is none."""
+        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); UNLABELLED where there is none.
+
+        Asked for the same rows again it gives the same array: a strip's region, then its labels.
+        """
+        if self._last is None or self._last[:2] != (first, last):
+            self._last = (first, last, self._drawn(first, last))
+        return self._last[2]
+
+    def _drawn(self, first: int, last: int) -> np.ndarray:
         columns = self._grid.size[1]
         out = np.full((last - first, columns), UNLABELLED, np.uint8)
         if last <= self.span[0] or first >= self.span[1]:

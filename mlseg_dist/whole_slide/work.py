@@ -17,22 +17,22 @@ from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
+from mlseg_dist.evaluation import operating_point
 from mlseg_dist.inference import kept_teacher
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from mlseg_dist.sides import check_side
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network
+from mlseg_dist.whole_slide.opening import open_audited
 from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Annotated, Everywhere, OnTissue, Region, RegionName, full_blend
 from mlseg_dist.whole_slide.strips import OVERLAP, WholeSlide, view_side
 from mlseg_dist.whole_slide.writing import MapFiles
-from shards.annotation import Annotation, Frame, read_annotation
-from shards.audit.inspect import BadSlide, inspect_annotated
+from shards.annotation import Annotation
 from shards.audit.tissue import TissueMask
 from shards.build.identity import slide_identity
 from shards.config import ShardsConfig
 from shards.manifest import kept_manifest
-from shards.reader import open_slide
 from shards.slide_table import Slide
 
 RECIPE = 1
@@ -81,7 +81,7 @@ def units(
         "precision": config.train.precision,
         "threads": config.train.threads or 1,
         "batch": config.evaluate.batch,
-        "threshold": config.evaluate.threshold,
+        "threshold": _threshold(config, step_index, run),
         "views": {name: corpus.views[name] for name in ("high_mpp", "low_mpp", "store_px")},
         "tissue": shards.tissue.model_dump(mode="json"),
         "audit": shards.audit.model_dump(mode="json"),
@@ -118,14 +118,7 @@ def predict(unit: Unit, scratch: Scratch) -> None:
     corpus = kept_manifest(shards_folder(wanted.run) / "manifest.json")
     high_mpp, low_mpp = corpus.views["high_mpp"], corpus.views["low_mpp"]
     threads = threads_for(config.train.workers)
-    with open_slide(slide, high_mpp) as reader:
-        annotation = (
-            read_annotation(slide.annotation, shards, Frame.of(reader, slide.origin)) if slide.annotation else None
-        )
-        audit = inspect_annotated(reader, annotation, shards)
-        why = audit.quarantined(shards.audit)
-        if why is not None:
-            raise BadSlide(why)
+    with open_audited(slide, shards, high_mpp) as (reader, annotation, audit):
         teacher = kept_teacher(config, wanted.step_index, wanted.run)
         side = options.view_px or view_side(corpus)
         grid = make_grid(
@@ -137,7 +130,12 @@ def predict(unit: Unit, scratch: Scratch) -> None:
         with SlideViews(reader, high_mpp, low_mpp, threads) as views:
             whole = WholeSlide(views, network, grid, region, config.evaluate.batch, threads, halo, done=scratch.advance)
             files = {kind: scratch.file(name) for kind, name in names(unit).items()}
-            with MapFiles(grid, config.evaluate.threshold, files[CLASSES_TIF], files.get(PROBABILITIES_TIF)) as maps:
+            with MapFiles(
+                grid,
+                _threshold(config, wanted.step_index, wanted.run),
+                files[CLASSES_TIF],
+                files.get(PROBABILITIES_TIF),
+            ) as maps:
                 for strip in whole.strips():
                     maps.add(strip)
     write_json(
@@ -156,6 +154,10 @@ def predict(unit: Unit, scratch: Scratch) -> None:
             "cells": asdict(maps.counts),
         },
     )
+
+
+def _threshold(config: LearningConfig, step_index: int, run: Path) -> float:
+    return operating_point.of_teacher(run, config.steps[step_index].name, config).threshold
 
 
 def region_of(name: RegionName, grid: SlideGrid, tissue: TissueMask, annotation: Annotation | None) -> Region:

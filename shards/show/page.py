@@ -56,9 +56,11 @@ def _head(corpus: Corpus) -> Html:
         f"{views['store_px']:g} px a side."
     )
     parts = [f"{name} {found.samples:,}" for name, found in by_split(manifest).items()]
+    inside = "This page names slides and shows thumbnails of them: keep it inside, do not mail it."
     return Html(
         f'<header><p class="eyebrow">mlseg corpus</p><h1>{text(corpus.name)} {_badge(found)}</h1>'
-        f'<p class="summary">{text(said)} Pairs per split: {text(", ".join(parts))}.</p>{_remark_list(found)}</header>\n'
+        f'<p class="summary">{text(said)} Pairs per split: {text(", ".join(parts))}.</p>'
+        f'<p class="summary"><b>{text(inside)}</b></p>{_remark_list(found)}</header>\n'
     )
 
 

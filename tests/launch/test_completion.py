@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from launch.campaign import prepare
-from launch.completion import publish_done, recipe, set_aside, survey
+from launch.completion import input_hashes, publish_done, recipe, set_aside, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.kinds import kind_of
+from launch.kinds import Train, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
@@ -64,6 +64,21 @@ def test_speed_settings_invalidate_nothing(config_path: Path, config: CampaignCo
         finish(config, run, phase)
     edited = load_campaign(config_path, ["train.workers=3", "cluster.map.workers=7"])
     assert set(states(edited, run).values()) == {"done"}
+
+
+def test_training_of_an_earlier_recipe_stays_valid_and_one_of_any_other_does_not(config, run, monkeypatch) -> None:
+    """A run of earlier code continues with its frozen code, which knows the earlier number only."""
+    with monkeypatch.context() as frozen:
+        frozen.setattr(Train, "recipe_version", Train.earlier_recipes[-1])
+        for phase in build_graph(config):
+            if phase.name == "master-1":
+                inputs = input_hashes(build_graph(config), phase, run)
+                run.write_state(phase, recipe=recipe(config, phase), inputs=inputs, status="interrupted")
+                break
+            finish(config, run, phase)
+    assert "stale" not in states(config, run).values() and states(config, run)["base"] == "done"
+    monkeypatch.setattr(Train, "earlier_recipes", ())
+    assert states(config, run)["base"] == states(config, run)["master-1"] == "stale"
 
 
 def test_a_half_done_phase_is_stale_under_another_config(config_path: Path, config: CampaignConfig, run) -> None:

@@ -80,27 +80,27 @@ def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str
 
 
 def test_a_limit_of_jobs_is_seen_before_and_a_plan_over_it_leaves_nothing(slurm_with_limits, tmp_path: Path) -> None:  # noqa: F811
-    """7 phases, of them 3 maps: 8 jobs, and 3 a worker."""
+    """7 phases, of them 4 maps: 8 jobs, and 4 a worker."""
     host, user = slurm_with_limits, getpass.getuser()
     lab = {"account": "lab", "qos": "normal"}
     config = campaign(tmp_path, map={"workers": 9, **lab}, train={"nodes": 2, **lab}, single=lab)
     code, found = preflight(host, config)
-    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 35", found
+    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 44", found
     assert host.run("sacctmgr", "-i", "modify", "user", user, "set", "maxsubmitjobs=30")
     host.wait_for(lambda: "MaxSubmitJobs=30(" in host.run("scontrol", "show", "assoc_mgr", "flags=assoc"), 30)
 
     code, found = preflight(host, config)
     row = found["SLURM: jobs at once"]
-    assert code == 2 and row["seen"] == "a plan queues 35; SLURM takes 30 now (AssocMaxSubmitJobLimit)", row
-    assert row["mend"].startswith("Set cluster.map.workers to at most 7:"), row
+    assert code == 2 and row["seen"] == "a plan queues 44; SLURM takes 30 now (AssocMaxSubmitJobLimit)", row
+    assert row["mend"].startswith("Set cluster.map.workers to at most 5:"), row
     over = mlseg(host, "run", config)
     *_, said = over.stderr.splitlines()  # sbatch has its say before
     assert over.returncode == 2 and "job submit limit" in said and f"mlseg preflight {tmp_path}" in said, over.stderr
     assert not host.run("squeue", "-h", "-t", "PENDING,RUNNING,CONFIGURING")
 
-    fits = "cluster.map.workers=7"
+    fits = "cluster.map.workers=5"
     code, found = preflight(host, config, fits)
-    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 29", found
+    assert code == 0 and found["SLURM: jobs at once"]["seen"] == "accepted: 28", found
     taken = mlseg(host, "run", config, fits)
     assert taken.returncode == 0, taken.stderr
     assert "lab|normal" in host.run("squeue", "-h", "-t", "all", "-o", "%a|%q")
@@ -134,7 +134,7 @@ def test_site_settings_reach_the_submitted_scripts(slurm, tmp_path: Path) -> Non
     scripts = {
         "map": run / "phases" / "00-slides" / "logs" / f"{jobs['slides']['work']}_submission.sh",
         "train": run / "phases" / "02-base" / "logs" / f"{jobs['base']['work']}_submission.sh",
-        "single": run / "phases" / "05-evaluate" / "logs" / f"{jobs['evaluate']['work']}_submission.sh",
+        "single": run / "phases" / "06-report" / "logs" / f"{jobs['report']['work']}_submission.sh",
     }
     for name, path in scripts.items():
         lines = path.read_text().splitlines()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from launch.cli import main
-from launch.commands.learning import _refuse_foreign_scores
+from launch.commands.evaluate import refuse_out
 from launch.config import load_campaign
 from launch.preflight.files import probe
 from launch.rehearsal import rehearsal_of
@@ -15,6 +16,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_json
+from mlseg_dist.evaluation.drawn import png
 from tests.launch.conftest import tiny_campaign
 from tests.launch.test_preflight import on_slides
 from tests.planted import lost, plant
@@ -150,19 +152,23 @@ def test_a_rehearsals_table_replaces_its_own_alone(tmp_path):
     rehearsal_of(config, share=0.9)  # what we wrote, of other slides
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "pictures/val-00.png", "progress/0.json"])
+@pytest.mark.parametrize("name", ["evaluation.json", "pictures/val-00.png", "pictures/worst-val-01.png"])
 def test_scores_do_not_take_the_place_of_somebodys_files(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"mine": 1}')
+    run = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match="would be overwritten"):
-        _refuse_foreign_scores(tmp_path, ["val"])
+        refuse_out(tmp_path, run, ["val"])
     path.unlink()
-    _refuse_foreign_scores(tmp_path, ["val"])
+    refuse_out(tmp_path, run, ["val"])
     (tmp_path / "pictures").mkdir(exist_ok=True)
-    (tmp_path / "pictures" / "val-00.png").write_bytes(b"ours")
+    (tmp_path / "pictures" / "val-00.png").write_bytes(png(Image.new("RGB", (2, 2))))
     write_json(tmp_path / "evaluation.json", {"version": 1, "classes": [], "steps": [], "corpus_sha256": ""})
-    _refuse_foreign_scores(tmp_path, ["val"])
+    refuse_out(tmp_path, run, ["val"])
+    for taken in ("phases/05-evaluate", "data/evaluation", "evaluations/counts"):
+        with pytest.raises(UserError, match="the campaign's own files"):
+            refuse_out(run.path / taken, run, ["val"])
 
 
 def test_preflight_leaves_the_folders_that_it_tries_as_they_were(tmp_path):

@@ -15,8 +15,8 @@ PLAN = Plan(
         "base": {"work": "14"},
         "label-1": {"work": "15", "merge": "16"},
         "master-1": {"work": "17"},
-        "evaluate": {"work": "18"},
-        "report": {"work": "19"},
+        "evaluate": {"work": "18", "merge": "19"},
+        "report": {"work": "20"},
     },
 )
 
@@ -42,11 +42,11 @@ def test_everything_is_new_at_first(config: CampaignConfig) -> None:
 
 
 def test_nothing_is_missing_while_jobs_wait(config: CampaignConfig) -> None:
-    assert missing(config, 2, [job(i) for i in range(14, 20)]) == {}
+    assert missing(config, 2, [job(i) for i in range(14, 21)]) == {}
 
 
 def test_a_failed_phase_and_its_dependents_are_planned_again(config: CampaignConfig) -> None:
-    queue = [job(14, "FAILED", "NonZeroExitCode"), *(job(i, reason="DependencyNeverSatisfied") for i in range(15, 20))]
+    queue = [job(14, "FAILED", "NonZeroExitCode"), *(job(i, reason="DependencyNeverSatisfied") for i in range(15, 21))]
     again = missing(config, 2, queue, {"base": "failed"})
     assert again == {"base": "failed", **dict.fromkeys(["label-1", "master-1", "evaluate", "report"], "new")}
 
@@ -58,10 +58,10 @@ def test_a_job_that_vanished_is_lost_and_one_that_was_stopped_is_interrupted(con
 
 
 def test_jobs_that_wait_for_a_lost_one_are_planned_again_before_slurm_drops_them(config: CampaignConfig) -> None:
-    waiting = [job(i) for i in range(15, 20)]
+    waiting = [job(i) for i in range(15, 21)]
     after = dict.fromkeys(["label-1", "master-1", "evaluate", "report"], "new")
     assert missing(config, 2, waiting, {"base": "running"}) == {"base": "lost", **after}
-    running = [job(15), job(16), job(17, "RUNNING", "None"), job(18), job(19)]
+    running = [job(15), job(16), job(17, "RUNNING", "None"), job(18), job(19), job(20)]
     assert "master-1" not in missing(config, 2, running), "what runs is left to run"
 
 

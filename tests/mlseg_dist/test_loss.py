@@ -9,7 +9,7 @@ from torch import nn
 
 from mlseg_core.errors import UserError
 from mlseg_dist.config import IGNORED, HeadWeights, LossConfig
-from mlseg_dist.loss import SegmentationLoss, centre, head_loss
+from mlseg_dist.loss import SegmentationLoss, centre
 from mlseg_dist.loss import sums as sums_module
 from tests.mlseg_dist.loss_reference import head_parts
 
@@ -234,11 +234,3 @@ def test_layout_and_the_size_of_parts_do_not_matter(monkeypatch):
     for x, y in zip(mine, expected, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-8)
     assert mine[-1].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_head_loss_is_the_loss_without_options():
-    logits, targets = micro_batch()
-    even = head_loss(logits["low"], targets["low"], torch.ones(3))
-    config = LossConfig(static_weights=(2.0, 2.0, 2.0))
-    _, parts = SegmentationLoss(config, "static")(logits, targets)
-    assert torch.equal(even[0], parts["low_wce"]) and torch.equal(even[1], parts["low_wdl"])

@@ -22,6 +22,7 @@ from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
+from tests.mlseg_dist.test_validate import damage as damage_validation
 from tests.shards.tars import index_of
 
 TRAIN = {
@@ -79,7 +80,12 @@ def test_learns_and_publishes_a_teacher(uninterrupted):
     record = teacher_record(uninterrupted, "master-1")
     weights = phase_folder(uninterrupted, "master-1") / record["weights"]
     assert sha256_file(weights) == record["sha256"]
-    assert record["miou"] == max(line["miou"] for line in lines if line["kind"] == "val")
+    validations = [line for line in lines if line["kind"] == "val"]
+    assert record["miou"] == max(line["miou"] for line in validations)
+    assert all({"miou", "iou", "accuracy", "wce", "wdl"} <= line.keys() for line in validations)
+    point = record["operating_point"]
+    assert point["from"] == "validation" and point["patients"] == 1
+    assert 0 <= point["threshold"] <= 1 and 0.1 <= point["temperature"] <= 10
     train = [line for line in lines if line["kind"] == "train"]
     assert train[-1]["loss"] < train[0]["loss"]
 
@@ -127,11 +133,17 @@ def test_one_more_checkpoint_changes_nothing(prepared, uninterrupted, tmp_path):
 
 
 def test_a_few_steps_that_are_not_finite_are_skipped_and_told(prepared, tmp_path):
-    """Micro-batches 9 and 14 are of steps 2 and 3, each on one rank; both ranks skip."""
+    """Micro-batches 9 and 14 are of steps 2 and 3, each on one rank; both ranks skip. So are the answers of a validation."""
     run, config = copy_of(prepared, tmp_path)
-    assert run_ranks(run, with_train(config, max_skipped=3), 1, poison=(9, 14)) == [0, 0]
-    told = [event for event in read_events(run / "phases" / PHASE) if event["event"] == "non-finite"]
+    assert run_ranks(run, with_train(config, max_skipped=3), 1, poison=(9, 14), blind=True) == [0, 0]
+    events = read_events(run / "phases" / PHASE)
+    told = [event for event in events if event["event"] == "non-finite"]
     assert [event["steps"] for event in told] == [[2], [3]]
+    (blind,) = (event for event in events if event["event"] == "validation-not-finite")
+    assert blind["step"] == 5 and blind["share"] == 1 and "cannot become the teacher" in blind["text"]
+    first, second = (line for line in figures(run) if line["kind"] == "val")
+    assert first["not_finite"] == blind["pixels"] > 0 and first["wce"] is None and "not_finite" not in second
+    assert teacher_record(run, "master-1")["step"] == 10, "the only validation that could be scored"
     lines = {line["step"]: line for line in figures(run) if line["kind"] == "train"}
     assert lines[10]["skipped"] == 2 and lines[2]["skipped"] == 0
     assert lines[3]["loss"] is not None, "the loss of the other micro-batches of that step"
@@ -241,21 +253,26 @@ def test_a_damaged_pair_stops_training_and_is_named(prepared, uninterrupted, tmp
 
 
 def test_damaged_pairs_are_excluded_alike_after_a_kill_and_counted(prepared, uninterrupted, tmp_path):
-    """Killed at step 6, and resumed; its cursor remembers what the first start found."""
+    """Killed at step 6, after the first validation, and resumed; its cursor remembers what the first start found."""
     whole, config = copy_of((uninterrupted, prepared[1]), tmp_path / "whole")
     shutil.rmtree(whole / "phases" / PHASE)
     (whole / "phases" / PHASE).mkdir()
     numbers, keys = damage(whole)
+    unscored, _ = damage_validation(whole, config, (2,))
     killed, _ = copy_of((whole, config), tmp_path / "killed")
     config = with_train(config, bad_samples="exclude", max_excluded=0.5)
     assert run_ranks(whole, config, 1) == [0, 0]
-    assert final_state(whole)[1]["excluded"] == numbers
-    told = [line for line in figures(whole) if line["kind"] == "excluded"]
+    cursor = final_state(whole)[1]
+    assert (cursor["excluded"], cursor["validation_excluded"]) == (numbers, unscored)
+    lines = [line for line in figures(whole) if line["kind"] == "excluded"]
+    assert [(line["step"], line["pair"]) for line in lines if line.get("split") == "val"] == [(5, unscored[0])]
+    told = [line for line in lines if "split" not in line]
     assert sorted(line["pair"] for line in told) == numbers
     assert {key for key in keys if any(key in line["why"] for line in told)} == set(keys)
     assert run_ranks(killed, config, 1, kill_at=6)[0] == -9
     assert run_ranks(killed, config, 1) == [0, 0]
     assert_bitwise_equal(killed, whole)
+    assert [line["pair"] for line in figures(killed) if line.get("split") == "val"] == unscored, "told once"
     with pytest.raises(AssertionError, match=r"more than train\.max_excluded \(0\.001\)"):
         shutil.rmtree(killed / "phases" / PHASE / "checkpoints")
         run_ranks(killed, with_train(config, max_excluded=0.001), 1)

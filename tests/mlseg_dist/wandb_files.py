@@ -18,7 +18,7 @@ def records(phase: Path) -> list[dict[str, Any]]:
     """Of the one run folder that is there."""
     (folder,) = segments(phase)
     (file,) = folder.glob("*.wandb")
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

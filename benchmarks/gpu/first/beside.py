@@ -26,6 +26,7 @@ from mlseg_dist.training.average import Average
 from mlseg_dist.training.engine import World, join_world
 from mlseg_dist.training.memory import advice, check_fits, is_out_of_memory, trial
 from mlseg_dist.training.validate import validate
+from mlseg_dist.training.validation_pairs import ValidationPairs
 
 _STYLE_STEPS = 20
 _TINY_STYLE = StyleConfig(batch=2, crop_px=64, channels=(8, 16, 24), blocks=1, latent=8, critic_channels=(8, 16, 24))
@@ -99,13 +100,13 @@ def validation(settings: Settings, rows: Rows) -> None:
     torch.backends.cudnn.benchmark = True
     model = NETWORKS[asked.row].build(asked.scale).to(device, memory_format=torch.channels_last)
     corpus = Corpus(folder, config.training_classes)
-    refs = corpus.refs("train")
     world = World(0, 1, device)
+    scored = ValidationPairs(corpus, config.train, world, "train")
     for name in ("first pass", "again"):
         begun = time.perf_counter()
-        scores = validate(model, corpus, refs, config, world, lambda stage: None)
-        rows.add(**{"what": name, "pairs": len(refs), "pairs/s": len(refs) / (time.perf_counter() - begun),
-                    "accuracy": scores["accuracy"]})  # fmt: skip
+        scores = validate(model, scored, config, world, lambda stage: None)
+        rows.add(**{"what": name, "pairs": scores.patches, "pairs/s": scores.patches / (time.perf_counter() - begun),
+                    "accuracy": scores.figures["accuracy"]})  # fmt: skip
 
 
 def out_of_memory(settings: Settings, rows: Rows) -> None:

@@ -24,8 +24,10 @@ from mlseg_dist.cleaned import is_cleaned, mark_cleaned
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.events import read_events
+from mlseg_dist.labelling import sheet
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
+from mlseg_dist.pseudonyms import shows_pseudonyms
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
 from shards.index import Place
 from shards.manifest import ShardEntry, read_manifest
@@ -234,6 +236,28 @@ def test_the_sheet_is_the_same_each_time_and_shows_so_many(run, tmp_path):
     assert SHEET not in names and read_manifest(tmp_path / "0" / "manifest.json").facts["sheet"] == SHEET
     make(run, with_label(run.config, sheet=0), tmp_path / "none")
     assert not (tmp_path / "none" / SHEET).exists()
+
+
+def test_the_sheet_shows_slides_by_their_pseudonyms(run, tmp_path, monkeypatch):
+    """The captions become pixels, where no search finds a name: they are looked at before that."""
+    captions: list[str] = []
+    draw = sheet._sheet
+    monkeypatch.setattr(
+        sheet, "_sheet", lambda cells, title: captions.extend(c for c, _ in cells) or draw(cells, title)
+    )
+    slugs = [slide.slug for slide in run.manifest.slides]
+    make(run, with_label(run.config, sheet=3), tmp_path / "named")
+    assert len(captions) == 3 and all(" · slide-000" in caption for caption in captions)
+    assert not [caption for caption in captions if any(f" {slug} " in caption for slug in slugs)]
+    assert shows_pseudonyms((tmp_path / "named" / SHEET).read_bytes())
+    key = run.path / "private" / "names.csv"
+    whole = key.read_bytes()
+    key.write_text("damaged")
+    try:
+        make(run, with_label(run.config, sheet=3), tmp_path / "nameless")
+    finally:
+        key.write_bytes(whole)
+    assert len(captions) == 6 and all("slide-" not in caption for caption in captions[3:])
 
 
 def test_the_sheet_begins_with_the_least_accepted_and_takes_stains_in_turn():

@@ -1,0 +1,163 @@
+"""evaluate: scores the teachers that there are, on splits of one's choice, beside the campaign's own evaluation."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.commands.learning import load_run, run_command
+from launch.kinds import slide_table
+from launch.run_folder import RunFolder, find_run
+from mlseg_core.config import validate
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+from mlseg_core.files import read_json
+from mlseg_core.map import Unit, map_in_processes
+from mlseg_core.own import refuse_foreign
+from mlseg_dist.config import EvaluateConfig
+from mlseg_dist.evaluation import ledger
+from mlseg_dist.evaluation.against import steps_against, subject_against
+from mlseg_dist.evaluation.campaign import corpus_of, teachers_of
+from mlseg_dist.evaluation.drawn import is_drawn
+from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, taught, units
+from mlseg_dist.evaluation.results import split_done
+from mlseg_dist.run_folder import counts_folder, evaluations_folder
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this group's subcommands."""
+    parser = run_command(commands, "evaluate", "figures of the steps' teachers on slides, every annotated pixel once")
+    parser.add_argument("--split", action="append", metavar="NAME", help="may be repeated; default: evaluate.splits")
+    parser.add_argument("--steps", metavar="A,B", help="default: all that have a teacher")
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="instead of each teacher's own; on --split val only"
+    )
+    parser.add_argument("--against", type=Path, metavar="RUN", help="another run over the same slides, to compare with")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine; default: 1")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/evaluations/NAME, named after the splits")
+    parser.add_argument("--again", default="", metavar="REASON", help="open final-unseen once more, and record why")
+    parser.set_defaults(run=evaluate)
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score, write evaluation.json and pictures, print the headline. Continues where an earlier call was interrupted."""
+    config, run = load_run(arguments)
+    subject = taught(_subject(config, run, arguments))
+    splits = subject.config.evaluate.splits
+    if arguments.workers < 1:
+        raise UserError(f"{arguments.workers} workers", "--workers", "Give 1 or more.")
+    if arguments.threshold is not None and set(splits) != {"val"}:
+        what = f"a threshold of one's choice on {', '.join(s for s in splits if s != 'val')}"
+        raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
+    if arguments.again and ledger.SPLIT not in splits:
+        raise UserError("nothing that is opened once is among the splits", "--again", f"Add --split {ledger.SPLIT}.")
+    out = arguments.out or evaluations_folder(run.path) / _name(arguments, splits)
+    refuse_out(out, run, splits)
+    slides = scored_slides(subject, splits)
+    empty = [split for split in splits if not any(one.split == split for one in slides)]
+    if empty and (arguments.split or len(empty) == len(splits)):
+        raise no_slides(subject, empty)
+    todo, other = units(subject, slides), None
+    their_units: list[Unit] = []
+    if arguments.against is not None:
+        their = find_run(arguments.against)
+        their_config = their.config()
+        theirs = Subject(their_config, their.path, their_config.shards, slide_table(their_config, their))
+        theirs, their_slides = subject_against(subject, slides, theirs)
+        their_units = units(theirs, their_slides)
+        other = (theirs, their_units, steps_against(subject, theirs))
+    inputs, opening = ledger.inputs_of([*todo, *their_units]), None
+    if inputs:
+        said = "mlseg evaluate --split final-unseen"
+        opening = ledger.open_split(
+            run.path, corpus_of(subject), inputs, teachers_of(subject), said, again=arguments.again
+        )
+    folders = [counts_folder(run.path), evaluations_folder(run.path) / "counts"]
+    _count([*todo, *their_units], folders, arguments.workers)
+    from mlseg_dist.evaluation.publish import Other, publish, reasons
+
+    found = publish(
+        subject,
+        todo,
+        folders,
+        out,
+        against=None if other is None else Other(*other),
+        source=None if arguments.threshold is None else "command line",
+    )
+    if opening is not None:
+        ledger.finish(run.path, opening)
+    from mlseg_dist.evaluation.table import print_headline
+
+    print_headline(found, out / "evaluation.json")
+    for why in reasons(found):
+        print(f"mlseg: {why}")
+    return EXIT_FAILED if found["not_scored"] else EXIT_DONE
+
+
+def _subject(config: Any, run: RunFolder, arguments: argparse.Namespace) -> Subject:
+    """The run under the settings of the command line. Raises UserError."""
+    settings = config.evaluate.model_dump(mode="json")
+    names = [step.name for step in config.steps]
+    if arguments.split:
+        settings["splits"] = list(dict.fromkeys(arguments.split))
+        validate(settings, EvaluateConfig, "--split")
+    if arguments.threshold is not None:
+        settings["threshold"] = arguments.threshold
+        validate(settings, EvaluateConfig, "--threshold")
+    if arguments.steps is not None:
+        settings["steps"] = [name.strip() for name in arguments.steps.split(",")]
+        if unknown := [name for name in settings["steps"] if name not in names]:
+            raise UserError(f"no step {unknown[0]!r}", "--steps", f"There are: {', '.join(names)}.")
+    config = config.model_copy(update={"evaluate": validate(settings, EvaluateConfig, "command line")})
+    return Subject(config, run.path, config.shards, slide_table(config, run))
+
+
+def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
+    """Of the folder below RUN/evaluations: what was asked for."""
+    parts = ["+".join(splits)]
+    if arguments.steps is not None:
+        parts.append("of-" + "+".join(name.strip() for name in arguments.steps.split(",")))
+    if arguments.threshold is not None:
+        parts.append(f"at-{arguments.threshold:g}")
+    if arguments.against is not None:
+        parts.append(f"against-{find_run(arguments.against).path.name}")
+    return "-".join(parts)
+
+
+def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
+    """What evaluate writes is not to take the place of somebody's files, nor of the campaign's own evaluation."""
+    place = out.absolute()
+    for taken in (run.path / "phases", run.data, run.code, evaluations_folder(run.path) / "counts"):
+        if place == taken or taken in place.parents:
+            raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
+    scores = out / "evaluation.json"
+
+    def is_ours(path: Path) -> bool:
+        found = read_json(path)
+        return isinstance(found, dict) and found.keys() >= {"version", "classes", "steps", "corpus_sha256"}
+
+    refuse_foreign([scores], is_ours)
+    refuse_foreign([path for split in splits for path in (out / "pictures").glob(f"*{split}-[0-9]*.png")], is_drawn)
+
+
+def _count(todo: Sequence[Unit], folders: Sequence[Path], workers: int) -> None:
+    """Do what is in none of the folders, into the last one. Raises Interrupted, UserError, RuntimeError."""
+    _, left = split_done(list({unit.name: unit for unit in todo}.values()), folders)
+    if not left:
+        return
+    from mlseg_dist.evaluation import work
+
+    failed = map_in_processes(
+        left,
+        work.count,
+        folders[-1],
+        workers,
+        describe=work.describe,
+        label="evaluate",
+        progress_unit="passes",
+        piece_unit="patches",
+    )
+    if failed:
+        first = failed[0]
+        text = f"{len(failed)} of {len(todo)} passes failed; {first.unit}: {first.reason}"
+        where = folders[-1] / "failed" / f"{first.unit}.json"
+        raise UserError(text, where) if all(one.mistake for one in failed) else RuntimeError(f"{text} (see {where})")

@@ -1,0 +1,53 @@
+"""The campaign's own evaluation: its units, its manifest. What needs torch is imported when the merge needs it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlseg_core.files import sha256_file
+from mlseg_core.map import Unit
+from mlseg_dist.evaluation import ledger
+from mlseg_dist.evaluation.ledger import Opening
+from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, units
+from mlseg_dist.events import Tell
+from mlseg_dist.run_folder import shards_folder, teacher_record
+
+COMMAND = "the campaign's own evaluation"
+
+
+def begin(subject: Subject) -> tuple[list[Unit], Opening | None]:
+    """All units, and the opening of final-unseen, if that is among the splits. Raises UserError.
+
+    Every worker asks: the first one records the opening, the others find it.
+    """
+    splits = subject.config.evaluate.splits
+    slides = scored_slides(subject, splits)
+    if not slides:
+        raise no_slides(subject, splits)
+    todo = units(subject, slides)
+    inputs = ledger.inputs_of(todo)
+    if not inputs:
+        return todo, None
+    return todo, ledger.open_split(subject.run, corpus_of(subject), inputs, teachers_of(subject), COMMAND, repeats=True)
+
+
+def publish(
+    subject: Subject, todo: Sequence[Unit], folder: Path, out: Path, opening: Opening | None, tell: Tell
+) -> None:
+    """Write out/evaluation.json. Slides that could not be scored are told of; they do not stop the campaign."""
+    from mlseg_dist.evaluation import publish
+
+    found = publish.publish(subject, todo, [folder], out)
+    for why in publish.reasons(found):
+        tell("not-scored", why)
+    if opening is not None:
+        ledger.finish(subject.run, opening)
+
+
+def corpus_of(subject: Subject) -> str:
+    """sha256 of the corpus' manifest."""
+    return sha256_file(shards_folder(subject.run) / "manifest.json")
+
+
+def teachers_of(subject: Subject) -> dict[str, str]:
+    """Step -> sha256 of its teacher."""
+    return {step.name: teacher_record(subject.run, step.name)["sha256"] for step in subject.steps}

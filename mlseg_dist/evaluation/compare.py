@@ -1,0 +1,38 @@
+"""Differences between two networks on the same slides, paired: intervals draw the same patients for both."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mlseg_dist.evaluation.cohort import Facts, by_name, sums_by
+from mlseg_dist.evaluation.figures import mean_iou
+from mlseg_dist.evaluation.intervals import Resamples, iou_differences
+
+MOVED = 0.01
+"""A slide is called better or worse when its own mean IoU moved by more than this."""
+
+Confusions = Mapping[str, np.ndarray]
+"""Slug -> (3, 3), of the scored slides of a split."""
+
+
+def difference(before: Confusions, after: Confusions, facts: Facts, seed: int, split: str) -> dict[str, Any]:
+    """miou and iou of after minus before, pooled over the slides that both scored, and the slides that moved, farthest first."""
+    slugs = sorted(before.keys() & after.keys())
+    patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
+    earlier, later = (np.array([one[slug] for slug in slugs], np.int64).reshape(-1, 3, 3) for one in (before, after))
+    sums = sums_by(of_patient, earlier, len(patients)), sums_by(of_patient, later, len(patients))
+    gains = mean_iou(later) - mean_iou(earlier)
+    order = np.argsort(gains, kind="stable")
+    return {
+        **iou_differences(*sums, Resamples(len(patients), seed, split)),
+        "better": [slugs[place] for place in order[::-1] if gains[place] > MOVED],
+        "worse": [slugs[place] for place in order if gains[place] < -MOVED],
+    }
+
+
+def ladder(steps: Sequence[str]) -> list[tuple[str, str]]:
+    """Which steps are compared: each with the next, then the first with the last where that is another pair."""
+    pairs = list(pairwise(steps))
+    return [*pairs, (steps[0], steps[-1])] if len(steps) > 2 else pairs

@@ -1,0 +1,47 @@
+"""The headline of an evaluation for a terminal of 80 columns."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_headline(found: Mapping[str, Any], path: Path) -> None:
+    """Mean IoU and IoU per class of each split and step, with intervals. found: evaluation.json, which lies at `path`."""
+    console = Console(width=max(80, Console().width), highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("split (patients)", "step", "mean IoU", *found["classes"][1:]):
+        table.add_column(name, no_wrap=True)
+    for split, steps in found["figures"].items():
+        for number, (step, figures) in enumerate(steps.items()):
+            pooled = figures["pooled"]
+            each = [pooled["iou"][name] for name in found["classes"][1:]]
+            label = f"{split} ({found['splits'][split]['patients']})" if number == 0 else ""
+            table.add_row(label, step, *map(_interval, (pooled["miou"], *each)))
+    console.print(table)
+    against = found["against"]
+    for split, rows in (against["differences"] if against else {}).items():
+        for row in rows:
+            console.print(
+                f"{split}: {row['to']} minus {row['from']} of {against['name']}: {_interval(row['miou'], '+')}"
+            )
+    console.print("IoU over annotated pixels, each once; [95 % interval over patients], from five patients on.")
+    console.print(str(path), soft_wrap=True)
+
+
+def _interval(value: Mapping[str, Any], sign: str = "") -> str:
+    """`.812 [.75, .86]`; without the interval where there is none."""
+    if value["value"] is None:
+        return "–"
+    shown = _number(value["value"], sign)
+    if value["low"] is None or value["high"] is None:
+        return shown
+    return f"{shown} [{_number(value['low'], sign, 2)}, {_number(value['high'], sign, 2)}]"
+
+
+def _number(value: float, sign: str = "", digits: int = 3) -> str:
+    """Without the zero before the point."""
+    return f"{value:{sign}.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.{digits}f}"

@@ -1,0 +1,95 @@
+"""Sections about probabilities: calibration before and after the temperature, and each class against the rest."""
+
+from typing import Any
+
+from mlseg_dist.report import figures
+from mlseg_dist.report.html import (
+    Html,
+    Part,
+    cell,
+    class_name,
+    figure,
+    grid,
+    head_row,
+    interval,
+    left,
+    number,
+    part,
+    row,
+    table,
+)
+from mlseg_dist.report.ladder import by_split
+from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.verdict import LEARNT
+from mlseg_dist.report.words import SPLIT_NAMES
+
+DEFAULT_THRESHOLD = 0.45
+CURVES = (
+    (figures.precision_recall, "precision and recall"),
+    (figures.roc, "ROC"),
+    (figures.over_threshold, "IoU, sensitivity and specificity over thresholds"),
+)
+
+
+def calibration(sources: Sources) -> Part | None:
+    splits = [
+        split for split in sources.splits if sources.steps and sources.block("calibration", split, sources.steps[-1])
+    ]
+    if not splits:
+        return None
+    last = sources.steps[-1]
+    drawn = []
+    for split in splits:
+        found = sources.block("calibration", split, last)
+        is_scaled = found.get("temperature") not in (None, 1)
+        scaled = found.get("reliability_scaled") if is_scaled else None
+        drawing = figures.reliability(split, found.get("reliability") or [], scaled or [])
+        drawn.append(figure(drawing, f"Reliability of {last} on {SPLIT_NAMES[split]}, before and after temperature"))
+
+    def block(split: str) -> Html | None:
+        rows = []
+        for step in sources.steps:
+            found = sources.block("calibration", split, step)
+            cells = [cell(number(found.get(key))) for key in ("ece", "ece_scaled", "nll", "nll_scaled")]
+            cells.append(cell(number(found.get("temperature"), 2)))
+            rows.append(row([left(step), *cells], "last" if step == last else ""))
+        head = head_row(["step"], ["ECE", "at T", "NLL", "at T", "T"])
+        return table([head], rows, "", f"Calibration on {SPLIT_NAMES[split]}") if split in splits else None
+
+    lead = (
+        f"{last}: how often the answer is right where the network is so sure; on the diagonal as often as it says. ECE is the "
+        "mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an "
+        "answer."
+    )
+    return part("Calibration", lead, grid(drawn, "three"), by_split(sources, block))
+
+
+def one_against_rest(sources: Sources) -> Part | None:
+    """Curves of the last step, with the areas under them."""
+    if not sources.steps:
+        return None
+    last = sources.steps[-1]
+    found = {split: sources.block("curves", split, last) for split in sources.splits}
+    if not any(found.values()):
+        return None
+    threshold = sources.block("teachers", last).get("threshold") or DEFAULT_THRESHOLD
+    drawn = []
+    for name in LEARNT:
+        curves = {split: one[name] for split, one in found.items() if one.get(name, {}).get("recall")}
+        if curves:
+            drawn += [figure(draw(name, curves, threshold), f"{name}: {words}") for draw, words in CURVES]
+    lead = f"Probabilities of {last} for one class, thresholds in steps of .01; the dot is at its threshold, {threshold:g}."
+    return part("One class against the rest", lead, _areas(sources, found), grid(drawn, "three"))
+
+
+def _areas(sources: Sources, found: dict[str, Any]) -> Html:
+    last = sources.steps[-1]
+    rows = []
+    for name in LEARNT:
+        for split in found:
+            cells = [cell(class_name(name), "left"), left(SPLIT_NAMES[split])]
+            for key in ("auc", "average_precision", "precision", "recall", "specificity", "dice"):
+                cells.append(cell(interval(sources.pooled(split, last, key, name))))
+            rows.append(row(cells, "group" if split == next(iter(found)) else ""))
+    head = head_row(["class", "on"], ["AUC", "average precision", "precision", "recall", "specificity", "Dice"])
+    return table([head], rows, "wide", "Areas under curves, precision and recall")

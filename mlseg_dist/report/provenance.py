@@ -1,0 +1,118 @@
+"""Sections at the end: evaluations by hand, openings of final-unseen, what the figures were made with, hashes, the config."""
+
+from typing import Any
+
+from mlseg_dist.report.html import (
+    Html,
+    Part,
+    cell,
+    class_name,
+    details,
+    head_cell,
+    head_row,
+    heading,
+    interval,
+    left,
+    number,
+    part,
+    row,
+    table,
+    text,
+)
+from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.verdict import LEARNT
+from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, signed
+
+
+def by_hand(sources: Sources) -> Part | None:
+    """What `mlseg evaluate` scored beside the campaign: the last step on each split, and the difference from another run."""
+    rows = []
+    for name, found in sources.by_hand.items():
+        for split, figures in found["figures"].items():
+            step = found["steps"][-1] if found["steps"] else ""
+            pooled = figures.get(step, {}).get("pooled", {})
+            cells = [left(name), left(SPLIT_NAMES[split]), left(step), cell(interval(pooled.get("miou")), "miou")]
+            cells += [cell(interval(pooled.get("iou", {}).get(one))) for one in LEARNT]
+            rows.append(row([*cells, _against(found, split, step)]))
+    if not rows:
+        return None
+    head = [*head_row(["evaluation", "on", "step"], ["mIoU"]), *(head_cell(class_name(one)) for one in LEARNT)]
+    body = table([[*head, head_cell(text("over another run"))]], rows, "", "Evaluations by hand")
+    return part(
+        "Evaluations by hand",
+        "Written by `mlseg evaluate` into the run's folder `evaluations`; the last step of each.",
+        body,
+    )
+
+
+def _against(found: dict[str, Any], split: str, step: str) -> Html:
+    """The paired difference from another run's step, with its name."""
+    against = found.get("against") or {}
+    rows = [one for one in against.get("differences", {}).get(split) or [] if one["to"] == step]
+    if not rows:
+        return cell(text("–"))
+    said = f"{signed(rows[0]['miou']['value'])} {limits(rows[0]['miou'], 2, sign=True)}"
+    return cell(Html(f"{text(said)}<small>{text(rows[0]['from'])} of {text(against['name'])}</small>"))
+
+
+def openings(sources: Sources) -> Part | None:
+    """The ledger of final-unseen: every opening of the slides that are to be opened once."""
+    if not sources.openings:
+        return None
+    rows = []
+    for one in sources.openings:
+        reason = sources.shown_text(one.reason) if one.reason else "first opening"
+        state = "" if one.finished else " (not finished)"
+        steps = ", ".join(one.teachers)
+        rows.append(row([left(one.time), cell(text(f"{reason}{state}"), "left wrap"), cell(text(steps), "left wrap")]))
+    lead = (
+        "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus that the run and its "
+        "user know of; `final-unseen.jsonl` in the run folder says who."
+    )
+    body = table([head_row(["time", "why", "teachers"], [])], rows, "", "Openings of final-unseen")
+    return part("Openings of final-unseen", lead, body)
+
+
+def provenance(sources: Sources) -> Part:
+    parts = []
+    if sources.block("teachers"):
+        parts += [heading("How the figures were made"), _teachers(sources), _grid(sources)]
+    if sources.hashes:
+        parts += [heading("Hashes of what went in"), _hashes(sources.hashes)]
+    if sources.config_text:
+        parts.append(details("campaign.yaml, resolved, without paths", Html(f"<pre>{text(sources.config_text)}</pre>")))
+    return part(
+        "Where this comes from",
+        "Teachers and their thresholds, hashes of what went in, and the resolved config.",
+        *parts,
+    )
+
+
+def _teachers(sources: Sources) -> Html:
+    rows = []
+    for step, one in sources.block("teachers").items():
+        cells = [left(step), cell(number(one.get("threshold"))), cell(number(one.get("temperature"), 2))]
+        rows.append(row([*cells, left(one.get("source") or "–")]))
+    head = [*head_row(["teacher"], ["threshold", "temperature"]), head_cell(text("chosen by"), "left")]
+    return table([head], rows, "", "Teachers and thresholds")
+
+
+def _grid(sources: Sources) -> Html:
+    grid = sources.block("grid")
+    known = {
+        "cells of": ("cell_um", "{:g} µm"),
+        "views of": ("view_px", "{:g} px"),
+        "overlap": ("overlap", "{:g}"),
+        "forwards per area": ("forwards_per_area", "{:.2f}"),
+    }
+    said = [f"{words} {form.format(grid[key])}" for words, (key, form) in known.items() if grid.get(key) is not None]
+    unit, last = sources.block("unit"), sources.steps[-1]
+    missing = sum(one.get("unanswered", {}).get(last, 0) for one in sources.block("slides").values())
+    if missing:
+        said.append(f"{pixels(missing)} without an answer of {last}, which count nowhere")
+    return Html(f'<p class="note">Unit: {text(unit or "–")}. {text(", ".join(said))}</p>')
+
+
+def _hashes(hashes: dict[str, str]) -> Html:
+    rows = [row([left(what), cell(Html(f"<code>{text(digest)}</code>"), "hash")]) for what, digest in hashes.items()]
+    return table([head_row(["what", "sha256"], [])], rows, "", "Hashes")

@@ -1,0 +1,232 @@
+"""Sections about single slides: which got better and worse, the worst with pictures, and slides.csv with all of them."""
+
+import csv
+import io
+from typing import Any
+
+from mlseg_dist.config import CLASSES
+from mlseg_dist.report.html import (
+    Html,
+    Part,
+    cell,
+    class_name,
+    details,
+    grid,
+    head_cell,
+    head_row,
+    heading,
+    join,
+    left,
+    note,
+    number,
+    part,
+    row,
+    table,
+    tag,
+    text,
+    warning,
+)
+from mlseg_dist.report.pictures import Pictures
+from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.verdict import LEARNT
+from mlseg_dist.report.words import HELD_OUT, SPLIT_NAMES, counted, listed, share, signed
+
+TABLE = "slides.csv"
+MOST_MOVED, MOST_WORST, MOST_BEST, MOST_PICTURES = 10, 15, 5, 6
+HEAD = ("slide", "patient", "split", "stain", "scanner", "source", "unseen")
+ORDER = (*LEARNT, CLASSES[0])
+FACTORS = ("stain", "scanner", "source")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for a formula."""
+
+
+def slides(sources: Sources, pictures: Pictures) -> Part | None:
+    if not sources.block("slides"):
+        return None
+    body = _not_scored(sources)
+    body += _worst_pictures(sources, pictures)
+    body += [heading("Lowest and highest"), _extremes(sources)]
+    if len(sources.steps) > 1:
+        body += [heading(f"From {sources.steps[0]} to {sources.steps[-1]}"), _moved(sources)]
+    place = f"{TABLE} in the run's folder report" if pictures.inside else f'<a href="{TABLE}">{TABLE}</a>'
+    body.append(Html(f'<p class="note">Every slide and step: {place}</p>'))
+    lead = (
+        "Slides and patients have pseudonyms here; `mlseg names RUN PSEUDONYM` tells whoever may read the run folder which "
+        "slide is meant."
+    )
+    return part("Slides", lead, *body)
+
+
+def _not_scored(sources: Sources) -> list[Html]:
+    missing = sources.block("not_scored") or []
+    if not missing:
+        return []
+    rows = [
+        row(
+            [
+                left(sources.shown_slide(one["slide"])),
+                left(SPLIT_NAMES.get(one["split"], one["split"])),
+                left(one["step"] or "all"),
+                cell(text(sources.shown_text(one["why"])), "left wrap"),
+            ]
+        )
+        for one in missing[:MOST_WORST]
+    ]
+    said = f"{counted(len({one['slide'] for one in missing}), 'slide')} could not be scored; no figure contains them."
+    parts = [
+        warning(said),
+        table([head_row(["slide", "on", "step", "why"], [])], rows, "", "Slides that were not scored"),
+    ]
+    if missing[MOST_WORST:]:
+        parts.append(note(f"and {len(missing) - MOST_WORST} more"))
+    return parts
+
+
+def _worst_pictures(sources: Sources, pictures: Pictures) -> list[Html]:
+    """Thumbnail and maps of the slides that the last step does worst; those of the validation slides behind a fold."""
+    found = []
+    for split in sources.splits:
+        entries = [
+            one for one in sources.block("pictures") or [] if one.get("kind") == "worst" and one["split"] == split
+        ]
+        shown = [_worst_picture(sources, pictures, place, one) for place, one in enumerate(entries[:MOST_PICTURES])]
+        drawn = [one for one in shown if one is not None]
+        if drawn:
+            title, body = f"The worst of {SPLIT_NAMES[split]}", grid(drawn, "two")
+            found += [heading(title), body] if split in HELD_OUT else [details(title, body)]
+    return found
+
+
+def _worst_picture(sources: Sources, pictures: Pictures, place: int, entry: dict[str, Any]) -> Html | None:
+    path = sources.evaluation_folder / "pictures" / entry["file"]
+    step = entry.get("step") or sources.steps[-1]
+    who, figures = _described(sources, entry["slide"]), f"{step}: {_figures(sources, entry['slide'], step)}"
+    alt = f"Slide, map of the classes and errors: {who}, {figures}"
+    shown = pictures.show(path, f"worst-{entry['split']}-{place:02d}", alt)
+    if shown is None:
+        return None
+    return Html(f'<figure class="worst"><figcaption><b>{text(who)}</b><br>{text(figures)}</figcaption>{shown}</figure>')
+
+
+def _described(sources: Sources, slug: str) -> str:
+    facts = sources.block("slides", slug)
+    return " · ".join([sources.shown_slide(slug), *(str(facts.get(name, "")) for name in FACTORS)])
+
+
+def _figures(sources: Sources, slug: str, step: str) -> str:
+    found = sources.block("slides", slug, "figures", step)
+    each = ", ".join(f"{name} {share(found.get('iou', {}).get(name), 2)}" for name in LEARNT)
+    return f"mean IoU {share(found.get('miou'), 2)}, {each}"
+
+
+def _miou(sources: Sources, slug: str, step: str) -> float | None:
+    return sources.block("slides", slug, "figures", step).get("miou")
+
+
+def _extremes(sources: Sources) -> Html:
+    """The worst and the best slides of the held-out splits, by the last step."""
+    last = sources.steps[-1]
+    found = sources.block("slides")
+    scored = [
+        slug for slug in found if found[slug]["split"] in sources.held_out and _miou(sources, slug, last) is not None
+    ]
+    scored.sort(key=lambda slug: (_miou(sources, slug, last), slug))
+    worst = scored[:MOST_WORST]
+    best = scored[len(worst) :][-MOST_BEST:]
+    rows = [_slide_row(sources, slug) for slug in worst]
+    if best:
+        left_out = len(scored) - len(worst) - len(best)
+        if left_out:
+            rows.append(row([cell(text(f"{left_out:,} more"), "kind", span=5 + len(CLASSES))]))
+        rows += [_slide_row(sources, slug) for slug in best]
+    head = head_row(
+        ["slide", "on", "stain, scanner, source"],
+        ["mIoU", *([f"since {sources.steps[0]}"] if len(sources.steps) > 1 else [])],
+    )
+    return table(
+        [[*head, *(head_cell(class_name(name)) for name in ORDER)]],
+        rows,
+        "wide",
+        "Slides with the lowest and highest IoU",
+    )
+
+
+def _slide_row(sources: Sources, slug: str) -> Html:
+    facts, last = sources.block("slides", slug), sources.steps[-1]
+    domain = Html(" · ".join(text(facts[name]) for name in FACTORS))
+    if facts["unseen"]:
+        said = "unseen" if len(facts["unseen"]) == len(FACTORS) else f"unseen {listed(facts['unseen'])}"
+        domain = Html(f"{domain}{tag(said)}")
+    now, was = (_miou(sources, slug, step) for step in (last, sources.steps[0]))
+    cells = [
+        left(sources.shown_slide(slug)),
+        left(SPLIT_NAMES[facts["split"]]),
+        cell(domain, "left"),
+        cell(number(now), "miou"),
+    ]
+    if len(sources.steps) > 1:
+        cells.append(cell(text(signed(now - was if now is not None and was is not None else None))))
+    iou = sources.block("slides", slug, "figures", last).get("iou", {})
+    return row([*cells, *(cell(number(iou.get(name))) for name in ORDER)])
+
+
+def _moved(sources: Sources) -> Html:
+    """How many slides got better and worse from the first step to the last, and which moved most."""
+    shown = []
+    for split in sources.splits:
+        found = sources.difference(split, sources.steps[0], sources.steps[-1])
+        if found is None:
+            continue
+        better, worse = found.get("better") or [], found.get("worse") or []
+        total = sources.block("splits", split).get("slides", 0)
+        said = f"{SPLIT_NAMES[split]}: {len(better)} of {counted(total, 'slide')} better, {len(worse)} worse"
+        lists = [_moved_table(sources, "worse", worse), _moved_table(sources, "better", better)]
+        shown.append(Html(f"<div><h4>{text(said)}</h4>{join(filter(None, lists))}</div>"))
+    return grid(shown, "two")
+
+
+def _moved_table(sources: Sources, which: str, slugs: list[str]) -> Html:
+    if not slugs:
+        return Html("")
+    first, last = sources.steps[0], sources.steps[-1]
+    rows = []
+    for slug in slugs[:MOST_MOVED]:
+        was, now = (_miou(sources, slug, step) for step in (first, last))
+        change = now - was if now is not None and was is not None else None
+        cells = [left(sources.shown_slide(slug)), cell(number(was)), cell(number(now))]
+        rows.append(row([*cells, cell(text(signed(change)), "fell" if which == "worse" else "rose")]))
+    body = table([head_row([f"{which} slides"], [first, last, "change"])], rows, "", f"Slides that got {which}")
+    more = note(f"and {len(slugs) - MOST_MOVED:,} more, in {TABLE}") if slugs[MOST_MOVED:] else Html("")
+    return (
+        details(f"The {len(rows)} that got {which} most", Html(f"{body}{more}"))
+        if which == "better"
+        else Html(f"{body}{more}")
+    )
+
+
+def slides_csv(sources: Sources) -> str:
+    """A row a slide: who it is, then mean IoU and IoU of every class for each step."""
+    text_file = io.StringIO(newline="")
+    writer = csv.writer(text_file, lineterminator="\n")
+    titles = [f"{step} {name}" for step in sources.steps for name in ("mIoU", *CLASSES)]
+    writer.writerow([*HEAD, *(f"{name} pixels" for name in CLASSES), *titles])
+    found = sources.block("slides")
+    order = sorted(found, key=lambda slug: (sources.splits.index(found[slug]["split"]), sources.shown_slide(slug)))
+    for slug in order:
+        facts = found[slug]
+        who = [sources.shown_slide(slug), sources.shown_patient(facts["patient"]), facts["split"]]
+        who += [_harmless(str(facts[name])) for name in FACTORS]
+        counts = [facts.get("pixels", {}).get(name, 0) for name in CLASSES]
+        figures = []
+        for step in sources.steps:
+            one = sources.block("slides", slug, "figures", step)
+            figures += [one.get("miou"), *(one.get("iou", {}).get(name) for name in CLASSES)]
+        writer.writerow(
+            [*who, " ".join(facts["unseen"]), *counts, *("" if one is None else f"{one:.6f}" for one in figures)]
+        )
+    return text_file.getvalue()
+
+
+def _harmless(name: str) -> str:
+    """A name that a spreadsheet would compute gets an apostrophe, which makes it text."""
+    return f"'{name}" if name.startswith(FORMULA) else name
