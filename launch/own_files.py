@@ -173,5 +173,6 @@ _PLAIN: dict[str, Callable[[Path], bool]] = {
     QUARANTINE: lambda path: starts_with(path, ",".join(QUARANTINE_HEAD).encode()),
     "index.html": lambda path: is_page(path, "shards"),
     "cleaned.json": lambda path: is_cleaned(path.parent),
+    "reliability.json": lambda path: starts_with(path, b'{\n "key":'),
     "contact-sheet.jpg": lambda path: starts_with(path, b"\xff\xd8\xff"),
 }

@@ -103,6 +103,9 @@ class LossConfig(Strict):
     generalised_q: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
+_ADDED_TO_LABEL = ("choose", "precision", "measured_pairs", "min_precision", "max_share_grown", "on_harm")
+
+
 class LabelConfig(Strict):
     """How a step's model labels the corpus as teacher."""
 
@@ -122,10 +125,38 @@ class LabelConfig(Strict):
     """The campaign stops when a class keeps less than so much of its share: labelling/gate.py says of what, against what."""
     sheet: Annotated[int, Field(ge=0)] = 12
     """Pairs on the round's contact sheet."""
+    choose: Literal["fixed", "precision"] = "fixed"
+    """fixed: one threshold for all classes and views. precision: the least for each class and view, from `threshold` on, at which
+    accepted pixels are expected to be right as often as `precision` says (docs/labelling.md)."""
+    precision: Fraction = 0.9
+    measured_pairs: Annotated[int, Field(ge=0)] = 128
+    """Pairs of the validation split, and as many of unannotated tissue, on which the teacher's labels are measured."""
+    min_precision: Fraction = 0.0
+    """A class that is expected to be right less often, in either view, does harm."""
+    max_share_grown: Annotated[float, Field(gt=1)] | None = None
+    """A class that makes up so many times the share that it is estimated to have in the tissue does harm; None: not asked."""
+    on_harm: Literal["tell", "leave-out", "stop"] = "tell"
+    """tell: an event, and a word in the report. leave-out: the class is not accepted in that view. stop: the campaign stops."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
+        values: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in _ADDED_TO_LABEL or getattr(self, key) != fields[key].default
+        }
 
     def decides(self) -> dict[str, Any]:
         """What the labels' bytes depend on: gates and pictures can be changed without labelling again."""
-        return self.model_dump(mode="json", exclude={"min_miou", "min_share_kept", "sheet"})
+        gates = {"min_miou", "min_share_kept", "sheet"}
+        if self.on_harm != "leave-out":
+            gates |= {"min_precision", "max_share_grown", "on_harm"}
+        if self.choose == "fixed" and self.on_harm != "leave-out":
+            gates |= {"precision", "measured_pairs"}
+        return self.model_dump(mode="json", exclude=gates)
 
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:

@@ -18,7 +18,7 @@ _MICRO_BATCHES = 4
 def augmented(job: Job) -> Iterator[Batch]:
     """2:1:1, crc32c checked, decoded, labels in training classes, augmented, stacked."""
     corpus, order = _open(job)
-    batches = Batches(corpus, order, job.ops(), job.patch_px, 1.0, job.threads)
+    batches = Batches(corpus, order, job.ops(), job.patch_px, job.threads)
     for batch in batches.stream(count()):
         yield batch.high, batch.low, batch.high_label, batch.low_label
 

@@ -15,10 +15,11 @@ from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data import labels
+from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.inference import Predictor, load_teacher
+from mlseg_dist.labelling.codes import codes_of_views
 from mlseg_dist.labelling.loading import Batch, DecodedBatch
 from mlseg_dist.labelling.pipeline import Codes, batches_of
-from mlseg_dist.labelling.work import codes_of_views
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, read_manifest
@@ -112,7 +113,9 @@ class Bench:
                 predicted = self.teacher.predict(*views)
                 for position, row in enumerate(rows):
                     codes = {head: _codes(p[position], settings.stride) for head, p in predicted.items()}
-                    high, low = codes_of_views(codes, self.corpus.ratio, settings.threshold)
+                    high, low = codes_of_views(
+                        codes, self.corpus.ratio, Accepting.from_threshold(settings.threshold).table("high")
+                    )
                     info = encode_json({"version": 1, "of": shard.key(row), "device": "cpu"})
                     samples.append(
                         (shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": info})

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 def of_run(run: Path, pairs: int) -> tuple[list[str], int, int]:
     """Lines of a table, and in how many of how many steps all ways agree. pairs: to score; 0: as in training."""
     config = load_where(run, [])
-    corpus, _ = open_corpus(config, 0, run)
+    corpus = open_corpus(config, 0, run)
     numbers = chosen(corpus.numbers("val"), pairs or config.train.max_validation_samples)
     patches = Patches(corpus, [corpus.ref(int(number)) for number in numbers], config.train.patch_px)
     lines = [

@@ -65,13 +65,12 @@ class Batches:
         order: Order,
         policy: PolicyConfig,
         patch_px: int,
-        threshold: float,
         threads: int,
         replace_bad: bool = False,
         pinned: bool = False,
     ) -> None:
         self.corpus, self.order, self.policy = corpus, order, policy
-        self.patch_px, self.threshold, self.threads = patch_px, threshold, max(1, threads)
+        self.patch_px, self.threads = patch_px, max(1, threads)
         self.replace_bad, self.pinned = replace_bad, pinned
         if corpus.styled is None and reads_styled(policy):
             raise no_views(corpus.folder)
@@ -82,7 +81,7 @@ class Batches:
     def sample(self, draw: Draw) -> Views:
         """One augmented sample: a pure function of the draw. Raises BadPair."""
         parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
-        views = stored_views(self.corpus, self.corpus.ref(draw.pair), self.threshold, parameters.gan_style)
+        views = stored_views(self.corpus, self.corpus.ref(draw.pair), parameters.gan_style)
         return augment(views, parameters, self.mpp, self.patch_px)
 
     def stream(self, numbers: Iterator[int], ahead: int | None = None) -> Iterator[MicroBatch]:

@@ -14,6 +14,7 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.data.accepting import VIEWS, ViewName, of_round
 from mlseg_dist.data.cache import ShardCache, Source
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.open_shards import OpenShards
@@ -63,11 +64,15 @@ class Corpus:
         self.first = _starts(self.manifest.shards)
         """int64 (shards + 1,): number of each shard's first pair."""
         self.round: Manifest | None = None
+        self.accepted: dict[ViewName, np.ndarray] = {}
+        """View -> code of a sidecar -> accepted class, or 255, uint8 (256,)."""
         self._sidecar_of: dict[str, ShardEntry] = {}
         if labels is not None:
             self.round = read_manifest(labels / "manifest.json")
             if self.round.parents.get("corpus") != sha256_file(folder / "manifest.json"):
                 raise UserError("the labels were made for another corpus", labels / "manifest.json", "Label again.")
+            accepting = of_round(self.round.facts)
+            self.accepted = {view: accepting.table(view) for view in VIEWS}
             self._sidecar_of = {shard.of: shard for shard in self.round.shards}
         self.styled = Styled(styled, folder) if styled is not None else None
         self.open = OpenShards()

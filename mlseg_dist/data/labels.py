@@ -32,10 +32,10 @@ def level_of(threshold: float) -> int:
     return round(threshold * (LEVELS - 1))
 
 
-def decode(codes: np.ndarray, threshold: float) -> np.ndarray:
-    """Accepted classes, uint8; below the threshold, and where nothing was predicted: 255."""
-    accepted = (codes != IGNORED) & (codes % LEVELS >= level_of(threshold))
-    return np.where(accepted, codes // LEVELS, IGNORED).astype(np.uint8)
+def decode(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Accepted classes, uint8; 255 for what is not sure enough, and where nothing was predicted. table: Accepting.table(view)."""
+    classes: np.ndarray = table[codes]
+    return classes
 
 
 def block_mode(codes: np.ndarray, block: int) -> np.ndarray:
@@ -48,30 +48,31 @@ def block_mode(codes: np.ndarray, block: int) -> np.ndarray:
     return np.where(same, cells.min(axis=-1), IGNORED).astype(np.uint8)
 
 
-def low_from_high(high_codes: np.ndarray, low_codes: np.ndarray | None, ratio: int, threshold: float) -> np.ndarray:
-    """Low codes (SPEC §4): the centre from the high prediction by block mode, elsewhere the low head's or 255.
+def low_from_high(
+    high_codes: np.ndarray, low_codes: np.ndarray | None, ratio: int, high_table: np.ndarray
+) -> np.ndarray:
+    """Low codes: the centre from the high prediction by block mode, elsewhere the low head's or 255.
 
-    Where both exist in the centre, an accepted high block beats low. Both maps have one shape and stride.
+    Where both exist in the centre, an accepted high block beats low. Both maps have one shape and stride. high_table: what of the
+    high view is accepted.
     """
     low = np.full_like(high_codes, IGNORED) if low_codes is None else low_codes.copy()
     block = block_mode(high_codes, ratio)
     top, left = (low.shape[0] - block.shape[0]) // 2, (low.shape[1] - block.shape[1]) // 2
     inner = low[top : top + block.shape[0], left : left + block.shape[1]]
-    accepted = decode(block, threshold) != IGNORED
+    accepted = decode(block, high_table) != IGNORED
     inner[accepted] = block[accepted]
     if low_codes is None:
         inner[:] = block
     return low
 
 
-def join(human: np.ndarray, codes: np.ndarray | None, threshold: float) -> np.ndarray:
+def join(human: np.ndarray, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Training classes, uint8: human pixels win; elsewhere what the teacher's round accepts; else 255.
 
-    codes may be at 1/2 or 1/4 of the human label's resolution.
+    codes may be at 1/2 or 1/4 of the human label's resolution. table: see decode.
     """
-    if codes is None:
-        return human
-    accepted = decode(codes, threshold)
+    accepted = decode(codes, table)
     if accepted.shape != human.shape:
         accepted = cv2.resize(accepted, human.shape[::-1], interpolation=cv2.INTER_NEAREST)
     return np.where(human != IGNORED, human, accepted)

@@ -7,6 +7,7 @@ import numpy as np
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data import labels
+from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.corpus import Corpus, PairRef
 from shards.sample import decode_label, decode_rgb
 
@@ -22,30 +23,30 @@ class Views:
     high_fine: np.ndarray
 
 
-def stored_views(corpus: Corpus, ref: PairRef, threshold: float = 1.0, gan_style: float | None = None) -> Views:
-    """The whole stored field. With a round of labels, predictions at or above `threshold` fill what humans left open.
+def stored_views(corpus: Corpus, ref: PairRef, gan_style: float | None = None) -> Views:
+    """The whole stored field. With a round of labels, what is accepted of it fills what people left open.
 
     gan_style: as drawn; both images come from that styled sidecar.
     """
     members = corpus.read_styled(ref, gan_style)
-    fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
-    label = joined_labels(corpus, ref, fine, threshold)
+    fine = {view: decode_label(members[f"{view}.png"]) for view in VIEWS}
+    label = joined_labels(corpus, ref, fine)
     return Views(
         decode_rgb(members["high.jpg"]), decode_rgb(members["low.jpg"]), label["high"], label["low"], fine["high"]
     )
 
 
-def joined_labels(
-    corpus: Corpus, ref: PairRef, fine: Mapping[str, np.ndarray], threshold: float
-) -> dict[str, np.ndarray]:
-    """View -> uint8 (S, S) training classes: of humans, and where they left it open the sidecar's at or above `threshold`.
+def joined_labels(corpus: Corpus, ref: PairRef, fine: Mapping[ViewName, np.ndarray]) -> dict[ViewName, np.ndarray]:
+    """View -> uint8 (S, S) training classes: of people, and where they left it open what is accepted of the sidecar.
 
     fine: view -> fine ids of humans. Where the corpus leaves people's labels out, a pair with a sidecar has the sidecar's alone.
     """
     sidecar = corpus.read_sidecar(ref)
     known = corpus.training_class_of if corpus.people or sidecar is None else np.full(256, IGNORED, np.uint8)
+    if sidecar is None:
+        return {view: known[human] for view, human in fine.items()}
     return {
-        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]) if sidecar else None, threshold)
+        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]), corpus.accepted[view])
         for view, human in fine.items()
     }
 

@@ -12,7 +12,7 @@ from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.data.prefetch import threads_for
-from mlseg_dist.labelling.work import MEMBERS
+from mlseg_dist.labelling.work import MEMBERS, accepting_of
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
 from shards.sample import decode_label
@@ -37,7 +37,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     Raises RuntimeError unless its keys are those of its shard, each once, in order.
     """
     config, step_index, run, shard_name, name = unit.payload
-    threshold = config.steps[step_index].label.threshold
+    accepted_as = accepting_of(config, step_index, run).table("high")
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
     table = class_table(corpus.classes, config.training_classes)
     with (
@@ -49,7 +49,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
         high, human_high = MEMBERS.index("high.png"), corpus.members.index("high.png")
 
         def look(row: int) -> _Looked:
-            accepted = labels.decode(decode_label(sidecar.read_member(row, high)), threshold)
+            accepted = labels.decode(decode_label(sidecar.read_member(row, high)), accepted_as)
             fine = decode_label(pairs.read_member(row, human_high))
             stride = fine.shape[0] // accepted.shape[0]
             human = table[fine[stride // 2 :: stride, stride // 2 :: stride]]

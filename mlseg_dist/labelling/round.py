@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.events import Events
 from mlseg_dist.labelling.gate import Collapse, Shares, collapses, shares, told
+from mlseg_dist.labelling.reliability import measured
 from mlseg_dist.labelling.sheet import write_sheet
-from mlseg_dist.labelling.work import MEMBERS, units
+from mlseg_dist.labelling.thresholds import Harm, expected, settle
+from mlseg_dist.labelling.work import MEMBERS, accepting_of, units
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 from shards.seeds import publish_seeds, unpack_seeds
@@ -32,10 +35,11 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     done = merge(todo, folder)
     entries = _entries(done, corpus)
     packed = {next(iter(record.files)): record.facts["seed_of_each"] for record in done}
+    accepting, reliability = accepting_of(config, step_index, run), measured(folder)
     name = None
     if step.label.sheet:
         seeds = {sidecar: unpack_seeds(text) for sidecar, text in packed.items()}
-        name = write_sheet(config, step_index, run, folder, corpus, entries, seeds)
+        name = write_sheet(config, step_index, run, folder, corpus, entries, seeds, accepting)
     accepted, drawn = _summed(entries, "pixels"), _summed(entries, "seeds")
     taught = {c: sum(record.facts["taught"][c] for record in done) for c in CLASSES}
     now, human = Shares(shares(accepted), shares(taught), shares(drawn)), human_shares(config, corpus)
@@ -44,6 +48,9 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     facts = {"round": number, "teacher": step.name, "accepted": accepted, "drawn": drawn}
     if lost:
         _stop(events, lost, step.name, number, folder / name if name else None, facts)
+    harms = settle(step.label, reliability)[1] if reliability is not None else []
+    if harms:
+        _tell_harm(events, harms, step.label.on_harm, step.name, number, folder / name if name else None, facts)
     if not sum(accepted[c] for c in CLASSES):
         told(events, "nothing-accepted", f"round {number}: teacher {step.name} accepts nothing", "warning", **facts)
     manifest = Manifest(
@@ -62,6 +69,9 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "round": number,
             "teacher": step.name,
             "threshold": step.label.threshold,
+            "accepting": accepting.to_json(),
+            "expected": None if reliability is None else asdict(expected(accepting, reliability)),
+            "harmful": [asdict(harm) for harm in harms],
             "tta": step.label.tta,
             "accepted": {c: accepted[c] for c in CLASSES},
             "rejected": accepted["rejected"],
@@ -79,6 +89,27 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     text = ", ".join(f"{c} {share:.1%}" for c, share in now.accepted.items()) or "nothing"
     told(events, "round-published", f"round {number}: teacher {step.name} accepts {text}", "info", **facts)
     return folder / "manifest.json"
+
+
+def _tell_harm(
+    events: Events | None,
+    harms: list[Harm],
+    on_harm: str,
+    teacher: str,
+    number: int,
+    sheet: Path | None,
+    facts: dict[str, Any],
+) -> None:
+    """Raises UserError where the campaign is to stop."""
+    done = {"leave-out": " They are left out.", "tell": " They are taught all the same."}.get(on_harm, "")
+    what = f"round {number}, labelled by {teacher}: " + "; ".join(str(harm) for harm in harms)
+    told(events, "harmful-labels", f"{what}.{done}", "warning", **facts, harmful=[asdict(harm) for harm in harms])
+    if on_harm == "stop":
+        mend = (
+            f"Train {teacher} longer, or go on without such classes: "
+            f"mlseg resume RUN steps.{teacher}.label.on_harm=leave-out"
+        )
+        raise UserError(what, sheet or "", mend)
 
 
 def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:

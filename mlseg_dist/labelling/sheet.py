@@ -17,6 +17,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
+from mlseg_dist.data.accepting import Accepting, in_words
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
 from mlseg_dist.run_folder import shards_folder
@@ -95,6 +96,7 @@ def write_sheet(
     corpus: Manifest,
     entries: Sequence[ShardEntry],
     accepted: Mapping[str, np.ndarray],
+    accepting: Accepting,
 ) -> str:
     """Draw the round's sheet into its folder. accepted: sidecar name -> class at each seed. Returns its name."""
     step, source = config.steps[step_index], shards_folder(run)
@@ -102,8 +104,8 @@ def write_sheet(
     human = {name: table[seeds] for name, seeds in kept_seeds(source).items()}
     shown = choose(entries, corpus, human, accepted, step.label.sheet)
     names = _names(run)
-    cells = [_cell(one, folder, source, corpus, table, step.label.threshold, names) for one in shown]
-    title = f"Round {step_index + 1}: labels by {step.name}, accepted from {step.label.threshold:g}"
+    cells = [_cell(one, folder, source, corpus, table, accepting.table("high"), names) for one in shown]
+    title = f"Round {step_index + 1}: labels by {step.name}, accepted {in_words(accepting)}"
     write_atomic(folder / SHEET, _sheet(cells, title))
     return SHEET
 
@@ -114,7 +116,7 @@ def _cell(
     source: Path,
     corpus: Manifest,
     table: np.ndarray,
-    threshold: float,
+    accepted_as: np.ndarray,
     names: Pseudonyms | None,
 ) -> tuple[str, list[np.ndarray]]:
     """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3)."""
@@ -126,7 +128,7 @@ def _cell(
     with ShardReader(folder / one.sidecar.name, MEMBERS) as sidecar:
         codes = decode_label(sidecar.read(one.row)["high.png"])
     image = cv2.resize(decode_rgb(members["high.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
-    accepted = labels.decode(codes, threshold)
+    accepted = labels.decode(codes, accepted_as)
     maps = (table[decode_label(members["high.png"])], accepted)
     small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
     here = float((accepted != IGNORED).mean())

@@ -14,13 +14,16 @@ import torch
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Scratch, Unit
-from mlseg_dist.config import IGNORED, LabelConfig, LearningConfig
-from mlseg_dist.data import labels
+from mlseg_dist.config import LabelConfig, LearningConfig
+from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
 from mlseg_dist.inference import Predictor, kept_teacher
+from mlseg_dist.labelling.codes import codes_of_views
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
+from mlseg_dist.labelling.reliability import reliability_of
+from mlseg_dist.labelling.thresholds import settle
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import Manifest, kept_manifest
 from shards.sample import encode_json, encode_png
@@ -59,8 +62,10 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
 
 
 def prepare(config: LearningConfig, step_index: int, run: Path) -> None:
-    """Load the teacher and the decoder, which every shard needs. Raises UserError."""
+    """Load the teacher and the decoder, which every shard needs, and settle what is accepted. Raises UserError, BadPair."""
     teacher, corpus = _teacher(config, step_index, run), kept_manifest(shards_folder(run) / "manifest.json")
+    if config.steps[step_index].label.measured_pairs:
+        reliability_of(config, step_index, run, lambda: teacher)
     _loader(corpus, config.steps[step_index].label, teacher.device, threads_for(config.train.workers))
 
 
@@ -70,12 +75,20 @@ def label(unit: Unit, scratch: Scratch) -> None:
     teacher = _teacher(config, step_index, run)
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
     with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
-        samples = sidecars(config, step_index, shard, teacher, corpus, scratch)
+        samples = sidecars(config, step_index, shard, teacher, corpus, accepting_of(config, step_index, run), scratch)
         write_shard(scratch.open(name), samples)
 
 
 def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
     return kept_teacher(config, step_index, run, config.steps[step_index].label.tta)
+
+
+def accepting_of(config: LearningConfig, step_index: int, run: Path) -> Accepting:
+    """Which labels of a round are accepted. Raises UserError, BadPair."""
+    settings = config.steps[step_index].label
+    if settings.choose == "fixed" and settings.on_harm != "leave-out":
+        return Accepting.from_threshold(settings.threshold)
+    return settle(settings, reliability_of(config, step_index, run, lambda: _teacher(config, step_index, run)))[0]
 
 
 _decoders: dict[tuple[int, int], OnDali] = {}
@@ -98,14 +111,16 @@ def sidecars(
     shard: ShardReader,
     teacher: Predictor,
     corpus: Manifest,
+    accepting: Accepting,
     scratch: Scratch | None = None,
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(KEY, members) of every sample of the shard, in its order. scratch: hears of progress."""
     settings = config.steps[step_index].label
     device = device_kind(teacher.device)
+    accepted = accepting.table("high")
 
     def finish(row: int, codes: dict[str, np.ndarray]) -> tuple[str, dict[str, bytes]]:
-        high, low = codes_of_views(codes, corpus.ratio, settings.threshold)
+        high, low = codes_of_views(codes, corpus.ratio, accepted)
         info = {"version": 1, "of": shard.key(row), "device": device}
         return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
 
@@ -115,14 +130,3 @@ def sidecars(
         yield from part
         if scratch is not None:
             scratch.advance(len(part))
-
-
-def codes_of_views(codes: dict[str, np.ndarray], ratio: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of a pair's heads -> codes of its high and its low view (SPEC §4), uint8 of one shape."""
-    high, low = codes.get("merged", codes.get("high")), codes.get("low")
-    if high is not None:
-        low = labels.low_from_high(high, low, ratio, threshold)
-    elif low is not None:  # a base on the low view says nothing about high pixels
-        high = np.full_like(low, IGNORED)
-    assert high is not None and low is not None
-    return high, low

@@ -37,7 +37,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
         if world.rank == 0:
             check_round(config, number, run)
         world.wait_for_all()
-    corpus, threshold = open_corpus(config, step_index, run)
+    corpus = open_corpus(config, step_index, run)
     if corpus.styled is not None:
         if world.rank == 0:
             corpus.styled.check()
@@ -47,7 +47,7 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     order = Order(pools, config.seed, step.seed_name, quads, micro_batches, at_once)
     replace_bad = settings.bad_samples == "exclude"
     threads = threads_for(settings.workers)
-    parts = (corpus, order, step.augment, settings.patch_px, threshold, threads, replace_bad)
+    parts = (corpus, order, step.augment, settings.patch_px, threads, replace_bad)
     if settings.augment_on == "gpu":
         from mlseg_dist.augment.dali.batches import DaliBatches
 
@@ -57,8 +57,8 @@ def open_inputs(config: LearningConfig, step_index: int, run: Path, world: World
     return Inputs(corpus, order, batches, settings.total_steps(step.epochs, sum(pools.sizes)))
 
 
-def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Corpus, float]:
-    """The corpus, joined with labels that the step before made, and the threshold to read them at; for gan_style, styled views."""
+def open_corpus(config: LearningConfig, step_index: int, run: Path) -> Corpus:
+    """The corpus, joined with labels that the step before made; for gan_style, styled views."""
     step, number = config.steps[step_index], config.round_of(step_index)
     labels = labels_folder(run, number) if number is not None else None
     styled = styled_folder(run) if reads_styled(step.augment) else None
@@ -66,4 +66,4 @@ def open_corpus(config: LearningConfig, step_index: int, run: Path) -> tuple[Cor
     corpus = Corpus(shards_folder(run), config.training_classes, labels, styled, people=people)
     if config.train.cache_dir is not None:
         corpus.use_cache(config.train.cache_dir, round(config.train.cache_gb * 1e9))
-    return corpus, config.steps[number - 1].label.threshold if number is not None else 1.0
+    return corpus

@@ -37,7 +37,7 @@ def batches_of(run, replace_bad=False, cache=None, pinned=False):
     if cache is not None:
         corpus.use_cache(cache, 10**9)
     order = Order(corpus.pools(), 3, "base", 1, STEP)
-    return Batches(corpus, order, StepConfig.model_fields["augment"].default, 32, 1.0, 2, replace_bad, pinned)
+    return Batches(corpus, order, StepConfig.model_fields["augment"].default, 32, 2, replace_bad, pinned)
 
 
 def drawn(run, world, stop=STEPS, replace_bad=False, cache=None):

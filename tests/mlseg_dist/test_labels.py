@@ -10,6 +10,7 @@ from mlseg_core.map import Incomplete, run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data import labels
+from mlseg_dist.data.accepting import NEVER, Accepting, in_words, of_round
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import read_manifest
@@ -17,11 +18,15 @@ from shards.tar import ShardReader
 from tests.mlseg_dist.tiny_run import tiny_run
 
 
+def accepted_from(threshold: float) -> np.ndarray:
+    return Accepting.from_threshold(threshold).table("high")
+
+
 @given(st.integers(0, 2), st.floats(0.34, 1.0), st.integers(0, 19))
 def test_thresholds_in_steps_of_five_hundredths_are_exact(winner, probability, twentieths):
     p = np.full((3, 1, 1), (1 - probability) / 2)
     p[winner] = probability
-    accepted = labels.decode(labels.encode(p), twentieths / 20)[0, 0]
+    accepted = labels.decode(labels.encode(p), accepted_from(twentieths / 20))[0, 0]
     level = int(np.floor(probability * 20 + 1e-6))
     assert accepted == (winner if level >= twentieths else IGNORED)
 
@@ -33,24 +38,24 @@ def test_block_mode_wants_the_whole_block():
 
 def test_low_labels_of_round_one_and_later():
     high = np.full((8, 8), 1 * 21 + 19, np.uint8)
-    first = labels.low_from_high(high, None, 4, 0.9)
+    first = labels.low_from_high(high, None, 4, accepted_from(0.9))
     inner = np.zeros((8, 8), bool)
     inner[3:5, 3:5] = True
     assert (first[inner] == 1 * 21 + 19).all() and (first[~inner] == 255).all()
     low = np.full((8, 8), 2 * 21 + 20, np.uint8)
-    later = labels.low_from_high(high, low, 4, 0.9)
+    later = labels.low_from_high(high, low, 4, accepted_from(0.9))
     assert (later[inner] == 1 * 21 + 19).all() and (later[~inner] == 2 * 21 + 20).all(), (
         "high beats low where both exist"
     )
-    unsure = labels.low_from_high(np.full((8, 8), 1 * 21 + 10, np.uint8), low, 4, 0.9)
+    unsure = labels.low_from_high(np.full((8, 8), 1 * 21 + 10, np.uint8), low, 4, accepted_from(0.9))
     assert (unsure == 2 * 21 + 20).all(), "a rejected high pixel does not hide the low head's"
 
 
 def test_human_pixels_always_win():
     human = np.array([[0, 255], [255, 2]], np.uint8)
     codes = np.array([[1 * 21 + 20]], np.uint8)  # half resolution, sure of tumour
-    assert labels.join(human, codes, 0.9).tolist() == [[0, 1], [1, 2]]
-    assert labels.join(human, np.array([[1 * 21 + 17]], np.uint8), 0.9).tolist() == [[0, 255], [255, 2]]
+    assert labels.join(human, codes, accepted_from(0.9)).tolist() == [[0, 1], [1, 2]]
+    assert labels.join(human, np.array([[1 * 21 + 17]], np.uint8), accepted_from(0.9)).tolist() == [[0, 255], [255, 2]]
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,16 @@ def test_labels_of_another_corpus_are_refused(run, tmp_path):
     write_json(path, manifest)
     with pytest.raises(UserError, match="another corpus"):
         Corpus(shards_folder(run.path), run.config.training_classes, folder)
+
+
+def test_each_class_and_view_has_its_own_threshold():
+    accepting = Accepting(high=(18, 10, NEVER), low=(NEVER, 20, 0))
+    codes = np.array([[0 * 21 + 18, 0 * 21 + 17, 1 * 21 + 10, 2 * 21 + 20, 255]], np.uint8)
+    assert labels.decode(codes, accepting.table("high")).tolist() == [[0, 255, 1, 255, 255]]
+    assert labels.decode(codes, accepting.table("low")).tolist() == [[255, 255, 255, 2, 255]]
+    assert Accepting.from_json(accepting.to_json()) == accepting
+    assert accepting.to_json()["high"] == {"background": 0.9, "tumour": 0.5, "others": None}
+    assert of_round({"threshold": 0.9}) == Accepting.from_threshold(0.9), "a round of earlier code"
+    assert of_round({"threshold": 0.9, "accepting": accepting.to_json()}) == accepting
+    assert in_words(accepting) == "background from 0.9, tumour from 0.5, others never"
+    assert in_words(Accepting.from_threshold(0.9)) == "from 0.9"

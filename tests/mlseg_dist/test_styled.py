@@ -173,7 +173,7 @@ def test_without_sound_styled_views_one_line_says_so_before_training(run, change
     with pytest.raises(UserError, match=said) as told:
         open_corpus(config, 0, run.path)
     assert "\n" not in str(told.value) and "mlseg style" in str(told.value)
-    assert open_corpus(run.config, 0, run.path)[0].styled is None, "a policy without the op asks for none"
+    assert open_corpus(run.config, 0, run.path).styled is None, "a policy without the op asks for none"
     with pytest.raises(UserError, match="no styled views"):
         batches_of(Corpus(shards_folder(run.path), run.config.training_classes))
 

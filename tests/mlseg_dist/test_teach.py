@@ -33,19 +33,19 @@ def changed(prepared: Prepared, **changes: object) -> LearningConfig:
 def test_pixels_and_draws_of_people_of_the_round_and_of_both(prepared):
     corpora = {}
     for teach in ("human", "pseudo", "both"):
-        corpora[teach], threshold = open_corpus(changed(prepared, teach=teach), STEP, prepared.run)
+        corpora[teach] = open_corpus(changed(prepared, teach=teach), STEP, prepared.run)
     people, round_, both = (corpora[teach].drawing_classes for teach in ("human", "pseudo", "both"))
     assert (people == IGNORED).any() and (people != IGNORED).any()
     assert np.array_equal(both, np.where(people != IGNORED, people, round_))
     assert (round_[people != IGNORED] != people[people != IGNORED]).any(), "the teacher is not people"
     for number in np.flatnonzero(both != IGNORED)[:6]:
         ref = corpora["both"].ref(int(number))
-        of = {teach: stored_views(corpus, ref, threshold) for teach, corpus in corpora.items()}
+        of = {teach: stored_views(corpus, ref) for teach, corpus in corpora.items()}
         for view in ("high_label", "low_label"):
             human, pseudo, joined = (getattr(of[teach], view) for teach in ("human", "pseudo", "both"))
             assert np.array_equal(joined, np.where(human != IGNORED, human, pseudo))
         sidecar = decode_label(corpora["both"].read_sidecar(ref)["high.png"])
-        accepted = labels.decode(sidecar, threshold).repeat(2, 0).repeat(2, 1)
+        accepted = labels.decode(sidecar, corpora["both"].accepted["high"]).repeat(2, 0).repeat(2, 1)
         assert np.array_equal(of["pseudo"].high_label, accepted)
 
 

@@ -216,7 +216,7 @@ def test_ranks_that_cannot_share_a_step_are_refused_by_the_job_too(prepared, mon
 
 def test_how_often_classes_repeat_is_the_first_line(uninterrupted):
     first = figures(uninterrupted)[0]
-    corpus, _ = open_corpus(prepared_config(uninterrupted), 1, uninterrupted)
+    corpus = open_corpus(prepared_config(uninterrupted), 1, uninterrupted)
     sizes = dict(zip(CLASSES, corpus.pools().sizes, strict=True))
     draws = {"background": 40, "tumour": 80, "others": 40}
     assert first["kind"] == "order" and first["pairs"] == sizes

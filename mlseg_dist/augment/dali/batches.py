@@ -13,6 +13,7 @@ from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data import batches
+from mlseg_dist.data.accepting import VIEWS
 from mlseg_dist.data.batches import Batches, Coming, Drawn, MicroBatch
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.order import Draw, Order
@@ -29,12 +30,11 @@ class DaliBatches(Batches):
         order: Order,
         policy: PolicyConfig,
         patch_px: int,
-        threshold: float,
         threads: int,
         replace_bad: bool = False,
         device_id: int | None = None,
     ) -> None:
-        super().__init__(corpus, order, policy, patch_px, threshold, threads, replace_bad)
+        super().__init__(corpus, order, policy, patch_px, threads, replace_bad)
         stored, size = int(corpus.manifest.views["store_px"]), len(order.micro_batch(0))
         self._executor = DaliExecutor(policy, patch_px, stored, self.mpp, size, device_id, self.threads)
         self._fed = 0
@@ -45,8 +45,8 @@ class DaliBatches(Batches):
         ref = self.corpus.ref(draw.pair)
         parameters = draw_parameters(self.policy, self.order.seed, self.order.phase, draw.index)
         members = self.corpus.read_styled(ref, parameters.gan_style)
-        fine = {view: decode_label(members[f"{view}.png"]) for view in ("high", "low")}
-        joined = joined_labels(self.corpus, ref, fine, self.threshold)
+        fine = {view: decode_label(members[f"{view}.png"]) for view in VIEWS}
+        joined = joined_labels(self.corpus, ref, fine)
         encoded = Encoded(members["high.jpg"], members["low.jpg"], joined["high"], joined["low"], parameters)
         return self._executor.prepare(encoded)
 

@@ -12,6 +12,7 @@ import torch
 from mlseg_core.map import run_units
 from mlseg_dist import inference, labelling
 from mlseg_dist.data import labels
+from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of, overlapped
@@ -67,7 +68,7 @@ def test_the_bytes_are_those_of_one_thing_after_another(run, tmp_path):
                 high_codes, low_codes = merged[position], low[position]
                 members = made.read(row)
                 assert np.array_equal(decode_label(members["high.png"]), high_codes)
-                expected = labels.low_from_high(high_codes, low_codes, 4, 0.5)
+                expected = labels.low_from_high(high_codes, low_codes, 4, Accepting.from_threshold(0.5).table("high"))
                 assert np.array_equal(decode_label(members["low.png"]), expected)
 
 

@@ -99,7 +99,7 @@ def test_what_is_taught_is_counted_as_training_joins_it(run, tmp_path):
     corpus = Corpus(shards_folder(run.path), config.training_classes, folder)
     counts = np.zeros(256, np.int64)
     for ref in corpus.refs("train"):
-        counts += np.bincount(stored_views(corpus, ref, 0.5).high_label.ravel(), minlength=256)
+        counts += np.bincount(stored_views(corpus, ref).high_label.ravel(), minlength=256)
     shares = read_manifest(folder / "manifest.json").facts["shares"]["taught"]
     for number, name in enumerate(CLASSES):
         assert shares[name] == pytest.approx(counts[number] / counts[:3].sum())
