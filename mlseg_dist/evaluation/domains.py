@@ -35,7 +35,7 @@ def domains(confusions: Mapping[str, np.ndarray], facts: Facts, seed: int) -> li
             patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
             mious = mean_iou(own)
             known = mious[~np.isnan(mious)]
-            resamples = Resamples(len(patients), seed, "domain", factor, value)
+            resamples = Resamples(len(patients), seed, "domain")  # the same slides, the same interval
             rows.append(
                 {
                     "factor": factor,
