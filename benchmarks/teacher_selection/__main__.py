@@ -1,4 +1,4 @@
-"""python -m benchmarks.teacher_selection RUN [--pairs N]: the kept checkpoints of each trained step of a run, scored three ways.
+"""python -m benchmarks.teacher_selection RUN … [--pairs N …]: the kept checkpoints of a run's trained steps, scored in three ways.
 
 Every patch: each labelled pixel of each patch counts, so often as patches show it (as training validated before). Each pixel
 once: in the patch with the nearest centre (as it does now). 1 / coverage: in every patch, weighted by one over their number.
@@ -8,6 +8,7 @@ import argparse
 import os
 import platform
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -27,7 +28,9 @@ from mlseg_dist.training.validation_pairs import chosen
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.teacher_selection")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a campaign's run folder")
-    parser.add_argument("--pairs", type=int, help="validation pairs to score (default: as the run's config says)")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=[0], help="validation pairs to score (default: as in training)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/teacher-selection.md", metavar="FILE.md")
     options = parser.parse_args(arguments)
     settle_cpu(1)
@@ -35,8 +38,8 @@ def main(arguments: list[str]) -> int:
     lines += [f"`python -m benchmarks.teacher_selection {' '.join(arguments)}`, {os.cpu_count()} cores, "
               f"Python {platform.python_version()}, torch {torch.__version__}.", "", *(__doc__ or "").splitlines()[2:]]  # fmt: skip
     same = total = 0
-    for run in options.runs:
-        table, agreed, steps = of_run(run, options.pairs)
+    for run, pairs in product(options.runs, options.pairs):
+        table, agreed, steps = of_run(run, pairs)
         lines += ["", f"## {run}", "", *table]
         same, total = same + agreed, total + steps
     lines += ["", f"**All three ways choose the same checkpoint in {same} of {total} steps.**", ""]
@@ -45,8 +48,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def of_run(run: Path, pairs: int | None) -> tuple[list[str], int, int]:
-    """Lines of a table, and in how many of how many steps all ways agree."""
+def of_run(run: Path, pairs: int) -> tuple[list[str], int, int]:
+    """Lines of a table, and in how many of how many steps all ways agree. pairs: to score; 0: as in training."""
     config = load_where(run, [])
     corpus, _ = open_corpus(config, 0, run)
     numbers = chosen(corpus.numbers("val"), pairs or config.train.max_validation_samples)

@@ -11,6 +11,7 @@ from typing import Any
 
 TITLES = {
     "non-finite": "loss or gradient is not finite",
+    "validation-not-finite": "validation has answers that are not finite",
     "rolled-back": "training went back to a checkpoint",
     "excluded": "pairs are excluded",
     "checkpoint-damaged": "fell back to an older checkpoint",

@@ -63,7 +63,7 @@ def validate(
             excluded += new
             if not new:
                 break
-        found.reduce()
+        found.reduce(world)
         patches = sum(world.from_all(patches))
     finally:
         model.train(was_training)

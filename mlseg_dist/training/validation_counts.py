@@ -7,6 +7,7 @@ import torch.distributed as dist
 from mlseg_dist.config import IGNORED
 from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
 from mlseg_dist.loss import class_sums, equations
+from mlseg_dist.training.engine import World
 
 TRAINING_CLASSES = np.where(np.arange(256) < COUNT, np.arange(256), IGNORED).astype(np.uint8)
 """Validation counts by training class where SlideCounts has fine classes: the table for such counts."""
@@ -52,9 +53,9 @@ class ValidationCounts:
         """For this rank's own device."""
         self._counts[:1].tolist()
 
-    def reduce(self) -> None:
+    def reduce(self, world: World) -> None:
         """Sum over all ranks; all call."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
+        if world.size > 1:
             dist.all_reduce(self._counts)
             dist.all_reduce(self._sums)
         self._counts, self._sums = self._counts.cpu(), self._sums.cpu()

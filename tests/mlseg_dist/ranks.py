@@ -26,16 +26,24 @@ def rank_environments(world: int) -> list[dict[str, str]]:
 
 
 def run_ranks(
-    run: Path, config, step: int, world: int = 2, stop_at: int = -1, kill_at: int = -1, poison: tuple[int, ...] = ()
+    run: Path,
+    config,
+    step: int,
+    world: int = 2,
+    stop_at: int = -1,
+    kill_at: int = -1,
+    poison: tuple[int, ...] = (),
+    blind: bool = False,
 ) -> list[int]:
     """Exit statuses of the ranks. stop_at, kill_at: number of optimizer steps of this start after which rank 0 does so.
 
-    poison: micro-batches whose loss comes out as NaN, on the rank that has them.
+    poison: micro-batches whose loss comes out as NaN, on the rank that has them. blind: in the first validation of this start every
+    answer is NaN.
     """
     (run / "config.json").write_text(config.model_dump_json())
     ranks = []
     for rank, place in enumerate(rank_environments(world)):
-        environment = {**os.environ, **place, "POISON": " ".join(map(str, poison))}
+        environment = {**os.environ, **place, "POISON": " ".join(map(str, poison)), "BLIND": "1" * blind}
         command = [sys.executable, "-m", "tests.mlseg_dist.ranks", run, run / "config.json", step, stop_at, kill_at]
         log = open(run / f"rank{rank}.log", "a")  # noqa: SIM115
         ranks.append(subprocess.Popen([str(c) for c in command], env=environment, cwd=ROOT, stdout=log, stderr=log))
@@ -69,6 +77,8 @@ def main() -> int:
 
     try:
         spoil(loop, {int(number) for number in os.environ["POISON"].split()})
+        if os.environ["BLIND"]:
+            go_blind()
         loop.train(config, int(step), Path(run), phase_folder(Path(run), config.steps[int(step)].name), stop)
     except Interrupted:
         return INTERRUPTED
@@ -84,6 +94,22 @@ def spoil(loop, numbers: set[int]) -> None:
         return (loss * float("nan") if batch.number in numbers else loss), *rest
 
     loop.forward = forward
+
+
+def go_blind() -> None:
+    """The network gives no number while it is validated first."""
+    from mlseg_dist.training import session
+
+    real = session.validate
+
+    def validate(model, *others):
+        session.validate = real
+        hook = model.register_forward_hook(lambda *called: {head: x * float("nan") for head, x in called[2].items()})
+        found = real(model, *others)
+        hook.remove()
+        return found
+
+    session.validate = validate
 
 
 if __name__ == "__main__":

@@ -133,11 +133,17 @@ def test_one_more_checkpoint_changes_nothing(prepared, uninterrupted, tmp_path):
 
 
 def test_a_few_steps_that_are_not_finite_are_skipped_and_told(prepared, tmp_path):
-    """Micro-batches 9 and 14 are of steps 2 and 3, each on one rank; both ranks skip."""
+    """Micro-batches 9 and 14 are of steps 2 and 3, each on one rank; both ranks skip. So are the answers of a validation."""
     run, config = copy_of(prepared, tmp_path)
-    assert run_ranks(run, with_train(config, max_skipped=3), 1, poison=(9, 14)) == [0, 0]
-    told = [event for event in read_events(run / "phases" / PHASE) if event["event"] == "non-finite"]
+    assert run_ranks(run, with_train(config, max_skipped=3), 1, poison=(9, 14), blind=True) == [0, 0]
+    events = read_events(run / "phases" / PHASE)
+    told = [event for event in events if event["event"] == "non-finite"]
     assert [event["steps"] for event in told] == [[2], [3]]
+    (blind,) = (event for event in events if event["event"] == "validation-not-finite")
+    assert blind["step"] == 5 and blind["share"] == 1 and "cannot become the teacher" in blind["text"]
+    first, second = (line for line in figures(run) if line["kind"] == "val")
+    assert first["not_finite"] == blind["pixels"] > 0 and first["wce"] is None and "not_finite" not in second
+    assert teacher_record(run, "master-1")["step"] == 10, "the only validation that could be scored"
     lines = {line["step"]: line for line in figures(run) if line["kind"] == "train"}
     assert lines[10]["skipped"] == 2 and lines[2]["skipped"] == 0
     assert lines[3]["loss"] is not None, "the loss of the other micro-batches of that step"
