@@ -32,8 +32,7 @@ def names(arguments: argparse.Namespace) -> int:
     rows = [known.original(one) for one in arguments.pseudonyms] if arguments.pseudonyms else known.all()
     if not rows:
         raise UserError("no pseudonyms yet", run.path, "The report or W&B makes them when they are first needed.")
-    corpus = _corpus(run)
-    facts = [_facts(named, corpus) for named in rows]
+    facts = _facts(rows, _corpus(run))
     if arguments.json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return EXIT_DONE
@@ -58,10 +57,18 @@ def _corpus(run: RunFolder) -> list[SlideEntry]:
     return list(kept_manifest(path).slides) if path.exists() else []
 
 
-def _facts(named: Named, corpus: list[SlideEntry]) -> dict[str, Any]:
-    """What the corpus knows of it: a slide's file and patient, or a patient's slides."""
-    facts: dict[str, Any] = {"kind": named.kind, "pseudonym": named.pseudonym, "name": named.name}
-    if named.kind == "patient":
-        return facts | {"slides": [slide.slug for slide in corpus if slide.patient == named.name]}
-    found = next((slide for slide in corpus if slide.slug == named.name), None)
-    return facts if found is None else facts | {"file": found.slide, "patient": found.patient}
+def _facts(rows: list[Named], corpus: list[SlideEntry]) -> list[dict[str, Any]]:
+    """What the corpus knows of each: a slide's file and patient, or a patient's slides."""
+    by_slug = {slide.slug: slide for slide in corpus}
+    of_patient: dict[str, list[str]] = {}
+    for slide in corpus:
+        of_patient.setdefault(slide.patient, []).append(slide.slug)
+    found = []
+    for named in rows:
+        facts: dict[str, Any] = {"kind": named.kind, "pseudonym": named.pseudonym, "name": named.name}
+        if named.kind == "patient":
+            facts["slides"] = of_patient.get(named.name, [])
+        elif named.name in by_slug:
+            facts |= {"file": by_slug[named.name].slide, "patient": by_slug[named.name].patient}
+        found.append(facts)
+    return found
