@@ -1,5 +1,6 @@
 """Sections about classes: confusion, fine classes and what their pixels were called, bad regions, boundaries."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlseg_dist.config import CLASSES, IGNORED
@@ -21,12 +22,12 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import INK, PAPER
+from mlseg_dist.report.style import PAPER
 from mlseg_dist.report.verdict import LEARNT, Change
 from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, with_limits
 
-HEAT = "31,78,140"
-WRONG = "180,35,24"
+HEAT, WRONG = (24, 62, 115), (150, 25, 16)
+DARK = "#0b0f16"
 ORDER = (*LEARNT, CLASSES[0])
 
 
@@ -60,13 +61,19 @@ def _matrix(counts: list[list[int]]) -> Html:
     return table([head], rows, "heat", "Confusion matrix")
 
 
-def _heat(part_of_row: float | None, small: str = "", colour: str = HEAT) -> Html:
+def _heat(part_of_row: float | None, small: str = "", colour: tuple[int, int, int] = HEAT) -> Html:
     """A cell that is darker the larger its share."""
-    strength = part_of_row or 0.0
-    ink = PAPER if strength > 0.5 else INK
-    style = f"background:rgba({colour},{0.04 + 0.9 * strength:.2f});color:{ink}"
+    cover = 0.04 + 0.9 * (part_of_row or 0.0)
+    shade = [round(cover * channel + (1 - cover) * 255) for channel in colour]
+    style = f"background:rgb({','.join(map(str, shade))});color:{PAPER if _luminance(shade) < 0.19 else DARK}"
     shown = "–" if part_of_row is None else f"{100 * part_of_row:.1f} %"
     return cell(Html(f"{shown}<small>{text(small)}</small>" if small else shown), style=style)
+
+
+def _luminance(colour: Sequence[int]) -> float:
+    """Relative luminance of an RGB colour, as WCAG defines it: text on it is black or white, whichever is easier to read."""
+    linear = [(one / 255 / 12.92 if one <= 10 else ((one / 255 + 0.055) / 1.055) ** 2.4) for one in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def fine_classes(sources: Sources) -> Part | None:

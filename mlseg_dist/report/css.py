@@ -71,7 +71,7 @@ details {{ margin: 8px 0; }} summary {{ cursor: pointer; color: #1f4e8c; font-si
 details[open] > summary {{ margin-bottom: 10px; }}
 .heat td {{ border-top: 2px solid #fff; }} .heat td[style] {{ text-align: center; min-width: 62px; border: 2px solid #fff;
   padding: 6px 4px; font-size: 13px; }}
-.heat td[style] small {{ color: inherit; opacity: .85; }} .heat tbody th {{ padding: 5px 8px 5px 0; text-align: left; }}
+.heat td[style] small {{ color: inherit; }} .heat tbody th {{ padding: 5px 8px 5px 0; text-align: left; }}
 .heat {{ width: auto; }}
 .tag {{ background: #fdf1e3; color: #8a4b08; border-radius: 4px; font-size: 11.5px; padding: 1px 6px; margin-left: 6px; }}
 pre {{ background: #f6f7f9; border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; overflow: auto;
@@ -87,11 +87,14 @@ td.hash {{ text-align: left; white-space: normal; }}
 """
 
 PAGE_CSS = """
-html { scroll-behavior: smooth; scroll-padding-top: 12px; }
+html { scroll-padding-top: 12px; }
+@media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
 h4, h3.block { font-size: 13.5px; margin: 0 0 6px; font-weight: 600; }
 .block small { color: var(--muted); font-weight: 400; margin-left: 6px; }
 a { color: #1f4e8c; }
 section > h3:first-of-type { margin-top: 20px; }
+.report h1 { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 14px; } .report .badge { margin-left: 0; }
+.summary code { font-size: .85em; }
 .summary { max-width: 80ch; margin-bottom: 10px; }
 .further { color: #475467; max-width: 92ch; margin: 0 0 18px; }
 .note { color: var(--muted); font-size: 13px; margin: 8px 0 0; max-width: 92ch; }
@@ -122,22 +125,20 @@ nav { font-size: 13.5px; }
 nav ol { list-style: none; margin: 0; padding: 0; }
 nav a { display: block; padding: 4px 10px; color: #475467; text-decoration: none; border-radius: 6px; }
 nav a:hover { background: #e9edf3; color: var(--ink); }
-#show-contents { position: absolute; opacity: 0; }
-nav label { font-weight: 600; }
+nav .open, nav .close { font-weight: 600; }
 @media (min-width: 1000px) {
   body.report { display: grid; grid-template-columns: 210px minmax(0, 1080px); justify-content: center; gap: 8px; }
   body.report main { margin: 0; width: 100%; }
   nav { position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto; padding: 30px 0 20px 14px; }
-  nav label { display: block; padding: 4px 10px; color: var(--muted); font-size: 12px; letter-spacing: .06em;
-    text-transform: uppercase; }
+  nav .open { color: var(--muted); font-size: 12px; letter-spacing: .06em; text-transform: uppercase; }
+  nav .close { display: none; }
 }
 @media (max-width: 999px) {
   nav { position: sticky; top: 0; z-index: 5; background: rgba(255, 255, 255, .96); border-bottom: 1px solid var(--line); }
-  nav label { display: block; padding: 9px 16px; cursor: pointer; color: #1f4e8c; }
-  nav label::before { content: "☰  "; }
-  #show-contents:focus-visible + label { outline: 2px solid #1f4e8c; outline-offset: -3px; }
+  nav .open, nav .close { padding: 9px 16px; color: #1f4e8c; }
+  nav .open::before { content: "☰  "; } nav .close::before { content: "×  "; }
   nav ol { display: none; padding: 0 6px 10px; columns: 2 150px; }
-  #show-contents:checked ~ ol { display: block; }
+  nav:target ol { display: block; } nav .close, nav:target .open { display: none; } nav:target .close { display: block; }
   html { scroll-padding-top: 52px; }
 }
 @media (max-width: 640px) {

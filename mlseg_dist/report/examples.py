@@ -63,7 +63,11 @@ def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, 
     which = "among the best" if entry["good"] else "among the worst"
     who = [sources.shown_slide(entry["slide"]), *(str(facts.get(name, "")) for name in ("stain", "scanner", "source"))]
     said = " · ".join([*who, f"{entry['class']}, IoU {share(entry.get('iou'), 2)} here, {which}"])
-    shown = pictures.show(path, f"example-{entry['split']}-{place:02d}", f"Views, truth and predictions: {said}")
+    shown = pictures.show(
+        path,
+        f"example-{entry['split']}-{place:02d}",
+        f"Views, truth and predictions of {sources.shown_key(entry['key'])}",
+    )
     return (
         None
         if shown is None

@@ -61,7 +61,10 @@ def _tile(sources: Sources, split: str) -> Html:
         rows.append(f"{steps[0]} <b>{share(value_of(first))}</b>")
         rows.append(f"difference <b>{signed(one.size, 2)}</b> {limits(one.paired, 2, sign=True)}")
     constant = f"always {text(sources.block('majority') or 'one class')}"
-    rows.append(f"{constant} <b>{share(majority)}</b> · {counted(facts.get('slides', 0), 'slide')}")
+    rows.append(f"{constant} <b>{share(majority)}</b>")
+    tumour = facts.get("prevalence", {}).get("tumour")
+    size = counted(facts.get("slides", 0), "slide")
+    rows.append(size if tumour is None else f"{size}, {100 * tumour:.1f} % of the pixels tumour")
     meter = _meter(last, value_of(first) if len(steps) > 1 else None, majority)
     body = "".join(f'<div class="row">{row}</div>' for row in rows)
     return Html(

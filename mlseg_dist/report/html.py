@@ -87,11 +87,11 @@ def section(title: str, lead: str, *body: Html) -> Html:
 
 
 def contents(parts: Sequence[Part]) -> Html:
-    """Links to the sections: at the side of a wide window, folded on a narrow one. It works without scripts."""
+    """Links to the sections: at the side of a wide window, folded on a narrow one, where a choice folds it again (`:target`)."""
     links = join((Html(f'<li><a href="#{anchor(one.title)}">{text(one.title)}</a></li>') for one in parts), "")
     return Html(
-        '<nav aria-label="Contents"><input type="checkbox" id="show-contents"><label for="show-contents">Contents</label>'
-        f"<ol>{links}</ol></nav>"
+        '<nav id="contents" aria-label="Contents"><a class="open" href="#contents">Contents</a>'
+        f'<a class="close" href="#">Close</a><ol>{links}</ol></nav>'
     )
 
 

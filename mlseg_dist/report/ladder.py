@@ -47,8 +47,9 @@ def _lead(sources: Sources) -> str:
         "Every annotated pixel counts once, on slides stitched as prediction stitches them. Brackets are 95\u00a0% intervals of a "
         "bootstrap over patients; below five patients there is none."
     )
-    if "val" in sources.splits and len(sources.splits) > 1:
-        said += " The validation slides also chose the teachers: quote the other splits."
+    if "val" in sources.splits:
+        said += " The validation slides also chose the teachers"
+        said += ": quote the other splits." if len(sources.splits) > 1 else ", so these figures are no test of them."
     if sources.block("cross_fit"):
         said += " For each validation patient the threshold was chosen on the others."
     return said

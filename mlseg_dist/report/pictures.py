@@ -22,10 +22,10 @@ JPEG_QUALITY = 88
 
 
 class Pictures:
-    """Collects what the page shows. inside: pictures become part of the page, which then needs no other file."""
+    """Collects what the page shows, each a link to its file. inside: pictures become part of the page, which then needs no file."""
 
     def __init__(self, *, inside: bool) -> None:
-        self._inside = inside
+        self.inside = inside
         self.files: dict[str, bytes] = {}
         """Name within the folder -> JPEG."""
 
@@ -38,11 +38,12 @@ class Pictures:
         if found is None:
             return None
         data, size = found
-        if self._inside:
+        if self.inside:
             return image(data_uri(data, "jpeg"), alt, size=size)
         file = f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.jpg"
         self.files[file] = data
-        return image(f"{FOLDER}/{file}", alt, size=size)
+        place = f"{FOLDER}/{file}"
+        return Html(f'<a href="{place}">{image(place, alt, size=size)}</a>')
 
 
 def _as_jpeg(path: Path) -> tuple[bytes, tuple[int, int]] | None:

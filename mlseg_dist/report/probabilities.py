@@ -41,7 +41,9 @@ def calibration(sources: Sources) -> Part | None:
     drawn = []
     for split in splits:
         found = sources.block("calibration", split, last)
-        drawing = figures.reliability(split, found.get("reliability") or [], found.get("reliability_scaled") or [])
+        is_scaled = found.get("temperature") not in (None, 1)
+        scaled = found.get("reliability_scaled") if is_scaled else None
+        drawing = figures.reliability(split, found.get("reliability") or [], scaled or [])
         drawn.append(figure(drawing, f"Reliability of {last} on {SPLIT_NAMES[split]}, before and after temperature"))
 
     def block(split: str) -> Html | None:

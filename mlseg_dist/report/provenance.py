@@ -21,7 +21,7 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES, limits, signed
+from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, signed
 
 
 def by_hand(sources: Sources) -> Part | None:
@@ -106,7 +106,10 @@ def _grid(sources: Sources) -> Html:
         "forwards per area": ("forwards_per_area", "{:.2f}"),
     }
     said = [f"{words} {form.format(grid[key])}" for words, (key, form) in known.items() if grid.get(key) is not None]
-    unit = sources.block("unit")
+    unit, last = sources.block("unit"), sources.steps[-1]
+    missing = sum(one.get("unanswered", {}).get(last, 0) for one in sources.block("slides").values())
+    if missing:
+        said.append(f"{pixels(missing)} without an answer of {last}, which count nowhere")
     return Html(f'<p class="note">Unit: {text(unit or "–")}. {text(", ".join(said))}</p>')
 
 

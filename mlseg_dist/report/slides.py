@@ -48,7 +48,8 @@ def slides(sources: Sources, pictures: Pictures) -> Part | None:
     body += [heading("Lowest and highest"), _extremes(sources)]
     if len(sources.steps) > 1:
         body += [heading(f"From {sources.steps[0]} to {sources.steps[-1]}"), _moved(sources)]
-    body.append(Html(f'<p class="note">Every slide and step: <a href="{TABLE}">{TABLE}</a></p>'))
+    place = f"{TABLE} in the run's folder report" if pictures.inside else f'<a href="{TABLE}">{TABLE}</a>'
+    body.append(Html(f'<p class="note">Every slide and step: {place}</p>'))
     lead = (
         "Slides and patients have pseudonyms here; `mlseg names RUN PSEUDONYM` tells whoever may read the run folder which "
         "slide is meant."

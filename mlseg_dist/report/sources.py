@@ -1,6 +1,7 @@
 """What the report is made of: the files of a run folder -> one Sources. A phase that has not run yet is simply absent.
 
-Names of slides and patients reach the page only through shown_slide and shown_patient, free text through shown_text.
+Names of slides and patients reach the page only through shown_slide, shown_patient and shown_key, free text
+through shown_text.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.ledger import read as read_openings
 from mlseg_dist.redaction import Redaction
-from mlseg_dist.report.words import HELD_OUT, Interval
+from mlseg_dist.report.words import HELD_OUT, Interval, place_of
 from mlseg_dist.run_folder import (
     evaluations_folder,
     generators_folder,
@@ -59,7 +60,7 @@ class Sources:
     @property
     def splits(self) -> list[str]:
         """Those that chose nothing first: they are what a reader should quote."""
-        return sorted(self.evaluation["splits"], key=lambda split: split not in HELD_OUT) if self.evaluation else []
+        return sorted(self.evaluation["splits"], key=place_of) if self.evaluation else []
 
     @property
     def held_out(self) -> list[str]:
@@ -90,6 +91,10 @@ class Sources:
 
     def shown_patient(self, patient: str) -> str:
         return self.redaction.names.patient(patient)
+
+    def shown_key(self, key: str) -> str:
+        """A patch's KEY."""
+        return self.redaction.names.key(key)
 
     def shown_text(self, said: str) -> str:
         """An error's words without names and paths."""
@@ -128,9 +133,8 @@ def _evaluation(own: Path, run: Path) -> tuple[dict[str, Any] | None, Path, bool
 
     Returns it or None, its folder, and whether there is only an earlier one.
     """
-    path = own / "evaluation.json"
-    found = read_json(path) if path.exists() else None
-    if found is not None and found.get("version") == VERSION:
+    found = _scores(own) if (own / "evaluation.json").exists() else None
+    if found is not None and found["version"] == VERSION:
         return found, own, False
     others = [one for one in _by_hand(run).values() if not _at_other_thresholds(one[0])]
     others.sort(key=lambda one: (-len(one[0]["splits"]), -len(one[0]["steps"])))
@@ -140,8 +144,19 @@ def _evaluation(own: Path, run: Path) -> tuple[dict[str, Any] | None, Path, bool
 def _by_hand(run: Path) -> dict[str, tuple[dict[str, Any], Path]]:
     """Name -> evaluation.json of this version, and its folder, of what `mlseg evaluate` wrote into the run."""
     folders = sorted(path.parent for path in evaluations_folder(run).glob("*/evaluation.json"))
-    found = {folder.name: (read_json(folder / "evaluation.json"), folder) for folder in folders}
-    return {name: one for name, one in found.items() if one[0].get("version") == VERSION}
+    found = {folder.name: (_scores(folder), folder) for folder in folders}
+    return {name: one for name, one in found.items() if one[0]["version"] == VERSION}
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """An evaluation.json of this version or an earlier one. Raises UserError."""
+    path = folder / "evaluation.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("version"), int):
+        raise UserError("is not an evaluation", path, "Restore the file or make it again: mlseg evaluate RUN.")
+    if found["version"] > VERSION:
+        raise UserError(f"was made by a later version (its format is {found['version']})", path, "Use that version.")
+    return found
 
 
 def _at_other_thresholds(evaluation: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from rich.table import Table
 from mlseg_core.files import read_json
 from mlseg_dist.config import CLASSES
 from mlseg_dist.report.metrics import in_words
-from mlseg_dist.report.words import HELD_OUT, counted, limits, share, signed
+from mlseg_dist.report.words import counted, limits, place_of, share, signed
 
 ORDER = (*CLASSES[1:], CLASSES[0])
 EARLIER = (
@@ -66,7 +66,7 @@ def iou_table(metrics: dict[str, Any]) -> Table:
 def _splits(metrics: dict[str, Any]) -> list[str]:
     """As on the page: those that chose nothing first."""
     names = [name for name in metrics["steps"][0] if name != "step"]
-    return sorted(names, key=lambda name: name not in HELD_OUT)
+    return sorted(names, key=place_of)
 
 
 def _is_earlier(metrics: dict[str, Any]) -> bool:

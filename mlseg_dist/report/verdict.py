@@ -6,7 +6,7 @@ A change is clear when its 95 % interval lies on one side of 0. Where the evalua
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from mlseg_dist.config import CLASSES
@@ -27,8 +27,8 @@ from mlseg_dist.report.words import (
     with_limits,
 )
 
-NOTABLE = 0.02
-"""Without an interval, a fall of at least so much is told as one."""
+NOTABLE, NOTABLE_IN_DOMAIN = 0.02, 0.05
+"""Without an interval, a fall of at least so much is told as one; of a domain, which may be a single slide, only a larger one."""
 MOST_FALLS = 3
 """Falls in the first sentence; the sections below show all."""
 FACTORS = {"stain": "", "scanner": "scanner ", "source": "source "}
@@ -39,7 +39,7 @@ LEARNT = CLASSES[1:]
 class Change:
     """A figure at two steps. where: in words. paired: the interval of the difference, where the evaluation has it.
 
-    always_told: a fall is told even if it lies within its interval.
+    always_told: a fall is told even if it lies within its interval. notable: least fall that is told without an interval.
     """
 
     what: str
@@ -48,6 +48,7 @@ class Change:
     last: Interval
     paired: Interval | None = None
     always_told: bool = False
+    notable: float = NOTABLE
 
     @property
     def size(self) -> float:
@@ -82,7 +83,7 @@ class Change:
             return False
         if self.is_clear:
             return True
-        return self.size <= -NOTABLE and (self.always_told or not self.has_interval)
+        return self.size <= -self.notable and (self.always_told or not self.has_interval)
 
 
 def changes(sources: Sources, first: str, last: str) -> list[Change]:
@@ -116,15 +117,22 @@ def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
             continue
         place = f"on {FACTORS[row['factor']]}{row['value']}"
         for name in LEARNT:
-            yield Change(f"{name} IoU", place, was["iou"].get(name) or {}, row["iou"].get(name) or {})
+            ends = [found["iou"].get(name) or {} for found in (was, row)]
+            yield Change(f"{name} IoU", place, ends[0], ends[1], notable=NOTABLE_IN_DOMAIN)
 
 
 def falls(sources: Sources) -> list[Change]:
-    """What became worse from the first evaluated step to the last, the clear ones first, then the largest."""
-    if len(sources.steps) < 2:
+    """What became worse from the first evaluated step to the last, the clear ones first, then the largest; after these what the
+    last step alone made clearly worse."""
+    steps = sources.steps
+    if len(steps) < 2:
         return []
-    found = [one for one in changes(sources, sources.steps[0], sources.steps[-1]) if one.is_fall]
-    return sorted(found, key=lambda one: (not one.is_clear, one.size))
+    found = [one for one in changes(sources, steps[0], steps[-1]) if one.is_fall]
+    found.sort(key=lambda one: (not one.is_clear, one.size))
+    if len(steps) > 2:
+        lately = [one for one in _of_splits(sources, steps[-2], steps[-1]) if one.is_fall and one.is_clear]
+        found += [replace(one, where=f"{one.where} since {steps[-2]}") for one in lately]
+    return found
 
 
 def sentences(sources: Sources) -> list[str]:
@@ -161,9 +169,10 @@ def _worse(sources: Sources) -> str:
 
 
 def _fall(one: Change) -> str:
-    said = f"from {share(value_of(one.first), 2)} to {share(value_of(one.last), 2)} {one.where}"
     if has_interval(one.paired):
-        return f"{said} (paired difference {_difference(one)})"
+        start, end = (share(value_of(found), 2) for found in (one.first, one.last))
+        return f"from {start} to {end} {one.where} (paired difference {_difference(one)})"
+    said = f"from {with_limits(one.first)} to {with_limits(one.last)} {one.where}"
     if not one.has_interval:
         return f"{said} ({_no_interval(one.patients)})"
     return said if one.is_clear else f"{said} (within its interval)"

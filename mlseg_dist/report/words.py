@@ -21,6 +21,11 @@ HELD_OUT = ("test", "dev-unseen", "final-unseen")
 NETWORKS = {"unet": "U-Net", "munet": "m-UNet", "hooknet": "HookNet", "deeplab": "DeepLab"}
 
 
+def place_of(split: str) -> int:
+    """Order of splits on the page: the ones to quote first, validation, which chose the teachers, last."""
+    return HELD_OUT.index(split) if split in HELD_OUT else len(HELD_OUT)
+
+
 def share(value: float | None, digits: int = 3) -> str:
     """A figure between 0 and 1 without its leading zero: `.797`. A dash where it is not defined."""
     if value is None:

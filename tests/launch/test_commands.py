@@ -49,3 +49,14 @@ def test_status_before_anything_ran(config: CampaignConfig, capsys: pytest.Captu
     assert {phase["state"] for phase in shown["phases"]} == {"waiting"}
     assert not shown["done"]
     assert main(["cancel", str(run.path)]) == 2
+
+
+def test_report_of_a_run_that_has_just_begun(config: CampaignConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    from launch.campaign import prepare
+
+    prepare(config)
+    run = RunFolder.of(config)
+    assert main(["report", str(run.path), "--single-file"]) == 0
+    page = run.report / "report.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"report: {page}"
+    assert "not evaluated yet" in page.read_text(encoding="utf-8") and not (run.report / "index.html").exists()

@@ -15,6 +15,7 @@ from mlseg_core.config import validate
 from mlseg_core.errors import UserError
 from mlseg_dist.config import TrackingConfig
 from mlseg_dist.pseudonyms import PICTURE_MARK, Named, Pseudonyms
+from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.rounds import _sheet
 
 SLUGS = [f"Mustermann_{n:03d}" for n in range(200)]
@@ -162,7 +163,7 @@ def test_a_sheet_with_names_in_its_pixels_stays_out_of_the_report(tmp_path):
     path.parent.mkdir()
     for options, is_shown in (({}, False), ({"comment": PICTURE_MARK}, True)):
         Image.new("RGB", (64, 64)).save(path, "JPEG", **options)
-        shown = str(_sheet(entry))
+        shown = str(_sheet(entry, Pictures(inside=True)))
         assert ("data:image/jpeg" in shown) == is_shown
         assert ("data/labels-1/contact-sheet.jpg" in shown) != is_shown
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlseg_dist.report.figures.base import SMALL, drawing, svg
 from mlseg_dist.report.style import INK, LINE, SPLIT_COLOURS
-from mlseg_dist.report.words import share
+from mlseg_dist.report.words import SPLIT_NAMES, share
 
 Curves = Mapping[str, dict[str, Any]]
 """Split -> lists over the thresholds k/100, and the areas under them."""
@@ -18,7 +18,7 @@ def precision_recall(name: str, curves: Curves, threshold: float) -> bytes:
     """Precision over recall; the chosen threshold is marked."""
     with drawing(*SIZE) as (figure, axes):
         for split, curve in curves.items():
-            label = f"{split}: AP {share(curve.get('average_precision'), 2)}"
+            label = f"{SPLIT_NAMES[split]}: AP {share(curve.get('average_precision'), 2)}"
             x, y = _numbers(curve["recall"]), _numbers(curve["precision"])
             axes.plot(x, y, color=SPLIT_COLOURS[split], label=label)
             at = _place(threshold, x)
@@ -35,7 +35,7 @@ def roc(name: str, curves: Curves, threshold: float) -> bytes:
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.2)
         for split, curve in curves.items():
             x, y = 1 - _numbers(curve["specificity"]), _numbers(curve["recall"])
-            label = f"{split}: AUC {share(curve.get('auc'), 2)}"
+            label = f"{SPLIT_NAMES[split]}: AUC {share(curve.get('auc'), 2)}"
             axes.plot(np.append(x, 0), np.append(y, 0), color=SPLIT_COLOURS[split], label=label)
             at = _place(threshold, x)
             axes.plot(x[at], y[at], "o", color=SPLIT_COLOURS[split], markersize=6)

@@ -8,6 +8,8 @@ from mlseg_dist.report.figures.base import SMALL, drawing, svg
 from mlseg_dist.report.style import BAD, MUTED, PAPER, SPLIT_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, has_interval, value_of
 
+MOST_LEVEL = 6
+"""Steps whose names fit side by side."""
 APART = 0.13
 """Between the splits of one step, steps."""
 
@@ -49,7 +51,9 @@ def ladder(
         axes.set_xticks(range(len(steps)), steps)
         axes.set(ylim=_range(figures, majority), xlim=(-0.5, len(steps) - 0.5), ylabel="mean IoU")
         axes.grid(axis="x", visible=False)
-        axes.tick_params(axis="x", labelrotation=0 if len(steps) < 7 else 40, labelcolor=MUTED)
+        if len(steps) > MOST_LEVEL:
+            axes.set_xticks(range(len(steps)), steps, rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(axis="x", labelcolor=MUTED)
         if any(value is not None for value in majority.values()):
             axes.text(
                 1, 0.01, "dotted: one constant answer", transform=axes.transAxes, ha="right", va="bottom", **SMALL

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 from mlseg_dist import report
 from mlseg_dist.config import CLASSES, LearningConfig
@@ -83,9 +84,9 @@ def test_every_part_is_on_the_page_and_in_its_contents(run):
         *("Views in other styles", "Where this comes from"),
     ]
     nav = run.page[run.page.index("<nav") : run.page.index("</nav>")]
-    assert re.findall(r">([^<]+)</a>", nav) == headings
+    assert re.findall(r">([^<]+)</a></li>", nav) == headings
     found = outline(run.page)
-    anchors = [link[1:] for link in found.links if link.startswith("#")]
+    anchors = [link[1:] for link in found.links if link.startswith("#") and link not in ("#", "#contents")]
     assert len(anchors) == len(headings) and set(anchors) <= set(found.ids) and len(set(found.ids)) == len(found.ids)
     assert found.levels[0] == 1 and all(b - a <= 1 for a, b in zip(found.levels, found.levels[1:], strict=False))
 
@@ -113,7 +114,7 @@ def test_pictures_lie_beside_the_page_and_it_fetches_nothing_else(run):
     folder = run.path / "report" / "pictures"
     assert {Path(one).name for one in beside} == {path.name for path in folder.iterdir()}
     assert not Image.open(next(folder.iterdir())).getexif()
-    assert [link for link in found.links if not link.startswith("#")] == ["slides.csv"]
+    assert sorted(link for link in found.links if not link.startswith("#")) == sorted([*beside, "slides.csv"])
     assert "@import" not in run.page and "url(" not in run.page
 
 
@@ -149,6 +150,7 @@ def test_one_file_on_request_holds_everything(tmp_path):
     page = write(run, single_file=True)
     found = outline(page.read_text(encoding="utf-8"))
     assert all(source.startswith("data:image/") for source in found.sources)
+    assert all(link.startswith("#") for link in found.links)
     assert sum(source.startswith("data:image/jpeg") for source in found.sources) == 9
     names = {path.name for path in page.parent.iterdir()}
     assert page.name == "report.html" and names == {"report.html", "metrics.json", "checks.json", "slides.csv"}
@@ -168,12 +170,14 @@ def test_names_cannot_break_the_page_nor_the_table(run, tmp_path):
     for split in found["fine"].values():
         for step in split.values():
             step[NASTY] = step.pop("fold")
+    found["against"] = {"name": NASTY, "steps": {}, "differences": {"test": found["differences"]["test"]}}
     config = LearningConfig.model_validate({**run.config.model_dump(), "name": NASTY.replace("/", "|")})
     other = Reported(tmp_path / "run", config)
-    write_json(other.evaluate / "evaluation.json", found)
+    for folder in (other.evaluate, other.path / "evaluations" / "<b>"):
+        write_json(folder / "evaluation.json", found)
     (other.path / "campaign.yaml").write_text(f"name: {NASTY!r}\n")
     write(other)
-    assert "&lt;script&gt;" in other.page
+    assert "<h3>Against &lt;script&gt;" in other.page and "<small>master-1 of &lt;script&gt;" in other.page
     outline(other.page)
     rows = list(csv.reader((other.path / "report" / "slides.csv").read_text().splitlines()))
     assert {len(row) for row in rows} == {len(rows[0])} and all(row[3].startswith("'=") for row in rows[1:])
@@ -276,6 +280,15 @@ def test_figures_of_an_earlier_version_are_not_shown(run, tmp_path):
     write(old)
     assert "earlier version" not in old.page and "<h2>Results</h2>" in old.page, "what evaluate wrote by hand is taken"
     assert "<h2>Evaluations by hand</h2>" in old.page and read_json(old.path / "report" / "metrics.json") != kept
+
+
+@pytest.mark.parametrize("found", [[], {"version": "2"}, {"version": 3}])
+def test_an_evaluation_that_cannot_be_read_is_one_line(run, tmp_path, found):
+    other = Reported(tmp_path / "run", run.config)
+    write_json(other.evaluate / "evaluation.json", found)
+    with pytest.raises(UserError, match=r"evaluation\.json"):
+        write(other)
+    assert not (other.path / "report").exists()
 
 
 def test_openings_of_final_unseen_are_printed(run, tmp_path, monkeypatch):

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from mlseg_core.files import write_json
+from mlseg_dist.report.figures import ladder
 from mlseg_dist.report.headline import headline
-from mlseg_dist.report.verdict import Change, falls, sentences
+from mlseg_dist.report.verdict import NOTABLE_IN_DOMAIN, Change, falls, sentences
 from mlseg_dist.report.words import NARROW, limits, listed, share, signed, with_limits
-from tests.mlseg_dist.report.campaign import SKILL, Reported, config_of, evaluation_of, made_run
+from tests.mlseg_dist.report.campaign import Reported, config_of, evaluation_of, made_run
 
 PASSED = {
     "passed": True,
@@ -44,7 +45,8 @@ def test_what_became_worse_comes_first_and_the_badge_is_not_green(run):
     recall = [found["bad_regions"]["test"][step]["recall"]["value"] for step in ("base", "master-2")]
     assert recall[1] < recall[0]
     assert first.startswith("Between base and master-2 the recall of bad regions fell from ")
-    assert f"from {share(recall[0], 2)} to {share(recall[1], 2)} on the test slides" in first
+    ends = [plain(with_limits(found["bad_regions"]["test"][step]["recall"])) for step in ("base", "master-2")]
+    assert f"from {ends[0]} to {ends[1]} on the test slides" in first
     difference = run.sources().difference("test", "base", "master-2")["miou"]
     start, end = (plain(with_limits(found["figures"]["test"][step]["pooled"]["miou"])) for step in ("base", "master-2"))
     assert second == (
@@ -130,6 +132,8 @@ def test_unpaired_changes_are_judged_by_both_intervals():
     assert Change("", "", at(0.5, 0.05), at(0.44, 0.05), always_told=True).is_fall
     wide = Change("", "", at(0.5, 0.2), at(0.44, 0.2), at(-0.06, 0.02))
     assert wide.is_clear and wide.is_fall, "the paired difference decides"
+    alone = {"value": 0.5}, {"value": 0.46}
+    assert Change("", "", *alone).is_fall and not Change("", "", *alone, notable=NOTABLE_IN_DOMAIN).is_fall
     assert not Change("", "", {}, {}).is_fall and Change("", "", {}, at(0.3, 0.1)).size == 0
 
 
@@ -140,5 +144,17 @@ def test_figures_in_words():
     assert with_limits({"value": 0.5, "low": None, "high": None}) == ".50"
 
 
-def test_skills_are_what_the_tests_believe():
-    assert SKILL["fold"] > 1 > SKILL["dcis"]
+def test_what_the_last_step_alone_made_worse_is_told(run, tmp_path):
+    found = evaluation_of(run.config, worse=0.3)
+    row = found["differences"]["test"][1]
+    assert (row["from"], row["to"]) == ("master-1", "master-2")
+    row["miou"] = {"value": -0.03, "low": -0.05, "high": -0.01, "patients": 6}
+    said = plain(sentences(with_evaluation(run, tmp_path, found).sources())[0])
+    assert "on the test slides since master-1 (paired difference −.03 [−.05, −.01])" in said
+
+
+def test_falls_are_marked_on_the_ladder():
+    figures_of = {"test": {"base": {"value": 0.5, "low": 0.4, "high": 0.6, "patients": 6}}}
+    drawn = [ladder(["base"], figures_of, {"test": 0.3}, {"test": marked}) for marked in (set(), {"base"})]
+    assert [b"worse than the step before" in svg for svg in drawn] == [False, True]
+    assert drawn[1] == ladder(["base"], figures_of, {"test": 0.3}, {"test": {"base"}})
