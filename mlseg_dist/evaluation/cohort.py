@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlseg_dist.evaluation.cross_fit import leave_one_out
 from mlseg_dist.evaluation.figures import by_training_class, called, one_against_rest
+from mlseg_dist.evaluation.operating_point import leave_one_out
 from mlseg_dist.evaluation.tally import SlideCounts
 
 FROM_VALIDATION = "validation"

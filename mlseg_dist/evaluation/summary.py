@@ -89,7 +89,7 @@ def build(
         "teachers": {step: dict(teachers[step]) for step in steps},
         "steps": steps,
         "majority": CLASSES[majority],
-        "boundary_um": getattr(config.evaluate, "boundary_um", 10.0),
+        "boundary_um": config.evaluate.boundary_um,
         "splits": {split: _split(split, rows, majority) for split in splits},
         **{
             part: {split: {step: made[step].parts[part][split] for step in steps} for split in splits} for part in PARTS

@@ -19,7 +19,8 @@ BINS = 1001
 """Bin k holds probabilities in [k/1000, (k + 1)/1000); the last one holds 1.0 only."""
 ODDS_STEP, ODDS_LIMIT = 0.25, 10.0
 ODDS = round(2 * ODDS_LIMIT / ODDS_STEP) + 1
-"""Bin k holds log odds nearest to k * ODDS_STEP - ODDS_LIMIT nats; the first and the last one hold all beyond."""
+"""Bin k holds log odds nearest to LOG_ODDS[k] nats; the first and the last one hold all beyond."""
+LOG_ODDS = np.arange(ODDS) * ODDS_STEP - ODDS_LIMIT
 SURFACE = ("true", "true_near", "predicted", "predicted_near")
 SHAPES = {
     "answers": (FINE, COUNT, BINS),
@@ -27,6 +28,11 @@ SHAPES = {
     "log_odds": (COUNT, ODDS, ODDS),
     "surface": (COUNT, len(SURFACE)),
 }
+
+
+def threshold_bin(threshold: float) -> int:
+    """The first bin whose probabilities reach the threshold."""
+    return round(threshold * (BINS - 1))
 
 
 def _zeros(name: str) -> Callable[[], np.ndarray]:

@@ -8,8 +8,8 @@ import pytest
 
 from mlseg_dist.config import CLASSES
 from mlseg_dist.evaluation import figures, summary
-from mlseg_dist.evaluation.cross_fit import best_threshold
 from mlseg_dist.evaluation.intervals import Resamples, iou_differences, iou_intervals
+from mlseg_dist.evaluation.operating_point import best_threshold
 from mlseg_dist.evaluation.tally import SlideCounts, summed
 from tests.mlseg_dist.evaluation.made_counts import (
     FINE,
