@@ -40,7 +40,7 @@ class Cohort:
 
     @cached_property
     def confusions(self) -> np.ndarray:
-        """Of each slide, int64 (S, 3, 3)."""
+        """Confusion matrix of each slide, int64 (S, 3, 3)."""
         return np.moveaxis(by_training_class(np.moveaxis(self.called, 1, 0), self.class_of), 0, 1)
 
     @cached_property

@@ -4,8 +4,8 @@ Every annotated cell that has a training class counts once. Probabilities are ke
 calibration are worked out afterwards, without the network.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -57,11 +57,6 @@ class SlideCounts:
     surface: np.ndarray = field(default_factory=_zeros("surface"))
     unanswered: int = 0
 
-    def __iadd__(self, other: "SlideCounts") -> Self:
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
-        return self
-
     def to_json(self) -> dict[str, Any]:
         """Only what is not 0: flat indices and counts, as plain lists."""
         found: dict[str, Any] = {"unanswered": self.unanswered}
@@ -77,11 +72,3 @@ class SlideCounts:
         for name in SHAPES:
             getattr(counts, name).ravel()[np.array(found[name]["at"], np.int64)] = found[name]["count"]
         return counts
-
-
-def summed(parts: Iterable[SlideCounts]) -> SlideCounts:
-    """The counts of many slides together."""
-    total = SlideCounts()
-    for part in parts:
-        total += part
-    return total

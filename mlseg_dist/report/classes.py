@@ -32,7 +32,7 @@ ORDER = (*LEARNT, CLASSES[0])
 
 
 def confusion(sources: Sources) -> Part | None:
-    """Of the last step, one matrix a split; the first step's behind a fold."""
+    """Confusion matrices of the last step, one a split; those of the first step lie behind a fold."""
     if not sources.steps:
         return None
     body = [_matrices(sources, sources.steps[-1])]

@@ -127,7 +127,7 @@ def _best(sources: Sources, split: str, column: str) -> float | None:
 
 
 def value_in(found: Mapping[str, Any], column: str) -> Any:
-    """Of one of the columns, from {"miou", "iou": {class}}."""
+    """The figure of one of the columns, from {"miou", "iou": {class}}."""
     return found.get("miou") if column == "mIoU" else found.get("iou", {}).get(column)
 
 

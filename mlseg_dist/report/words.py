@@ -6,6 +6,8 @@ An INTERVAL is {"value", "low", "high", "patients"}; each of them may be None, a
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlseg_dist.config import HELD_OUT
+
 Interval = Mapping[str, Any]
 NO_FIGURE: Interval = {"value": None, "low": None, "high": None, "patients": 0}
 NARROW = "\u00a0"
@@ -17,7 +19,6 @@ SLIDES_OF = {
     "dev-unseen": "the unseen slides (dev)",
     "final-unseen": "the unseen slides (final)",
 }
-HELD_OUT = ("test", "dev-unseen", "final-unseen")
 NETWORKS = {"unet": "U-Net", "munet": "m-UNet", "hooknet": "HookNet", "deeplab": "DeepLab"}
 
 
