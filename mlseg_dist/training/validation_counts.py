@@ -51,11 +51,11 @@ class ValidationCounts:
             self._counts += room.scatter_add_(0, cells.flatten(), torch.ones_like(cells).flatten())[:-1]
 
     def wait(self) -> None:
-        """For this rank's own device."""
+        """Wait for this rank's own device."""
         self._counts[:1].tolist()
 
     def reduce(self, world: World) -> None:
-        """Sum over all ranks; all call."""
+        """Sum over all ranks. All ranks call."""
         if world.size > 1:
             dist.all_reduce(self._counts)
             dist.all_reduce(self._sums)

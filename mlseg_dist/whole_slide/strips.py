@@ -23,7 +23,7 @@ from shards.audit.inspect import MOST_UNREADABLE, BadSlide, check_unreadable
 from shards.manifest import Manifest
 
 OVERLAP = 0.25
-"""Of neighbouring patches, as a share of their side: 1.78 forwards per patch area."""
+"""How much neighbouring patches overlap, as a share of their side: 1.78 forwards per patch area."""
 _AHEAD = 2
 
 
@@ -174,7 +174,7 @@ class WholeSlide:
         self.facts.not_finite += len(wrong)
 
     def _results(self) -> Generator[_Result, None, None]:
-        """Of every patch, in order."""
+        """Results of all patches, in order."""
         todo = np.array(
             [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
         ).reshape(-1, 2)
@@ -207,7 +207,7 @@ class WholeSlide:
         return next(filter(None, reasons), "")
 
     def _corners(self, place: tuple[int, int]) -> dict[str, tuple[int, int]]:
-        """Of both views of a patch (row, column): left, top in px of their planes."""
+        """Where both views of the patch (row, column) lie: left, top in px of their planes."""
         grid = self.grid
         top, left = grid.start(place[0]), grid.start(place[1])
         half = grid.patch // 2
