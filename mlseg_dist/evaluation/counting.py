@@ -12,7 +12,7 @@ from mlseg_dist.evaluation.borders import SurfaceCounter
 from mlseg_dist.evaluation.overview import NONE, every_of
 from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, SHAPES, SlideCounts, threshold_bin
 from mlseg_dist.whole_slide.grid import SlideGrid
-from mlseg_dist.whole_slide.strips import Strip
+from mlseg_dist.whole_slide.strips import Strip, strongest_class
 
 _LEAST = 1e-30
 """Probabilities below count as this one where a logarithm is taken: its log odds lie far beyond the last bin."""
@@ -84,9 +84,9 @@ class SlideCounter:
         self, rows: torch.Tensor, true: torch.Tensor, probabilities: torch.Tensor, answered: torch.Tensor
     ) -> torch.Tensor:
         """Count n annotated cells, and return what each is called, uint8 (n,). rows: in `answers`. probabilities: (3, n)."""
-        best, strongest = _strongest(probabilities)
+        best, strongest = strongest_class(probabilities)
         strongest_bin, true = probability_bins(strongest), true.long()
-        self._tally("answers", (rows.long() * COUNT + best) * BINS + strongest_bin, answered)
+        self._tally("answers", (rows.long() * COUNT + best.long()) * BINS + strongest_bin, answered)
         for number, one in enumerate(probabilities):
             self._tally("scores", (true * COUNT + number) * BINS + probability_bins(one), answered)
         logs = probabilities.clamp(min=_LEAST).log()
@@ -121,13 +121,3 @@ class Overview:
     def encode(self) -> bytes:
         """PNG, grey."""
         return bytes(cv2.imencode(".png", self._cells.cpu().numpy())[1])
-
-
-def _strongest(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strongest class of each cell, of equal ones the first, int64 (n,), and its probability."""
-    strongest = probabilities[0]
-    best = torch.zeros(strongest.shape, dtype=torch.int64, device=strongest.device)
-    for number, one in enumerate(probabilities[1:], start=1):
-        best = torch.where(one > strongest, number, best)
-        strongest = torch.maximum(strongest, one)
-    return best, strongest

@@ -20,8 +20,8 @@ from mlseg_dist.report.html import (
     text,
 )
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT, Change, domains_named
-from mlseg_dist.report.words import SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
+from mlseg_dist.report.verdict import Change, domains_named
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
 
 MOST_ROWS = 15
 """Values of a factor that are shown: those with the lowest IoU; slides.csv lists every slide with its domains."""

@@ -21,8 +21,7 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES
 
 CURVES = (
     (figures.precision_recall, "precision and recall"),

@@ -28,13 +28,11 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES, counted, listed, share, signed
+from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, counted, listed, share, signed
 
 TABLE = "slides.csv"
 MOST_MOVED, MOST_WORST, MOST_BEST, MOST_PICTURES = 10, 15, 5, 6
 HEAD = ("slide", "patient", "split", "stain", "scanner", "source", "unseen")
-ORDER = (*LEARNT, CLASSES[0])
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula."""
 

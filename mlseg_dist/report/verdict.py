@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from mlseg_dist.config import CLASSES
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import (
+    LEARNT,
     NARROW,
     NETWORKS,
     NO_FIGURE,
@@ -32,7 +32,6 @@ NOTABLE, NOTABLE_IN_DOMAIN = 0.02, 0.05
 MOST_FALLS = 3
 """Falls in the first sentence; the sections below show all."""
 FACTOR_WORDS = {"stain": "", "scanner": "scanner ", "source": "source "}
-LEARNT = CLASSES[1:]
 
 
 @dataclass(frozen=True)

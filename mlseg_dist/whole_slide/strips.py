@@ -65,15 +65,19 @@ class Strip:
 
         IGNORED where there is no answer: that is not background.
         """
-        strongest = self.probabilities[0]
-        best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
-        for number, one in enumerate(
-            self.probabilities[1:], start=1
-        ):  # a sixth of the time that max(dim=0) takes on a CPU
-            best = torch.maximum(best, (one > strongest).to(torch.uint8) * number)
-            strongest = torch.maximum(strongest, one)
+        best, strongest = strongest_class(self.probabilities)
         best *= strongest >= threshold
         return torch.maximum(best, (~self.answered).to(torch.uint8) * IGNORED)
+
+
+def strongest_class(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(3, …) -> the strongest class of each cell, of equal ones the first, uint8 (…), and its probability (…)."""
+    strongest = probabilities[0]
+    best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
+    for number, one in enumerate(probabilities[1:], start=1):  # a sixth of the time that max(dim=0) takes on a CPU
+        best = torch.maximum(best, (one > strongest).to(torch.uint8) * number)
+        strongest = torch.maximum(strongest, one)
+    return best, strongest
 
 
 @dataclass
