@@ -118,7 +118,7 @@ def sidecars(
 
 
 def codes_of_views(codes: dict[str, np.ndarray], ratio: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of a pair's heads -> codes of its high and its low view (SPEC §4), uint8 of one shape."""
+    """Codes of a pair's heads -> codes of its high and its low view (docs/labelling.md), uint8 of one shape."""
     high, low = codes.get("merged", codes.get("high")), codes.get("low")
     if high is not None:
         low = labels.low_from_high(high, low, ratio, threshold)

@@ -231,8 +231,8 @@ def test_the_headline_fits_80_columns_with_all_intervals(capsys, monkeypatch):
     }
     print_headline(found, Path("evaluation.json"))
     said = capsys.readouterr().out
-    assert "final-unseen (12)" in said and ".812 [.75, .86]" in said and "…" not in said
-    assert "test: b minus a of other: +.812 [+.75, +.86]" in said and max(map(len, said.splitlines())) <= 80
+    assert "final-unseen (12)" in said and ".812 [.75,\u00a0.86]" in said and "…" not in said
+    assert "test: b minus a of other: +.812 [+.75,\u00a0+.86]" in said and max(map(len, said.splitlines())) <= 80
 
 
 def test_a_campaign_opens_final_unseen_once_and_is_not_stopped_by_a_slide_without_score(run, tmp_path, monkeypatch):
