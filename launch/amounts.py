@@ -26,25 +26,25 @@ from shards.manifest import Manifest, read_manifest
 from shards.slide_table import Slide, read_slide_table
 
 PAIR_BYTES_PER_PX = 0.75
-"""Of a stored pair, per px of its two views: 0.74 in the demo's and 0.75 in GlaS's shards; real slides take 0.3 to 0.5."""
+"""A stored pair, per px of its two views: 0.74 in the demo's and 0.75 in GlaS's shards; real slides take 0.3 to 0.5."""
 LABEL_BYTES_PER_PX = 0.2
 LABEL_BYTES_PER_PAIR = 3000
 """A pair's pseudo-labels take this and LABEL_BYTES_PER_PX of both views at the labels' resolution: 4.3 to 6.9 kB at 192 px,
 stride 2, in the demo and GlaS."""
 GENERATOR_BYTES = 52_000_000
-"""Of a pair of styles at the default sizes: three checkpoints at a time, and the weights."""
+"""A pair of styles at the default sizes: three checkpoints at a time, and the weights."""
 STYLED_BYTES_PER_PX = 0.75
-"""Of a styled pair, per px of its two views: 0.69 in the demo."""
+"""A styled pair, per px of its two views: 0.69 in the demo."""
 PHANTOM_BYTES_PER_PX = 0.5
-"""Of a phantom slide, per px of level 0: its pyramid and annotation (0.46 in the demo)."""
+"""A phantom slide, per px of level 0: its pyramid and annotation (0.46 in the demo)."""
 TILE_SLIDE_BYTES = 1_200_000
-"""Of a slide made from an imported tile (1.08 MB in GlaS)."""
+"""A slide made from an imported tile (1.08 MB in GlaS)."""
 PASS_BYTES = 250_000
-"""Of one network's counts on one slide, with a small picture of them: 136 to 185 kB in the demo."""
+"""One network's counts on one slide, with a small picture of them: 136 to 185 kB in the demo."""
 EXAMPLE_BYTES, WORST_BYTES = 350_000, 600_000
-"""Of an example picture, and of one of a split's worst slides: at most 289 kB and 495 kB in the demo."""
+"""An example picture, and a picture of one of a split's worst slides: at most 289 kB and 495 kB in the demo."""
 WORST_SLIDES = 6
-"""Of a split, that are drawn."""
+"""How many slides of a split are drawn."""
 PAGE_BYTES = 3_000_000
 """At most, of the report's page without its pictures."""
 STEP_BYTES = 2500
@@ -164,7 +164,7 @@ def _seeds(config: CampaignConfig, slide: Slide) -> tuple[int, int]:
 
 
 def _pairs_of_drawn(config: CampaignConfig, run: RunFolder) -> Amounts:
-    """Of slides that are yet to be made: the caps, and what the area holds."""
+    """For slides that are yet to be made: the caps, and what the area holds."""
     shards = config.shards
     if config.phantom is None:
         from shards import tiles

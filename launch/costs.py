@@ -32,7 +32,7 @@ class Cost:
 
 
 def cost_of(config: CampaignConfig, phase: Phase, amounts: Amounts, rates: Sequence[Rate]) -> Cost:
-    """Of one phase from its start to its end."""
+    """What one phase costs from its start to its end."""
     job = job_of(config, phase)
     work, unit = _work(config, phase, amounts)
     is_map = isinstance(kind_of(phase), MapKind)

@@ -25,7 +25,7 @@ FILE = "rates.json"
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one phase.
+    """How fast one phase was.
 
     per_s: units (`pairs`, `slides`, `steps`, `passes`) a second of one rank or worker; 0 with `seconds` for a phase that is not
     counted in units.  gpus: of that rank or worker.  network: what was trained or asked, as a hash.
@@ -132,6 +132,6 @@ def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network:
 
 
 def _ranks(run: RunFolder, phase: Phase) -> int:
-    """Of the attempt that ended the phase; 0 when nobody wrote it down."""
+    """Ranks of the attempt that ended the phase; 0 when nobody wrote it down."""
     starts = [event for event in read_events(run.phase(phase)) if event["event"] == "started"]
     return int(starts[-1]["ranks"]) if starts else 0

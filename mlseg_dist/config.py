@@ -15,8 +15,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 CLASSES = ("background", "tumour", "others")
-"""Training classes 0, 1, 2 (SPEC §1)."""
+"""Training classes 0, 1, 2."""
 IGNORED = 255
+HELD_OUT = ("test", "dev-unseen", "final-unseen")
+"""Splits that choose nothing, in the order in which they are shown."""
+FACTORS = ("stain", "scanner", "source")
+"""Columns of the slide table by which figures are grouped into domains."""
 
 
 class EncoderConfig(Strict):
@@ -37,9 +41,9 @@ class DecoderConfig(Strict):
     kind: Literal["plain", "separable", "light"] = "light"
     """plain: two 3x3 convolutions a stage (U-Net). separable: depthwise + 1x1 in their place. light: see model/decoder.py."""
     channels: tuple[Count, Count, Count, Count, Count] = (1024, 384, 128, 48, 16)
-    """Of the stages at strides 16, 8, 4, 2, 1, as far as they are there. A high branch starts at stride 16 and skips the first."""
+    """Channels of the stages at strides 16, 8, 4, 2, 1, where they exist. A high branch starts at stride 16 and skips the first."""
     stride: Literal[1, 2, 4] = 4
-    """Of the last stage; above 1 the logits are upsampled from there."""
+    """Stride of the last stage; above 1 the logits are upsampled from there."""
 
 
 class HookNetConfig(Strict):
@@ -54,7 +58,7 @@ class HookNetConfig(Strict):
 
 
 class ModelConfig(Strict):
-    """A network of two views, or of one (SPEC §2)."""
+    """A network of two views, or of one (docs/network.md)."""
 
     kind: Literal["unet", "munet", "hooknet", "deeplab"] = "munet"
     view: Literal["high", "low"] = "high"
@@ -73,7 +77,7 @@ class HeadWeights(Strict):
     """Static weights W^s of the outputs (eq. 7)."""
 
     answer: Annotated[float, Field(ge=0)] = 1.0
-    """Of the head that answers: `merged` of an m-UNet, `high` of HookNet, a base's only one."""
+    """Weight of the head that answers: `merged` of an m-UNet, `high` of HookNet, a base's only one."""
     high: Annotated[float, Field(ge=0)] = 0.5
     """Where another head answers."""
     low: Annotated[float, Field(ge=0)] = 0.5
@@ -99,7 +103,7 @@ class LossConfig(Strict):
     pixel: Literal["ce", "symmetric", "generalised"] = "ce"
     """ce: eq. 3. symmetric: + reverse cross entropy (Wang 2019). generalised: (1 - p^q) / q (Zhang 2018). For noisy labels."""
     symmetric_weight: Positive = 1.0
-    """Of the reverse cross entropy."""
+    """Weight of the reverse cross entropy."""
     generalised_q: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
@@ -271,7 +275,7 @@ class TrainConfig(Strict):
     profile: ProfileConfig | None = None
     health: HealthConfig = HealthConfig()
     peak_tflops: Positive | None = None
-    """Of a rank's device at the precision used, for MFU; None: known GPUs by name."""
+    """Peak of a rank's device at the precision used, for MFU; None: known GPUs by name."""
     fit_micro_batch: bool = False
     """Before the first step, try the micro-batch on the device and refuse one that does not fit, naming the largest that does."""
     validations: Count = 5
@@ -340,7 +344,7 @@ class EvaluateConfig(Strict):
     view_px: Count | None = None
     """Side of the views that the network sees, px; None: as large as those that teachers label, if all networks can take them."""
     overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
-    """Of neighbouring views, as a share of their side."""
+    """How much neighbouring views overlap, as a share of their side."""
     boundary_um: Positive = 10.0
     """Tolerance of surface Dice, µm."""
 
@@ -409,7 +413,7 @@ class LearningConfig(Strict):
     train: TrainConfig = TrainConfig()
     loss: LossConfig = LossConfig()
     style: StyleConfig = StyleConfig()
-    """Of the generators and styled shards that gan_style reads."""
+    """Settings of the generators and styled shards that gan_style reads."""
     evaluate: EvaluateConfig = EvaluateConfig()
     checks: CheckConfig = CheckConfig()
     controls: tuple[ControlName, ...] = ()

@@ -21,7 +21,7 @@ _TURNS: dict[Turns, tuple[tuple[bool, int], ...]] = {
     "flips": ((False, 0), (True, 0), (False, 2), (True, 2)),
     "d4": tuple((mirror, quarters) for mirror in (False, True) for quarters in range(4)),
 }
-"""Of test-time augmentation: mirror left and right, then so many quarter turns."""
+"""Turns of test-time augmentation: mirror left and right, then so many quarter turns."""
 
 
 def normalise(rgb_BHWC: torch.Tensor) -> torch.Tensor:

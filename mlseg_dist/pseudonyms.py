@@ -193,7 +193,7 @@ def _rows(path: Path) -> list[Named]:
 
 
 def _tighten(path: Path, mode: int) -> None:
-    """Give it this mode, where it is ours."""
+    """Set the mode of a file or folder that this user owns."""
     state = path.stat()
     if stat.S_IMODE(state.st_mode) != mode and state.st_uid == os.geteuid():
         path.chmod(mode)

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from mlseg_core.progress import Progress
+from mlseg_dist.config import IGNORED
 from mlseg_dist.data.centres import parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
-from mlseg_dist.evaluation.counts import COUNT, confusions, decide, fine_counts
+from mlseg_dist.evaluation.patches import confusions, decide
+from mlseg_dist.evaluation.tally import COUNT
 from mlseg_dist.whole_slide.network import SlideNetwork
 
 
@@ -34,3 +36,10 @@ def count_patches(
             fine += fine_counts(views.high_fine, views.high_label, predicted)
             progress.advance(len(part.refs))
     return slides, fine
+
+
+def fine_counts(fine_BHW: np.ndarray, truth_BHW: np.ndarray, predicted_BHW: np.ndarray) -> np.ndarray:
+    """What was predicted on each fine class, int64 (256, 3). Pixels without a truth or without an answer do not count."""
+    known = (truth_BHW != IGNORED) & (predicted_BHW != IGNORED)
+    cell = fine_BHW[known].astype(np.int64) * COUNT + predicted_BHW[known]
+    return np.bincount(cell, minlength=256 * COUNT).astype(np.int64).reshape(256, COUNT)

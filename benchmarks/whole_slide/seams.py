@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.whole_slide.passes import Teacher
 from mlseg_dist.config import IGNORED
-from mlseg_dist.evaluation.counts import confusions
 from mlseg_dist.evaluation.figures import iou, mean_iou
+from mlseg_dist.evaluation.patches import confusions
 from mlseg_dist.whole_slide.regions import Annotated
 from mlseg_dist.whole_slide.stitching import Window, window
 from shards.slide_table import Slide

@@ -1,4 +1,4 @@
-"""evaluate: scores the teachers that there are, on splits of one's choice, beside the campaign's own evaluation."""
+"""evaluate: scores the existing teachers on chosen splits, beside the campaign's own evaluation."""
 
 import argparse
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ def _subject(config: Any, run: RunFolder, arguments: argparse.Namespace) -> Subj
 
 
 def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
-    """Of the folder below RUN/evaluations: what was asked for."""
+    """Name of the folder below RUN/evaluations: what was asked for."""
     parts = ["+".join(splits)]
     if arguments.steps is not None:
         parts.append("of-" + "+".join(name.strip() for name in arguments.steps.split(",")))
@@ -124,7 +124,7 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
 
 
 def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
-    """What evaluate writes is not to take the place of somebody's files, nor of the campaign's own evaluation."""
+    """Raises UserError where evaluate would overwrite somebody's files or the campaign's own evaluation."""
     place = out.absolute()
     for taken in (run.path / "phases", run.data, run.code, evaluations_folder(run.path) / "counts"):
         if place == taken or taken in place.parents:
@@ -140,7 +140,7 @@ def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
 
 
 def _count(todo: Sequence[Unit], folders: Sequence[Path], workers: int) -> None:
-    """Do what is in none of the folders, into the last one. Raises Interrupted, UserError, RuntimeError."""
+    """Count the units that are in none of the folders, into the last one. Raises Interrupted, UserError, RuntimeError."""
     _, left = split_done(list({unit.name: unit for unit in todo}.values()), folders)
     if not left:
         return

@@ -1,4 +1,4 @@
-"""predict, report: what a finished (or half-finished) campaign's teachers are asked for by hand."""
+"""predict, report: what a person asks of a campaign that is finished or half done."""
 
 import argparse
 from pathlib import Path
@@ -73,7 +73,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
 
 def step_index(config: CampaignConfig, name: str) -> int:
-    """Of the step named with --step. Raises UserError."""
+    """Index of the step named with --step. Raises UserError."""
     names = [step.name for step in config.steps]
     if name not in names:
         raise UserError(f"no step {name!r}", "--step", f"There are: {', '.join(names)}.")

@@ -1,6 +1,6 @@
 """A corpus of pairs, with a round of sidecar labels, and styled images, joined by key.
 
-Drawing class of a pair (SPEC §1): the human class at its seed; for unannotated pairs what the round's teacher
+Drawing class of a pair: the human class at its seed; for unannotated pairs what the round's teacher
 accepted there; a pair without either is not drawn, and counted.
 """
 
@@ -24,7 +24,7 @@ from shards.seeds import read_seeds
 from shards.tar import BadShard, ShardReader
 
 _PAIRS_AT_ONCE = 1 << 20
-"""Of a hundred million: what is made of them meanwhile fits a processor's cache."""
+"""A corpus may have a hundred million; intermediate results for so many at once fit a processor's cache."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class OwnPatches:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of reading one patch. counts: it has labelled pixels of its own. bad: why it cannot be read."""
+    """What came of reading one patch. counts: it has labelled pixels of its own. bad: why it cannot be read."""
 
     counts: bool = True
     bad: str = ""

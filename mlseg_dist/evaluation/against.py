@@ -12,7 +12,7 @@ _SAME = "Evaluate runs whose corpora were cut from the same slides and annotatio
 def subject_against(ours: Subject, slides: Sequence[ScoredSlide], theirs: Subject) -> tuple[Subject, list[ScoredSlide]]:
     """Theirs, evaluated as ours is, and its slides. Raises UserError."""
     if theirs.config.training_classes != ours.config.training_classes:
-        raise UserError("its training_classes are others", theirs.run, "Figures of other classes cannot be compared.")
+        raise UserError("its training_classes differ", theirs.run, "Figures of other classes cannot be compared.")
     for what in ("views", "classes"):
         if getattr(theirs.corpus, what) != getattr(ours.corpus, what):
             raise UserError(f"its corpus has other {what}", theirs.run, _SAME)
@@ -38,7 +38,7 @@ def steps_against(ours: Subject, theirs: Subject) -> dict[str, str]:
 
 
 def _check_same(ours: Subject, own: Sequence[ScoredSlide], theirs: Subject, found: Sequence[ScoredSlide]) -> None:
-    """That annotated pixels are as many is checked once they are counted: parts below can only tell what differs for sure."""
+    """Refuse what certainly differs. publish compares the numbers of annotated pixels, which are known once they are counted."""
     if theirs.corpus.fingerprint == ours.corpus.fingerprint:
         return
     mine, other = ({one.slide.slug: one for one in slides} for slides in (own, found))

@@ -45,7 +45,7 @@ class SurfaceCounter:
         self._count(self._rows - 1 - self._reach)  # whether the last row is a border, the next one says
 
     def skip(self, rows: int) -> None:
-        """So many rows without any truth."""
+        """The next rows have no truth. rows: how many."""
         blank = torch.full((1, self._columns), IGNORED, dtype=torch.uint8, device=self._counts.device)
         for side in self._sides:
             self._find(side, blank)
@@ -101,7 +101,7 @@ class SurfaceCounter:
         return near.sum() + self._in_rows(far, others, [row for row in rows if abs(row) > _FIRST_ROWS]).sum()
 
     def _in_rows(self, cells: torch.Tensor, others: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        """Of each cell, bool: whether one of `others` lies near, so many rows below it."""
+        """Whether each cell has one of `others` near it in one of these rows, bool. rows: counted downwards from the cell's own."""
         if not rows or not len(cells):
             return torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
         below = torch.tensor(rows, device=cells.device)[:, None]

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from mlseg_dist.evaluation.figures import number
-from mlseg_dist.evaluation.tally import COUNT, ODDS, ODDS_LIMIT, ODDS_STEP
+from mlseg_dist.evaluation.tally import COUNT, LOG_ODDS, ODDS
 
 CONFIDENCE_BINS = 15
-"""Of equal width, as usual for the expected calibration error."""
+"""They have equal width, as is usual for the expected calibration error."""
 
 
 def probabilities(temperature: float) -> np.ndarray:
     """Probabilities of the three classes in each bin of log odds at a temperature, float64 (81, 81, 3)."""
-    odds = (np.arange(ODDS) * ODDS_STEP - ODDS_LIMIT) / temperature
+    odds = LOG_ODDS / temperature
     logits = np.zeros((ODDS, ODDS, COUNT))
     logits[..., 1], logits[..., 2] = odds[:, None], odds[None, :]
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))

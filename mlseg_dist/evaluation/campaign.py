@@ -33,7 +33,7 @@ def begin(subject: Subject) -> tuple[list[Unit], Opening | None]:
 def publish(
     subject: Subject, todo: Sequence[Unit], folder: Path, out: Path, opening: Opening | None, tell: Tell
 ) -> None:
-    """Write out/evaluation.json. Slides that could not be scored are told of; they do not stop the campaign."""
+    """Write out/evaluation.json. Slides that could not be scored are logged; they do not stop the campaign."""
     from mlseg_dist.evaluation import publish
 
     found = publish.publish(subject, todo, [folder], out)

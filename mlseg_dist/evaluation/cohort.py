@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlseg_dist.evaluation.cross_fit import leave_one_out
 from mlseg_dist.evaluation.figures import by_training_class, called, one_against_rest
+from mlseg_dist.evaluation.operating_point import leave_one_out
 from mlseg_dist.evaluation.tally import SlideCounts
 
 FROM_VALIDATION = "validation"
@@ -40,7 +40,7 @@ class Cohort:
 
     @cached_property
     def confusions(self) -> np.ndarray:
-        """Of each slide, int64 (S, 3, 3)."""
+        """Confusion matrix of each slide, int64 (S, 3, 3)."""
         return np.moveaxis(by_training_class(np.moveaxis(self.called, 1, 0), self.class_of), 0, 1)
 
     @cached_property

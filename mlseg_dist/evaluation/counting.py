@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.evaluation.bins import odds_bins, probability_bins
 from mlseg_dist.evaluation.borders import SurfaceCounter
 from mlseg_dist.evaluation.overview import NONE, every_of
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SHAPES, SlideCounts
+from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, SHAPES, SlideCounts, threshold_bin
 from mlseg_dist.whole_slide.grid import SlideGrid
-from mlseg_dist.whole_slide.strips import Strip
+from mlseg_dist.whole_slide.strips import Strip, strongest_class
 
 _LEAST = 1e-30
 """Probabilities below count as this one where a logarithm is taken: its log odds lie far beyond the last bin."""
@@ -20,8 +21,9 @@ _LEAST = 1e-30
 class SlideCounter:
     """Counts one network on one slide: add() every strip from top to bottom, then finish() once.
 
-    table: fine class id -> training class or IGNORED, uint8 (256,). threshold: see `decided`. boundary_um: the tolerance of
-    surfaces. columns: [first, last), outside of which nothing is annotated. overview: a small picture, made on the way.
+    table: fine class id -> training class or IGNORED, uint8 (256,). threshold: below it a cell is called background.
+    boundary_um: the tolerance of surfaces. columns: [first, last), outside of which nothing is annotated. overview: a small
+    picture, made on the way.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class SlideCounter:
         device: torch.device,
         columns: tuple[int, int] | None = None,
     ) -> None:
-        self._table, self._least_bin, self._device = table, bin_of(threshold), device
+        self._table, self._least_bin, self._device = table, threshold_bin(threshold), device
         self._columns = columns or (0, grid.size[1])
         self._fine = np.flatnonzero(table != IGNORED)
         self._row_of = np.zeros(len(table), np.uint8)
@@ -81,14 +83,14 @@ class SlideCounter:
     def _count(
         self, rows: torch.Tensor, true: torch.Tensor, probabilities: torch.Tensor, answered: torch.Tensor
     ) -> torch.Tensor:
-        """Of annotated cells (n,), with probabilities (3, n). rows: of `answers`. Returns what was decided, uint8 (n,)."""
-        best, strongest = _strongest(probabilities)
-        strongest_bin, true = _bins(strongest), true.long()
-        self._tally("answers", (rows.long() * COUNT + best) * BINS + strongest_bin, answered)
+        """Count n annotated cells, and return what each is called, uint8 (n,). rows: in `answers`. probabilities: (3, n)."""
+        best, strongest = strongest_class(probabilities)
+        strongest_bin, true = probability_bins(strongest), true.long()
+        self._tally("answers", (rows.long() * COUNT + best.long()) * BINS + strongest_bin, answered)
         for number, one in enumerate(probabilities):
-            self._tally("scores", (true * COUNT + number) * BINS + _bins(one), answered)
+            self._tally("scores", (true * COUNT + number) * BINS + probability_bins(one), answered)
         logs = probabilities.clamp(min=_LEAST).log()
-        tumour, others = (_odds_bins(logs[number] - logs[0]) for number in (1, 2))
+        tumour, others = (odds_bins(logs[number] - logs[0]) for number in (1, 2))
         self._tally("log_odds", (true * ODDS + tumour) * ODDS + others, answered)
         self._unanswered += (~answered).sum()
         decided = best * (strongest_bin >= self._least_bin)
@@ -119,29 +121,3 @@ class Overview:
     def encode(self) -> bytes:
         """PNG, grey."""
         return bytes(cv2.imencode(".png", self._cells.cpu().numpy())[1])
-
-
-def bin_of(threshold: float) -> int:
-    """The least bin that a threshold accepts."""
-    return round(threshold * (BINS - 1))
-
-
-def _strongest(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strongest class of each cell, of equal ones the first, int64 (n,), and its probability."""
-    strongest = probabilities[0]
-    best = torch.zeros(strongest.shape, dtype=torch.int64, device=strongest.device)
-    for number, one in enumerate(probabilities[1:], start=1):
-        best = torch.where(one > strongest, number, best)
-        strongest = torch.maximum(strongest, one)
-    return best, strongest
-
-
-def _bins(probabilities: torch.Tensor) -> torch.Tensor:
-    """Bins int64; 0 for nan."""
-    return (probabilities.nan_to_num(0.0) * (BINS - 1)).long().clamp(0, BINS - 1)
-
-
-def _odds_bins(odds: torch.Tensor) -> torch.Tensor:
-    """Bins int64 of log odds in nats; of nan whatever one."""
-    inside = odds.nan_to_num(0.0).clamp(-ODDS_LIMIT, ODDS_LIMIT)
-    return (inside / ODDS_STEP).round().long() + round(ODDS_LIMIT / ODDS_STEP)

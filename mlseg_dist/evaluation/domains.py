@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_dist.config import FACTORS, HELD_OUT
 from mlseg_dist.evaluation.cohort import Facts, by_name, sums_by
 from mlseg_dist.evaluation.figures import mean_iou, number
 from mlseg_dist.evaluation.intervals import Resamples, iou_intervals
-
-FACTORS = ("stain", "scanner", "source")
-HELD_OUT = ("test", "dev-unseen", "final-unseen")
 
 
 def domain_slides(facts: Facts, splits: Sequence[str]) -> list[str]:
@@ -51,10 +49,10 @@ def domains(confusions: Mapping[str, np.ndarray], facts: Facts, seed: int) -> li
 
 
 def confounded(facts: Facts, slugs: Sequence[str]) -> list[list[str]]:
-    """Factors whose values fix each other on these slides, so that no figure tells which of them it is that matters.
+    """Factors whose values fix each other on these slides, so that no figure tells which of them matters.
 
     Two factors are confounded when one's value determines the other's; a factor with one value only is left out. Where all three
-    are, they are named once, together.
+    are confounded, they are named once, together.
     """
     varying = [factor for factor in FACTORS if len({facts[slug][factor] for slug in slugs}) > 1]
     pairs = [list(pair) for pair in combinations(varying, 2) if _determine(facts, slugs, *pair)]

@@ -22,5 +22,5 @@ def is_drawn(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.info.get(_TEXT[0]) == _TEXT[1]
-    except (OSError, ValueError, SyntaxError):  # Pillow's words for a broken PNG
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for a broken PNG
         return False

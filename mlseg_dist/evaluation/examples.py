@@ -1,6 +1,6 @@
 """Example pictures: stored pairs of a split, well and badly answered, as the first and the last evaluated step answer them.
 
-They are chosen by the small pictures of the slides' maps, so that only those that are shown have to be predicted again.
+They are chosen by the small pictures of the slides' maps, so that only the pairs that are shown are predicted again.
 """
 
 import re
@@ -17,9 +17,10 @@ from mlseg_dist.data.centres import Centres, parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation import pictures
-from mlseg_dist.evaluation.counts import confusions, decide, iou
+from mlseg_dist.evaluation.figures import iou
 from mlseg_dist.evaluation.operating_point import of_teacher
 from mlseg_dist.evaluation.overview import every_of
+from mlseg_dist.evaluation.patches import confusions, decide
 from mlseg_dist.evaluation.plan import Subject
 from mlseg_dist.evaluation.results import Result
 from mlseg_dist.inference import kept_teacher
@@ -81,7 +82,7 @@ def _chosen(subject: Subject, corpus: Corpus, last: Sequence[Result], split: str
 
 
 def _confusions(result: Result, refs: Sequence[PairRef], high_mpp: float, px: int) -> dict[str, np.ndarray]:
-    """Key -> about what the last step makes of the pair's centre patch, (3, 3), from every k-th cell of it."""
+    """Key -> approximate confusion matrix of the last step on the pair's centre patch, (3, 3), from every k-th cell of it."""
     overview, place = result.overview(), result.place()
     every = every_of((place["rows"], place["columns"]))
     found = {}

@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 
 from mlseg_dist.config import CLASSES
-from mlseg_dist.evaluation.tally import BINS, COUNT, SURFACE
+from mlseg_dist.evaluation.tally import BINS, COUNT, SURFACE, threshold_bin
 
 PER_CLASS = ("iou", "dice", "precision", "recall", "specificity")
 SHOWN = 101
 """Thresholds 0, .01, … 1 at which curves are kept for drawing."""
-
-
-def threshold_bin(threshold: float) -> int:
-    """The first bin whose probabilities reach the threshold."""
-    return round((BINS - 1) * threshold)
 
 
 def called(answers: np.ndarray, threshold: float) -> np.ndarray:

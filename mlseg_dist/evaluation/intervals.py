@@ -54,7 +54,7 @@ def _weights(patients: int, random: np.random.Generator) -> np.ndarray:
 
 @lru_cache
 def percentiles(patients: int) -> tuple[float, float]:
-    """Of the resampled figures, in percent, that a 95 % interval ends at: 2.5 and 97.5 for many patients, farther out for few.
+    """Percentiles of the resampled figures at which a 95 % interval ends: 2.5 and 97.5 for many patients, farther out for few.
 
     Resamples vary by n - 1 where a sample's variance divides by n, and few patients estimate it badly: both as in Student's t.
     """

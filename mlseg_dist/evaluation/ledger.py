@@ -87,8 +87,8 @@ def open_split(
         first = before[0]
         said = f"{SPLIT} was opened before: {first.time} by {first.user}, {first.command}"
         more = f" (and {len(before) - 1} more times)" if len(before) > 1 else ""
-        mend = f'It is to be opened once. To open it again all the same, say why: mlseg evaluate RUN --split {SPLIT} --again "…"'
-        raise UserError(said + more, first.run, mend)
+        fix = f'It is to be opened once. To open it again all the same, say why: mlseg evaluate RUN --split {SPLIT} --again "…"'
+        raise UserError(said + more, first.run, fix)
     one = Opening(
         fingerprint([corpus, inputs, len(before)])[:16],
         corpus,
@@ -113,7 +113,7 @@ def finish(run: Path, opening: Opening) -> None:
 
 
 def _write(run: Path, corpus: str, line: dict[str, Any]) -> None:
-    """In the run it has to succeed; a home that cannot be written to is told of."""
+    """Append to both ledgers. A failure in the run is an error, one in the user's state folder only a warning."""
     _append(run / FILE, line)
     path = _of_user(corpus)
     try:
@@ -125,7 +125,7 @@ def _write(run: Path, corpus: str, line: dict[str, Any]) -> None:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    """A line, synced to the disk, in place of what a crash may have left of one."""
+    """Add a line and sync it to disk; it replaces an incomplete last line that a crash may have left."""
     with open(path, "a+b") as file:
         file.seek(0)
         whole = file.read()
@@ -136,7 +136,10 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 def _lines(path: Path, none: type[OSError]) -> list[dict[str, Any]]:
-    """Those that were written in full: before that, nothing was opened. none: there is no ledger. Raises UserError."""
+    """Complete lines only: an incomplete one opened nothing. none: the error that says that there is no ledger.
+
+    Raises UserError for a ledger that is damaged or cannot be read.
+    """
     try:
         parts = path.read_bytes().split(b"\n")[:-1]
     except none:
@@ -150,8 +153,8 @@ def _lines(path: Path, none: type[OSError]) -> list[dict[str, Any]]:
             if not (isinstance(line, dict) and {"event", "id"} <= line.keys()):
                 raise ValueError
         except ValueError:
-            mend = "Restore the file; it says who opened the split, so it is not to be deleted."
-            raise UserError(f"line {number} is damaged", path, mend) from None
+            fix = "Restore the file; it says who opened the split, so it is not to be deleted."
+            raise UserError(f"line {number} is damaged", path, fix) from None
         found.append(line)
     return found
 

@@ -2,25 +2,26 @@
 
 Which patients serve what: while a step trains, all patients of the validation split choose its best checkpoint, and the
 threshold and temperature of that checkpoint. Figures of the validation split are therefore optimistic; an evaluation cross-fits
-the threshold over its patients, and held-out splits had no part in the choice.
+the threshold over its patients (`leave_one_out`), and held-out splits had no part in the choice. Loads no torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from mlseg_dist.config import IGNORED, LearningConfig
-from mlseg_dist.evaluation.counts import mean_iou
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
+from mlseg_dist.config import LearningConfig
+from mlseg_dist.evaluation.figures import by_training_class, confusion_at_each, mean_iou
+from mlseg_dist.evaluation.tally import BINS, LOG_ODDS, SlideCounts, threshold_bin
 from mlseg_dist.run_folder import teacher_record
 
 Source = Literal["validation", "config", "command line", "default"]
 DEFAULT_THRESHOLD = 0.45
-"""Of teachers that have no operating point; among equally good thresholds the nearest to it is chosen."""
+"""A teacher without an operating point uses it; among equally good thresholds the one nearest to it is chosen."""
 COLDEST, HOTTEST = 0.1, 10.0
-_HALVINGS = 60  # of an interval of 10, down to rounding
+_HALVINGS = 60  # they narrow an interval of width 10 down to rounding
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,27 @@ def choose(counts: SlideCounts, training: np.ndarray) -> OperatingPoint:
     return OperatingPoint(best_threshold(counts.answers, training), best_temperature(counts.log_odds), "validation")
 
 
-def best_threshold(answers: np.ndarray, training: np.ndarray) -> float:
-    """answers: as in SlideCounts, (fine class, strongest class, bin). Of equally good ones, that nearest to .45, then the lower."""
-    known = training != IGNORED
-    by_class = np.zeros((COUNT, COUNT, BINS), np.int64)
-    np.add.at(by_class, training[known], answers[known])
-    taken = by_class[..., ::-1].cumsum(axis=-1)[..., ::-1]  # truth, answer, bins at or above each
-    confusions = np.moveaxis(taken, -1, 0).copy()
-    confusions[:, :, 0] += by_class.sum(axis=(1, 2)) - confusions.sum(axis=2)
-    found = np.nan_to_num(mean_iou(confusions))
+def best_threshold(answers: np.ndarray, class_of: np.ndarray) -> float:
+    """The threshold k / 1000 with the best mean IoU; of equally good ones the nearest to DEFAULT_THRESHOLD, then the lower.
+
+    answers: (F, 3, 1001), as in SlideCounts. class_of: (F,) training class of each fine class, or IGNORED.
+    """
+    found = np.nan_to_num(mean_iou(confusion_at_each(by_training_class(answers, class_of))))
     best = np.flatnonzero(found == found.max())
-    return float(best[np.abs(best - round(DEFAULT_THRESHOLD * (BINS - 1))).argmin()]) / (BINS - 1)
+    return float(best[np.abs(best - threshold_bin(DEFAULT_THRESHOLD)).argmin()]) / (BINS - 1)
+
+
+def leave_one_out(answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Patient -> threshold chosen on all the others, so that no patient is judged by a threshold that it chose.
+
+    answers: patient -> (3, 3, 1001) of the training classes. Patients without any pixel take no part. Empty with fewer than two
+    patients.
+    """
+    own = {patient: table for patient, table in sorted(answers.items()) if table.any()}
+    if len(own) < 2:
+        return {}
+    total = np.sum(list(own.values()), axis=0)
+    return {patient: best_threshold(total - table, np.arange(len(total))) for patient, table in own.items()}
 
 
 def best_temperature(log_odds: np.ndarray) -> float:
@@ -76,8 +87,7 @@ def best_temperature(log_odds: np.ndarray) -> float:
     if not len(truth):
         return 1.0
     weight = log_odds[truth, tumour, others] / log_odds.sum()
-    odds = np.arange(ODDS) * ODDS_STEP - ODDS_LIMIT
-    logits = np.column_stack([np.zeros(len(truth)), odds[tumour], odds[others]])
+    logits = np.column_stack([np.zeros(len(truth)), LOG_ODDS[tumour], LOG_ODDS[others]])
     of_truth = logits[np.arange(len(truth)), truth]
 
     def rising(inverse: float) -> bool:

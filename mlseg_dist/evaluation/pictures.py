@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.corpus import PairRef
 from mlseg_dist.data.views import Views
-from mlseg_dist.evaluation.counts import iou
 from mlseg_dist.evaluation.drawn import png
+from mlseg_dist.evaluation.figures import iou
 from mlseg_dist.report.overlay import overlay
 from mlseg_dist.report.style import INK
 

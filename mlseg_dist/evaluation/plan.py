@@ -1,7 +1,7 @@
-"""What an evaluation consists of: one unit a slide and step. Loads no torch, so that mistakes are told at once.
+"""What an evaluation consists of: one unit a slide and step. Loads no torch, so that mistakes are reported at once.
 
-Evaluated are the annotated slides of the wanted splits that have not been put into quarantine, as they were when their patches were
-cut. A unit's name ends with a hash of its inputs, so that units of other settings lie beside it in the same folder.
+The annotated slides of the wanted splits are evaluated, as they were when their patches were cut, except those in quarantine. A
+unit's name ends with a hash of its inputs, so that units of other settings lie beside it in the same folder.
 """
 
 import json

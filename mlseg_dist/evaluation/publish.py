@@ -1,4 +1,4 @@
-"""Units that are done -> evaluation.json and its pictures. The same bytes whoever counted, in whatever order."""
+"""Finished units -> evaluation.json and its pictures: the same bytes for any number of workers, in any order."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +9,11 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file, write_json
 from mlseg_core.map import Unit
 from mlseg_dist.evaluation import operating_point, summary
+from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.drawn import is_drawn
 from mlseg_dist.evaluation.examples import draw_examples
 from mlseg_dist.evaluation.plan import Subject
-from mlseg_dist.evaluation.results import Counts, Result, proven
+from mlseg_dist.evaluation.results import Result, StoredCounts, proven
 from mlseg_dist.evaluation.worst import draw_worst
 from mlseg_dist.run_folder import shards_folder, teacher_record
 
@@ -49,7 +50,7 @@ def publish(
         corpus_sha256=sha256_file(shards_folder(subject.run) / "manifest.json"),
         config=subject.config,
         slides=_facts(subject, units, splits),
-        counts=Counts(results),
+        counts=StoredCounts(results),
         not_scored=_not_scored(results),
         teachers=_teachers(subject, source),
         grid=subject.facts_of_grid(),
@@ -76,7 +77,7 @@ def reasons(found: dict[str, Any]) -> list[str]:
 
 
 def _facts(subject: Subject, units: Sequence[Unit], splits: Sequence[str]) -> dict[str, Any]:
-    """Of the evaluated slides."""
+    """Facts of the evaluated slides, by slug."""
     evaluated = {unit.payload.scored.slide.slug for unit in units}
     return {slug: fact for slug, fact in summary.slide_facts(subject.corpus, splits).items() if slug in evaluated}
 
@@ -98,14 +99,14 @@ def _teachers(subject: Subject, source: operating_point.Source | None) -> dict[s
     return found
 
 
-def _against(other: Other, folders: Sequence[Path], ours: Sequence[Result]) -> summary.Against:
+def _against(other: Other, folders: Sequence[Path], ours: Sequence[Result]) -> Against:
     """Raises UserError when their annotated pixels are not ours."""
     theirs = proven(other.units, folders)
     for slug, (own, their) in _pixels(ours, theirs).items():
         if own != their:
             what = f"slide {slug} has {own:,} annotated pixels here and {their:,} there: figures cannot be compared"
             raise UserError(what, other.subject.run, "Evaluate runs whose corpora were cut from the same annotations.")
-    return summary.Against(other.subject.run.name, other.steps, Counts(theirs), _teachers(other.subject, None))
+    return Against(other.subject.run.name, other.steps, StoredCounts(theirs), _teachers(other.subject, None))
 
 
 def _pixels(ours: Sequence[Result], theirs: Sequence[Result]) -> dict[str, tuple[int, int]]:

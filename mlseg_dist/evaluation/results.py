@@ -44,8 +44,8 @@ class Result:
         return found
 
 
-class Counts(Mapping[tuple[str, str], SlideCounts]):
-    """(slug, step) -> counts, read when they are asked for: those of all slides need not fit the memory."""
+class StoredCounts(Mapping[tuple[str, str], SlideCounts]):
+    """(slug, step) -> counts, read when they are asked for: those of all slides need not fit into memory."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = {(one.slug, one.one.step_name): one for one in results if not one.not_scored}

@@ -1,34 +1,20 @@
 """Counts of all slides in; the content of evaluation.json out (version 2; docs/evaluation.md says what each figure is)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
-from mlseg_dist.evaluation.cohort import Counts, Facts, read_step
-from mlseg_dist.evaluation.compare import difference, ladder
-from mlseg_dist.evaluation.domains import FACTORS, confounded, domain_slides
+from mlseg_dist.config import CLASSES, FACTORS, IGNORED, LearningConfig
+from mlseg_dist.evaluation import VERSION
+from mlseg_dist.evaluation.cohort import Counts, Facts
+from mlseg_dist.evaluation.differences import Against, against_another, between_steps
+from mlseg_dist.evaluation.domains import confounded, domain_slides
 from mlseg_dist.evaluation.figures import constant, plain
 from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
 from shards.manifest import Manifest
 
-VERSION = 2
 UNIT = "annotated pixel, once"
-
-
-@dataclass(frozen=True)
-class Against:
-    """Another run's networks on our slides. steps: our step -> the one of theirs that it is compared with.
-
-    counts, teachers: as in `build`, of their steps.
-    """
-
-    name: str
-    steps: Mapping[str, str]
-    counts: Counts
-    teachers: Mapping[str, Mapping[str, Any]]
 
 
 def majority_class(manifest: Manifest, training_classes: Mapping[str, int]) -> int:
@@ -89,7 +75,7 @@ def build(
         "teachers": {step: dict(teachers[step]) for step in steps},
         "steps": steps,
         "majority": CLASSES[majority],
-        "boundary_um": getattr(config.evaluate, "boundary_um", 10.0),
+        "boundary_um": config.evaluate.boundary_um,
         "splits": {split: _split(split, rows, majority) for split in splits},
         **{
             part: {split: {step: made[step].parts[part][split] for step in steps} for split in splits} for part in PARTS
@@ -98,14 +84,8 @@ def build(
         "patients": {split: _patients(split, made) for split in splits},
         "domains": {step: made[step].domains for step in steps},
         "confounded": confounded(slides, scored),
-        "differences": {
-            split: [
-                {"from": before, "to": after, **_difference(made[before], made[after], slides, config.seed, split)}
-                for before, after in ladder(steps)
-            ]
-            for split in splits
-        },
-        "against": None if against is None else _against(against, made, slides, splits, class_of, config.seed),
+        "differences": {split: between_steps(split, steps, made, slides, config.seed) for split in splits},
+        "against": None if against is None else against_another(against, made, slides, splits, class_of, config.seed),
         "cross_fit": {step: made[step].cross_fit for step in steps if made[step].cross_fit is not None},
         "not_scored": sorted((dict(row) for row in not_scored), key=_place_of(steps)),
         "pictures": [],
@@ -161,37 +141,3 @@ def _patients(split: str, made: Mapping[str, StepSummary]) -> dict[str, dict[str
             kept["slides"] = sorted({*kept["slides"], *row["slides"]})
             kept["figures"][step] = row["figures"]
     return dict(sorted(found.items()))
-
-
-def _difference(before: StepSummary, after: StepSummary, facts: Facts, seed: int, split: str) -> dict[str, Any]:
-    return difference(before.confusions[split], after.confusions[split], facts, seed, split)
-
-
-def _against(
-    against: Against,
-    made: Mapping[str, StepSummary],
-    facts: Facts,
-    splits: Sequence[str],
-    class_of: np.ndarray,
-    seed: int,
-) -> dict[str, Any]:
-    theirs = {}
-    for step in set(against.steps.values()):
-        cohorts, _ = read_step(step, against.teachers[step], against.counts, facts, splits, class_of)
-        theirs[step] = {split: cohort.by_slug for split, cohort in cohorts.items()}
-    pairs = [(ours, against.steps[ours]) for ours in made if ours in against.steps]
-    return {
-        "name": against.name,
-        "steps": dict(pairs),
-        "differences": {
-            split: [
-                {
-                    "from": their,
-                    "to": our,
-                    **difference(theirs[their][split], made[our].confusions[split], facts, seed, split),
-                }
-                for our, their in pairs
-            ]
-            for split in splits
-        },
-    }

@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from mlseg_dist.report.words import Interval, limits, share, signed
+
 
 def print_headline(found: Mapping[str, Any], path: Path) -> None:
     """Mean IoU and IoU per class of each split and step, with intervals. found: evaluation.json, which lies at `path`."""
@@ -26,22 +28,12 @@ def print_headline(found: Mapping[str, Any], path: Path) -> None:
     for split, rows in (against["differences"] if against else {}).items():
         for row in rows:
             console.print(
-                f"{split}: {row['to']} minus {row['from']} of {against['name']}: {_interval(row['miou'], '+')}"
+                f"{split}: {row['to']} minus {row['from']} of {against['name']}: {_interval(row['miou'], sign=True)}"
             )
     console.print("IoU over annotated pixels, each once; [95 % interval over patients], from five patients on.")
     console.print(str(path), soft_wrap=True)
 
 
-def _interval(value: Mapping[str, Any], sign: str = "") -> str:
+def _interval(value: Interval, sign: bool = False) -> str:
     """`.812 [.75, .86]`; without the interval where there is none."""
-    if value["value"] is None:
-        return "–"
-    shown = _number(value["value"], sign)
-    if value["low"] is None or value["high"] is None:
-        return shown
-    return f"{shown} [{_number(value['low'], sign, 2)}, {_number(value['high'], sign, 2)}]"
-
-
-def _number(value: float, sign: str = "", digits: int = 3) -> str:
-    """Without the zero before the point."""
-    return f"{value:{sign}.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.{digits}f}"
+    return f"{(signed if sign else share)(value['value'])} {limits(value, sign=sign)}".rstrip()

@@ -4,8 +4,8 @@ Every annotated cell that has a training class counts once. Probabilities are ke
 calibration are worked out afterwards, without the network.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -19,7 +19,8 @@ BINS = 1001
 """Bin k holds probabilities in [k/1000, (k + 1)/1000); the last one holds 1.0 only."""
 ODDS_STEP, ODDS_LIMIT = 0.25, 10.0
 ODDS = round(2 * ODDS_LIMIT / ODDS_STEP) + 1
-"""Bin k holds log odds nearest to k * ODDS_STEP - ODDS_LIMIT nats; the first and the last one hold all beyond."""
+"""Bin k holds log odds nearest to LOG_ODDS[k] nats; the first and the last one hold all beyond."""
+LOG_ODDS = np.arange(ODDS) * ODDS_STEP - ODDS_LIMIT
 SURFACE = ("true", "true_near", "predicted", "predicted_near")
 SHAPES = {
     "answers": (FINE, COUNT, BINS),
@@ -27,6 +28,11 @@ SHAPES = {
     "log_odds": (COUNT, ODDS, ODDS),
     "surface": (COUNT, len(SURFACE)),
 }
+
+
+def threshold_bin(threshold: float) -> int:
+    """The first bin whose probabilities reach the threshold."""
+    return round(threshold * (BINS - 1))
 
 
 def _zeros(name: str) -> Callable[[], np.ndarray]:
@@ -51,11 +57,6 @@ class SlideCounts:
     surface: np.ndarray = field(default_factory=_zeros("surface"))
     unanswered: int = 0
 
-    def __iadd__(self, other: "SlideCounts") -> Self:
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
-        return self
-
     def to_json(self) -> dict[str, Any]:
         """Only what is not 0: flat indices and counts, as plain lists."""
         found: dict[str, Any] = {"unanswered": self.unanswered}
@@ -71,11 +72,3 @@ class SlideCounts:
         for name in SHAPES:
             getattr(counts, name).ravel()[np.array(found[name]["at"], np.int64)] = found[name]["count"]
         return counts
-
-
-def summed(parts: Iterable[SlideCounts]) -> SlideCounts:
-    """The counts of many slides together."""
-    total = SlideCounts()
-    for part in parts:
-        total += part
-    return total

@@ -1,4 +1,4 @@
-"""The worst slides of a split: where they lie wrong, one picture each: annotation | the last step's classes | what is wrong."""
+"""Pictures of the worst slides of a split, one each: annotation | the last step's classes | what is wrong."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

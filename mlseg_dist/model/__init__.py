@@ -1,4 +1,4 @@
-"""The base U-Net and the two-resolution m-UNet (SPEC §2) from the same parts, and the networks they are compared with.
+"""The base U-Net and the two-resolution m-UNet (figure 10) from the same parts, and the networks they are compared with.
 
 grid: where cells lie. blocks, encoder, decoder, merge: the parts. unet, munet, hooknet, deeplab: the networks.
 """

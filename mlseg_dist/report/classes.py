@@ -23,16 +23,15 @@ from mlseg_dist.report.html import (
 from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.style import PAPER
-from mlseg_dist.report.verdict import LEARNT, Change
-from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, with_limits
+from mlseg_dist.report.verdict import Change
+from mlseg_dist.report.words import ORDER, SPLIT_NAMES, limits, pixels, with_limits
 
 HEAT, WRONG = (24, 62, 115), (150, 25, 16)
 DARK = "#0b0f16"
-ORDER = (*LEARNT, CLASSES[0])
 
 
 def confusion(sources: Sources) -> Part | None:
-    """Of the last step, one matrix a split; the first step's behind a fold."""
+    """Confusion matrices of the last step, one a split; those of the first step lie behind a fold."""
     if not sources.steps:
         return None
     body = [_matrices(sources, sources.steps[-1])]

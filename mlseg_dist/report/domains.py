@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlseg_dist.config import FACTORS
 from mlseg_dist.report.headline import percent
 from mlseg_dist.report.html import (
     Html,
@@ -19,12 +20,11 @@ from mlseg_dist.report.html import (
     text,
 )
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT, Change, domains_named
-from mlseg_dist.report.words import SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
+from mlseg_dist.report.verdict import Change, domains_named
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
 
 MOST_ROWS = 15
 """Values of a factor that are shown: those with the lowest IoU; slides.csv lists every slide with its domains."""
-FACTORS = ("stain", "scanner", "source")
 
 
 def domains(sources: Sources) -> Part | None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlseg_dist.config import CLASSES
 from mlseg_dist.report import figures
 from mlseg_dist.report.html import (
     Html,
@@ -27,11 +26,10 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.metrics import in_words
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT, NOTABLE, Change
-from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, limits, share, signed, value_of
+from mlseg_dist.report.verdict import NOTABLE, Change
+from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, Interval, counted, limits, share, signed, value_of
 
-COLUMNS = ("mIoU", *LEARNT, CLASSES[0])
-"""Background last: it is what a narrow window may cut to scroll."""
+COLUMNS = ("mIoU", *ORDER)
 
 
 def results(sources: Sources) -> Part | None:
@@ -127,7 +125,7 @@ def _best(sources: Sources, split: str, column: str) -> float | None:
 
 
 def value_in(found: Mapping[str, Any], column: str) -> Any:
-    """Of one of the columns, from {"miou", "iou": {class}}."""
+    """The figure of one of the columns, from {"miou", "iou": {class}}."""
     return found.get("miou") if column == "mIoU" else found.get("iou", {}).get(column)
 
 

@@ -57,21 +57,21 @@ def _as_jpeg(path: Path) -> tuple[bytes, tuple[int, int]] | None:
 
 
 def refuse_foreign_pictures(folder: Path, names: Iterable[str]) -> None:
-    """Raises UserError where the folder is none, or somebody else's file has the name of one of ours."""
+    """Raises UserError where the path is not a folder, or somebody else's file has the name of one of ours."""
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         raise UserError("is not a folder that mlseg made here", folder, "Move it away: the page's pictures go there.")
     refuse_foreign([folder / name for name in names], is_named_by_content)
 
 
 def write_pictures(folder: Path, files: dict[str, bytes]) -> None:
-    """Those that are not there yet. A name says what is in the file, so that a page that is open stays whole."""
+    """Write the files that are not there yet. A name says what is in the file, so that a page that is open stays whole."""
     for name, data in files.items():
         if not (folder / name).exists():
             write_atomic(folder / name, data)
 
 
 def remove_old_pictures(folder: Path, keep: Iterable[str]) -> None:
-    """Our own pictures that the page no longer shows; somebody else's files stay."""
+    """Delete our own pictures that the page no longer shows; somebody else's files stay."""
     kept = set(keep)
     if folder.is_symlink() or not folder.is_dir():
         return

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.report import figures
 from mlseg_dist.report.html import (
     Html,
@@ -20,10 +21,8 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.ladder import by_split
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES
 
-DEFAULT_THRESHOLD = 0.45
 CURVES = (
     (figures.precision_recall, "precision and recall"),
     (figures.roc, "ROC"),

@@ -20,8 +20,7 @@ from mlseg_dist.report.html import (
     text,
 )
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import SPLIT_NAMES, limits, pixels, signed
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, limits, pixels, signed
 
 
 def by_hand(sources: Sources) -> Part | None:

@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from mlseg_dist.config import CLASSES
+from mlseg_dist.config import CLASSES, FACTORS, HELD_OUT
 from mlseg_dist.report.html import (
     Html,
     Part,
@@ -28,14 +28,11 @@ from mlseg_dist.report.html import (
 )
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import LEARNT
-from mlseg_dist.report.words import HELD_OUT, SPLIT_NAMES, counted, listed, share, signed
+from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, counted, listed, share, signed
 
 TABLE = "slides.csv"
 MOST_MOVED, MOST_WORST, MOST_BEST, MOST_PICTURES = 10, 15, 5, 6
 HEAD = ("slide", "patient", "split", "stain", "scanner", "source", "unseen")
-ORDER = (*LEARNT, CLASSES[0])
-FACTORS = ("stain", "scanner", "source")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula."""
 

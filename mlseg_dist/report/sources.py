@@ -10,11 +10,12 @@ from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, read_json_lines, sha256_file
-from mlseg_dist.config import LearningConfig
+from mlseg_dist.config import HELD_OUT, LearningConfig
+from mlseg_dist.evaluation import VERSION
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.ledger import read as read_openings
 from mlseg_dist.redaction import Redaction
-from mlseg_dist.report.words import HELD_OUT, Interval, place_of
+from mlseg_dist.report.words import Interval, place_of
 from mlseg_dist.run_folder import (
     evaluations_folder,
     generators_folder,
@@ -23,9 +24,6 @@ from mlseg_dist.run_folder import (
     shards_folder,
     styled_folder,
 )
-
-VERSION = 2
-"""Of evaluation.json. Version 1 counted the pixels of overlapping patches several times; its figures are not shown."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _at_other_thresholds(evaluation: dict[str, Any]) -> bool:
 
 
 def _openings(run: Path) -> list[Opening]:
-    """Of the run's corpus. Raises UserError for a damaged ledger."""
+    """Openings of final-unseen of the run's corpus. Raises UserError for a damaged ledger."""
     manifest = shards_folder(run) / "manifest.json"
     return read_openings(run, sha256_file(manifest)) if manifest.exists() else []
 

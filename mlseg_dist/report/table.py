@@ -9,11 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlseg_core.files import read_json
-from mlseg_dist.config import CLASSES
 from mlseg_dist.report.metrics import in_words
-from mlseg_dist.report.words import counted, limits, place_of, share, signed
+from mlseg_dist.report.words import ORDER, counted, limits, place_of, share, signed
 
-ORDER = (*CLASSES[1:], CLASSES[0])
 EARLIER = (
     "These figures are of an earlier version, which counted pixels of overlapping patches several times: they are too high. "
     "`mlseg evaluate RUN`, then `mlseg report RUN`, makes new ones."

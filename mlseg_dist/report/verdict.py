@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from mlseg_dist.config import CLASSES
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import (
+    LEARNT,
     NARROW,
     NETWORKS,
     NO_FIGURE,
@@ -31,8 +31,7 @@ NOTABLE, NOTABLE_IN_DOMAIN = 0.02, 0.05
 """Without an interval, a fall of at least so much is told as one; of a domain, which may be a single slide, only a larger one."""
 MOST_FALLS = 3
 """Falls in the first sentence; the sections below show all."""
-FACTORS = {"stain": "", "scanner": "scanner ", "source": "source "}
-LEARNT = CLASSES[1:]
+FACTOR_WORDS = {"stain": "", "scanner": "scanner ", "source": "source "}
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
         was = before.get((row["factor"], row["value"]))
         if was is None:
             continue
-        place = f"on {FACTORS[row['factor']]}{row['value']}"
+        place = f"on {FACTOR_WORDS[row['factor']]}{row['value']}"
         for name in LEARNT:
             ends = [found["iou"].get(name) or {} for found in (was, row)]
             yield Change(f"{name} IoU", place, ends[0], ends[1], notable=NOTABLE_IN_DOMAIN)
@@ -136,11 +135,7 @@ def falls(sources: Sources) -> list[Change]:
 
 
 def sentences(sources: Sources) -> list[str]:
-    """The verdict. The first sentence says what became worse, the second what the campaign reached.
-
-    When an evaluation has controls (the same steps, taught by people's labels alone), what the label rounds gave over them goes
-    before both.
-    """
+    """The verdict. The first sentence says what became worse, the second what the campaign reached."""
     if sources.is_earlier:
         return [
             "This campaign was evaluated by an earlier version, which counted the pixels of overlapping patches several times; "
@@ -211,7 +206,7 @@ def _alone(sources: Sources, split: str) -> str:
 
 
 def _network(sources: Sources, split: str) -> list[str]:
-    """Where the steps do not share one network, that part of the change is not the rounds'."""
+    """Says which part of the change may come from another network, where the steps do not share one."""
     models = {step.name: step.model for step in sources.config.steps}
     evaluated = [step for step in sources.steps if step in models]
     first, last = evaluated[0], evaluated[-1]

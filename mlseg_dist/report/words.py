@@ -6,6 +6,8 @@ An INTERVAL is {"value", "low", "high", "patients"}; each of them may be None, a
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlseg_dist.config import CLASSES, HELD_OUT
+
 Interval = Mapping[str, Any]
 NO_FIGURE: Interval = {"value": None, "low": None, "high": None, "patients": 0}
 NARROW = "\u00a0"
@@ -17,7 +19,10 @@ SLIDES_OF = {
     "dev-unseen": "the unseen slides (dev)",
     "final-unseen": "the unseen slides (final)",
 }
-HELD_OUT = ("test", "dev-unseen", "final-unseen")
+LEARNT = CLASSES[1:]
+"""The classes that a campaign is about; background is the rest."""
+ORDER = (*LEARNT, CLASSES[0])
+"""The classes in the order of columns. Background is last: it is what a narrow window may cut to scroll."""
 NETWORKS = {"unet": "U-Net", "munet": "m-UNet", "hooknet": "HookNet", "deeplab": "DeepLab"}
 
 

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.files import read_json
+from mlseg_dist.evaluation import VERSION
 from mlseg_dist.tracking.rows import flatten
 
 Rows = list[tuple[int, dict[str, Any]]]
-
-EVALUATION_VERSION = 2
-"""Of the evaluation.json whose figures are published (mlseg_dist.evaluation.summary.VERSION, which needs torch to import)."""
 
 
 def published(phase: Path, done: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
@@ -55,7 +53,7 @@ def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
     Files of earlier versions counted overlapping patches; they have nothing that could stand beside these.
     """
     figures: dict[str, Any] = {}
-    if evaluation.get("version") != EVALUATION_VERSION:
+    if evaluation.get("version") != VERSION:
         return figures
     for split, of_step in evaluation["figures"].items():
         for step, scores in of_step.items():

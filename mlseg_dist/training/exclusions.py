@@ -16,7 +16,7 @@ from mlseg_dist.training.engine import World
 
 
 class Reader(Protocol):
-    """Reads pairs, but for those that are excluded."""
+    """Reads pairs, except those that are excluded."""
 
     excluded: frozenset[int]
 

@@ -23,7 +23,7 @@ class BestTeacher:
 
     @property
     def step(self) -> int | None:
-        """Of the best so far."""
+        """Optimizer step of the best validation so far."""
         return None if self.record is None else self.record["step"]
 
     def load(self, record: dict[str, Any] | None) -> None:

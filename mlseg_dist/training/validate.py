@@ -11,7 +11,7 @@ from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.centres import parts_of
 from mlseg_dist.data.once import read_once
 from mlseg_dist.data.prefetch import threads_for
-from mlseg_dist.evaluation import counts
+from mlseg_dist.evaluation.figures import plain
 from mlseg_dist.evaluation.operating_point import choose
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre
@@ -113,5 +113,5 @@ def count(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def figures(confusion: np.ndarray) -> dict[str, Any]:
     """IoU per class (None where a class is neither in truth nor predicted), their mean (0 when there is none), accuracy."""
-    found = counts.figures(confusion)
+    found = plain(confusion)
     return {"miou": found["miou"] or 0.0, "iou": found["iou"], "accuracy": found["accuracy"] or 0.0}

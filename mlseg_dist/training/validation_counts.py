@@ -5,7 +5,8 @@ import torch
 import torch.distributed as dist
 
 from mlseg_dist.config import IGNORED
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
+from mlseg_dist.evaluation.bins import odds_bins, probability_bins
+from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, SlideCounts
 from mlseg_dist.loss import class_sums, equations
 from mlseg_dist.training.engine import World
 
@@ -15,7 +16,7 @@ _ANSWERS, _ODDS = COUNT * COUNT * BINS, COUNT * ODDS * ODDS
 
 
 class ValidationCounts:
-    """Of one network; on the device until reduce(). Nothing in add() waits for the device.
+    """What one network answers; on the device until reduce(). Nothing in add() waits for the device.
 
     A labelled pixel whose logits are not all finite is counted as such, and nowhere else.
     """
@@ -31,9 +32,9 @@ class ValidationCounts:
         self._sums += class_sums(logits_BCHW.double(), torch.where(known, target_BHW, IGNORED), 0.0, 0.0)
         logits = torch.where(known[:, None], logits_BCHW.float(), 0.0)
         truth = torch.where(known, target_BHW, 0).long()
-        sure = (logits.softmax(dim=1).amax(dim=1) * (BINS - 1)).floor().long().clamp(0, BINS - 1)
+        sure = probability_bins(logits.softmax(dim=1).amax(dim=1))
         answers = (truth * COUNT + logits.argmax(dim=1)) * BINS + sure
-        odds = ((logits[:, 1:] - logits[:, :1] + ODDS_LIMIT) / ODDS_STEP).round().clamp(0, ODDS - 1).long()
+        odds = odds_bins(logits[:, 1:] - logits[:, :1])
         log_odds = (truth * ODDS + odds[:, 0]) * ODDS + odds[:, 1] + _ANSWERS
         last = _ANSWERS + _ODDS
         for cells in (answers, log_odds):
@@ -50,11 +51,11 @@ class ValidationCounts:
             self._counts += room.scatter_add_(0, cells.flatten(), torch.ones_like(cells).flatten())[:-1]
 
     def wait(self) -> None:
-        """For this rank's own device."""
+        """Wait for this rank's own device."""
         self._counts[:1].tolist()
 
     def reduce(self, world: World) -> None:
-        """Sum over all ranks; all call."""
+        """Sum over all ranks. All ranks call."""
         if world.size > 1:
             dist.all_reduce(self._counts)
             dist.all_reduce(self._sums)

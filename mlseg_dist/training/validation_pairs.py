@@ -49,7 +49,7 @@ class ValidationPairs:
 
     @cached_property
     def once(self) -> Once:
-        """What is scored."""
+        """The patches that are scored, and which pixels of each are its own."""
         pairs = self._readable
         centres = np.array([self._centres[pair] for pair in pairs], np.int64).reshape(-1, 2)
         return Once(self.corpus, [self._refs[pair] for pair in pairs], centres, self.patch_px)
@@ -60,16 +60,14 @@ class ValidationPairs:
 
     @property
     def patients(self) -> int:
-        """How many the scored slides are of."""
+        """How many patients the scored slides come from."""
         patient_of = {slide.slug: slide.patient for slide in self.corpus.manifest.slides}
         return len({patient_of.get(slide, slide) for slide in {ref.slide for ref in self.once.refs}})
 
     def settle(self, bad: dict[int, str]) -> list[dict[str, Any]]:
         """All ranks call. bad: what this rank could not read in a pass, its place in once.refs -> why.
 
-        Returns what is excluded from now on, for metrics.jsonl.
-
-        Raises BadPair when more than `train.max_excluded` of the pairs are.
+        Returns what is excluded from now on, for metrics.jsonl. Raises BadPair for more than `train.max_excluded` of the pairs.
         """
         if not self.leaves_out:
             return []

@@ -105,7 +105,7 @@ class SharedPlane:
 
     @property
     def bytes(self) -> int:
-        """Of the blocks that are kept."""
+        """Size of the blocks that are kept."""
         return len(self._blocks) * 3 * BLOCK_PX**2
 
     def _block(self, row: int, column: int) -> Pixels:

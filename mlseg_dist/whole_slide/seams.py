@@ -43,7 +43,7 @@ def seam_error(here: WholeSlide, there: WholeSlide, threshold: float) -> SeamErr
 
 
 def _classes(engine: WholeSlide, threshold: float) -> Iterator[np.ndarray]:
-    """Of each strip, uint8 (h, columns); IGNORED outside the region."""
+    """Classes of each strip, uint8 (h, columns); IGNORED outside the region."""
     for strip in engine.strips():
         classes = strip.classes(threshold).cpu().numpy()
         classes[~strip.region] = IGNORED

@@ -23,7 +23,7 @@ from shards.audit.inspect import MOST_UNREADABLE, BadSlide, check_unreadable
 from shards.manifest import Manifest
 
 OVERLAP = 0.25
-"""Of neighbouring patches, as a share of their side: 1.78 forwards per patch area."""
+"""How much neighbouring patches overlap, as a share of their side: 1.78 forwards per patch area."""
 _AHEAD = 2
 
 
@@ -65,15 +65,19 @@ class Strip:
 
         IGNORED where there is no answer: that is not background.
         """
-        strongest = self.probabilities[0]
-        best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
-        for number, one in enumerate(
-            self.probabilities[1:], start=1
-        ):  # a sixth of the time that max(dim=0) takes on a CPU
-            best = torch.maximum(best, (one > strongest).to(torch.uint8) * number)
-            strongest = torch.maximum(strongest, one)
+        best, strongest = strongest_class(self.probabilities)
         best *= strongest >= threshold
         return torch.maximum(best, (~self.answered).to(torch.uint8) * IGNORED)
+
+
+def strongest_class(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(3, …) -> the strongest class of each cell, of equal ones the first, uint8 (…), and its probability (…)."""
+    strongest = probabilities[0]
+    best = torch.zeros(strongest.shape, dtype=torch.uint8, device=strongest.device)
+    for number, one in enumerate(probabilities[1:], start=1):  # a sixth of the time that max(dim=0) takes on a CPU
+        best = torch.maximum(best, (one > strongest).to(torch.uint8) * number)
+        strongest = torch.maximum(strongest, one)
+    return best, strongest
 
 
 @dataclass
@@ -174,7 +178,7 @@ class WholeSlide:
         self.facts.not_finite += len(wrong)
 
     def _results(self) -> Generator[_Result, None, None]:
-        """Of every patch, in order."""
+        """Results of all patches, in order."""
         todo = np.array(
             [(row, column) for row, columns in enumerate(self._wanted) for column in columns.tolist()], np.int64
         ).reshape(-1, 2)
@@ -207,7 +211,7 @@ class WholeSlide:
         return next(filter(None, reasons), "")
 
     def _corners(self, place: tuple[int, int]) -> dict[str, tuple[int, int]]:
-        """Of both views of a patch (row, column): left, top in px of their planes."""
+        """Where both views of the patch (row, column) lie: left, top in px of their planes."""
         grid = self.grid
         top, left = grid.start(place[0]), grid.start(place[1])
         half = grid.patch // 2

@@ -99,7 +99,7 @@ def _in_levels(probabilities: torch.Tensor) -> np.ndarray:
 def write_maps(
     strips: Iterable[Strip], grid: SlideGrid, threshold: float, classes: Path, probabilities: Path | None = None
 ) -> MapCounts:
-    """Both maps under their names at once whole, synced, replacing what is there; after an error neither, and no trace."""
+    """Write both maps and put them in place once they are complete and synced; after an error nothing is left or replaced."""
     targets = [path for path in (classes, probabilities) if path is not None]
     temporary = [temporary_beside(path) for path in targets]
     try:
@@ -200,4 +200,4 @@ class _TiledFile:
 
 
 class _GivenUp(Exception):
-    """Nobody wants the rest of the map."""
+    """The rest of the map is no longer wanted."""

@@ -13,7 +13,7 @@ _LOOK_PX = 1024
 
 
 class BadSlide(Exception):
-    """The slide cannot be used as it is; it belongs into quarantine."""
+    """The slide cannot be used as it is; it belongs in quarantine."""
 
 
 def inspect_slide(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -> Audit:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlseg_core.config import validate
 from mlseg_dist.config import IGNORED, LearningConfig
-from mlseg_dist.evaluation.counts import mean_iou
+from mlseg_dist.evaluation.figures import mean_iou
 from mlseg_dist.evaluation.operating_point import (
     OperatingPoint,
     best_temperature,

@@ -20,7 +20,7 @@ from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.views import centre_views
 from mlseg_dist.device import settle_cpu
-from mlseg_dist.evaluation import counts
+from mlseg_dist.evaluation import figures, patches
 from mlseg_dist.evaluation.operating_point import best_threshold
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import class_sums, equations
@@ -109,10 +109,10 @@ def on_the_slide(model, corpus, refs, view):
 
 def expected_of(truth, logits):
     """Figures of pixels, as one image."""
-    confusion = counts.confusions(truth[None, None], logits.argmax(1)[None, None].astype(np.uint8))[0]
+    confusion = patches.confusions(truth[None, None], logits.argmax(1)[None, None].astype(np.uint8))[0]
     image = torch.from_numpy(logits.T.copy())[None, :, None].double()
     wce, wdl = equations(class_sums(image, torch.from_numpy(truth.copy())[None, None], 0.0, 0.0), torch.ones(3))
-    found = counts.figures(confusion)
+    found = figures.plain(confusion)
     return {name: found[name] for name in ("miou", "iou", "accuracy")}, (float(wce), float(wdl))
 
 

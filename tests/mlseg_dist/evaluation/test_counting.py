@@ -6,6 +6,7 @@ import torch
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.evaluation.bins import odds_bins, probability_bins
 from mlseg_dist.evaluation.counting import SlideCounter
 from mlseg_dist.evaluation.overview import MOST, OverviewMap
 from mlseg_dist.evaluation.tally import BINS, ODDS, SlideCounts
@@ -120,3 +121,12 @@ def test_what_is_annotated_in_a_part_of_the_slide_alone_counts_as_in_all_of_it()
     np.testing.assert_array_equal(seen.predicted, seen_in_part.predicted)
     once, _ = counted(probabilities, fine, [1500])
     assert once.to_json() == part.to_json()
+
+
+def test_bins_at_their_edges():
+    sure = torch.tensor([0.0, 0.0009, 0.0011, 0.9999, 1.0, float("nan")])
+    assert probability_bins(sure).tolist() == [0, 0, 1, 999, 1000, 0]
+    odds = torch.tensor([-1e9, -10.0, 0.0, 0.124, 0.126, 10.0, float("inf"), float("nan")])
+    assert odds_bins(odds).tolist() == [0, 0, 40, 40, 41, 80, 80, 40]
+    short_of_a_tie = torch.tensor([0.375, -0.375]).nextafter(torch.tensor(0.0))  # adding 10 first would make it a tie
+    assert odds_bins(short_of_a_tie).tolist() == [41, 39]

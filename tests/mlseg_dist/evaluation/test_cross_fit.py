@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlseg_dist.evaluation import figures
-from mlseg_dist.evaluation.cross_fit import best_threshold, leave_one_out
+from mlseg_dist.evaluation.operating_point import best_threshold, leave_one_out
 from tests.mlseg_dist.evaluation.made_counts import answers, counted
 
 CLASSES = np.arange(3)

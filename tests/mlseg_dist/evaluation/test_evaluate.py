@@ -15,7 +15,7 @@ from mlseg_core.errors import Interrupted, UserError, exit_status
 from mlseg_core.files import write_json
 from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.config import EvaluateConfig
-from mlseg_dist.evaluation import examples, work
+from mlseg_dist.evaluation import campaign, examples, work
 from mlseg_dist.evaluation.against import steps_against, subject_against
 from mlseg_dist.evaluation.plan import scored_slides, taught, units
 from mlseg_dist.evaluation.publish import Other, publish, reasons
@@ -231,5 +231,26 @@ def test_the_headline_fits_80_columns_with_all_intervals(capsys, monkeypatch):
     }
     print_headline(found, Path("evaluation.json"))
     said = capsys.readouterr().out
-    assert "final-unseen (12)" in said and ".812 [.75, .86]" in said and "…" not in said
-    assert "test: b minus a of other: +.812 [+.75, +.86]" in said and max(map(len, said.splitlines())) <= 80
+    assert "final-unseen (12)" in said and ".812 [.75,\u00a0.86]" in said and "…" not in said
+    assert "test: b minus a of other: +.812 [+.75,\u00a0+.86]" in said and max(map(len, said.splitlines())) <= 80
+
+
+def test_a_campaign_opens_final_unseen_once_and_is_not_stopped_by_a_slide_without_score(run, tmp_path, monkeypatch):
+    mine = copied(run, tmp_path)
+    corpus = mine.path / "data" / "shards" / "manifest.json"
+    corpus.write_text(corpus.read_text().replace('"dev-unseen"', '"final-unseen"'))
+    subject = subject_of(mine, splits=["test", "final-unseen"], steps=["base"])
+    assert campaign.begin(subject_of(mine, splits=["test"]))[1] is None
+    todo, opening = campaign.begin(subject)
+    assert campaign.begin(subject) == (todo, opening), "every worker asks"
+    monkeypatch.setattr(work, "kept_teacher", lambda config, step, path: Broken())
+    monkeypatch.setattr(examples, "kept_teacher", lambda config, step, path: Broken())
+    assert not run_units(todo, work.count, tmp_path / "counts", describe=work.describe)
+    told: list[str] = []
+    campaign.publish(
+        subject, todo, tmp_path / "counts", tmp_path / "out", opening, lambda event, text, *_, **__: told.append(text)
+    )
+    assert len(told) == 2 and (tmp_path / "out" / "evaluation.json").exists()
+    assert campaign.begin(subject)[1].finished, "killed after the file was written, the phase may end"
+    with pytest.raises(UserError, match="final-unseen was opened before"):
+        campaign.begin(subject_of(mine, splits=["final-unseen"], steps=["master-1"]))

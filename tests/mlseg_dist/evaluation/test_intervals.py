@@ -6,7 +6,7 @@ from scipy.stats import t
 
 from mlseg_dist.evaluation import figures, intervals
 from mlseg_dist.evaluation.cohort import sums_by
-from mlseg_dist.evaluation.compare import difference
+from mlseg_dist.evaluation.differences import difference
 from mlseg_dist.evaluation.intervals import LEAST_PATIENTS, RESAMPLES, Resamples, percentiles, student_t
 
 SLIDES, TIMES = 3, 1000

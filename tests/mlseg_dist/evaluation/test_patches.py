@@ -7,9 +7,10 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from benchmarks.studies.patches import fine_counts
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import PairRef
-from mlseg_dist.evaluation import counts, pictures
+from mlseg_dist.evaluation import patches, pictures
 from mlseg_dist.evaluation.drawn import is_drawn, png
 
 RANDOM = np.random.default_rng(5)
@@ -24,7 +25,7 @@ def test_confusion_is_that_of_torchmetrics(classes):
     truth, predicted = labels((4, 32, 32), classes), labels((4, 32, 32), (0, 1, 2))
     metric = MulticlassConfusionMatrix(3, ignore_index=IGNORED)
     expected = metric(torch.from_numpy(predicted).long(), torch.from_numpy(truth).long()).numpy()
-    each = counts.confusions(truth, predicted)
+    each = patches.confusions(truth, predicted)
     assert each.shape == (4, 3, 3)
     np.testing.assert_array_equal(each.sum(axis=0), expected)
     known = truth[2] != IGNORED
@@ -33,22 +34,22 @@ def test_confusion_is_that_of_torchmetrics(classes):
 
 def test_decision_takes_the_strongest_class_at_or_above_the_threshold_else_background():
     probabilities = np.array([[0.1, 0.45, 0.45], [0.2, 0.5, 0.3], [0.28, 0.28, 0.44], [0.3, 0.25, 0.45]], np.float32)
-    decided = counts.decide(probabilities[:, :, None, None], np.float32(0.45))
+    decided = patches.decide(probabilities[:, :, None, None], np.float32(0.45))
     assert decided.ravel().tolist() == [1, 1, 0, 2]
 
 
 def test_no_number_is_not_background():
     probabilities = np.full((1, 3, 2, 2), 1 / 3, np.float32)
     probabilities[0, 1, 0, 0] = np.nan
-    decided = counts.decide(probabilities, 0.3)
+    decided = patches.decide(probabilities, 0.3)
     assert decided[0, 0, 0] == IGNORED and not decided.ravel()[1:].any()
-    assert counts.confusions(np.zeros((1, 2, 2), np.uint8), decided).sum() == 3
+    assert patches.confusions(np.zeros((1, 2, 2), np.uint8), decided).sum() == 3
 
 
 def test_fine_counts_leave_out_what_is_ignored_in_training():
     fine = np.array([[[3, 3, 12, 16]]], np.uint8)
     truth, predicted = np.array([[[1, 1, 2, IGNORED]]], np.uint8), np.array([[[1, 0, 2, 2]]], np.uint8)
-    found = counts.fine_counts(fine, truth, predicted)
+    found = fine_counts(fine, truth, predicted)
     assert found[3].tolist() == [1, 1, 0] and found[12].tolist() == [0, 0, 1] and found.sum() == 3
 
 

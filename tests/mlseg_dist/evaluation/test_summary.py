@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mlseg_dist.config import CLASSES
-from mlseg_dist.evaluation import figures, summary
-from mlseg_dist.evaluation.cross_fit import best_threshold
+from mlseg_dist.evaluation import VERSION, figures, summary
+from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.intervals import Resamples, iou_differences, iou_intervals
-from mlseg_dist.evaluation.tally import SlideCounts, summed
+from mlseg_dist.evaluation.operating_point import best_threshold
+from mlseg_dist.evaluation.tally import SlideCounts
 from tests.mlseg_dist.evaluation.made_counts import (
     FINE,
     made_config,
@@ -57,7 +58,7 @@ def of_split(split: str) -> list[str]:
 
 
 def test_the_keys_are_those_that_the_page_reads(found):
-    assert list(found) == KEYS and found["version"] == summary.VERSION == 2
+    assert list(found) == KEYS and found["version"] == VERSION == 2
     assert found["steps"] == ["base", "master-1", "control"], "what is no step of the campaign comes last"
     assert set(found["figures"]) == set(found["splits"]) == {"val", "test", "dev-unseen"}
     pooled = found["figures"]["test"]["base"]["pooled"]
@@ -82,7 +83,7 @@ def test_pooled_figures_are_those_of_all_cells_at_the_teachers_threshold(found):
         row = found["figures"]["test"][step]["pooled"]
         assert row["confusion"] == expected.tolist()
         assert row["miou"]["value"] == figures.plain(expected)["miou"] and row["miou"]["patients"] == 6
-        scores = summed(COUNTS[slug, step] for slug in of_split("test")).scores
+        scores = sum(COUNTS[slug, step].scores for slug in of_split("test"))
         assert row["auc"]["tumour"]["value"] == figures.curve(figures.one_against_rest(scores)[1])["auc"]
         assert row["auc"]["tumour"]["value"] == found["curves"]["test"][step]["tumour"]["auc"]
     assert sum(found["splits"]["test"]["pixels"].values()) == expected.sum()
@@ -191,7 +192,7 @@ def test_a_slide_that_one_step_did_not_score_is_left_out_of_comparisons_with_it(
 def test_another_run_is_compared_on_the_same_slides_with_its_own_thresholds(found):
     theirs = {(slug, "old"): COUNTS[slug, "base"] for slug in SLIDES}
     teacher = {"old": {"sha256": "0", "threshold": 0.6, "temperature": None, "source": "config"}}
-    against = summary.Against("other", {"master-1": "old"}, theirs, teacher)
+    against = Against("other", {"master-1": "old"}, theirs, teacher)
     other = evaluated(against=against)["against"]
     assert (other["name"], other["steps"]) == ("other", {"master-1": "old"})
     (row,) = other["differences"]["test"]
@@ -200,7 +201,7 @@ def test_another_run_is_compared_on_the_same_slides_with_its_own_thresholds(foun
     assert row["miou"]["value"] == pytest.approx(
         found["figures"]["test"]["master-1"]["pooled"]["miou"]["value"] - before
     )
-    same = summary.Against("itself", {"base": "base"}, COUNTS, made_teachers(STEPS))
+    same = Against("itself", {"base": "base"}, COUNTS, made_teachers(STEPS))
     for rows in evaluated(against=same)["against"]["differences"].values():
         assert rows[0]["miou"]["value"] == 0 and rows[0]["better"] == rows[0]["worse"] == []
 

@@ -1,4 +1,4 @@
-"""Counting the pixels of patches: probabilities and labels in, classes and confusion counts out. Figures of them: figures.py.
+"""Deciding and counting single patches, for example pictures and studies; whole slides are counted by counting.py.
 
 Pure functions. Labels are training classes 0, 1, 2; 255 is ignored everywhere. A confusion matrix has the truth in its
 rows and the prediction in its columns, int64 px.
@@ -6,13 +6,8 @@ rows and the prediction in its columns, int64 px.
 
 import numpy as np
 
-from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.evaluation.figures import constant, iou, mean_iou
-from mlseg_dist.evaluation.figures import plain as figures
-
-__all__ = ["confusions", "constant", "decide", "figures", "fine_counts", "iou", "mean_iou"]
-
-COUNT = len(CLASSES)
+from mlseg_dist.config import IGNORED
+from mlseg_dist.evaluation.tally import COUNT
 
 
 def decide(probabilities_BCHW: np.ndarray, threshold: float) -> np.ndarray:
@@ -33,10 +28,3 @@ def confusions(truth_BHW: np.ndarray, predicted_BHW: np.ndarray) -> np.ndarray:
     known = (truth_BHW != IGNORED) & (predicted_BHW != IGNORED)
     counts = np.bincount(cell[known], minlength=batch * COUNT * COUNT)
     return counts.astype(np.int64).reshape(batch, COUNT, COUNT)
-
-
-def fine_counts(fine_BHW: np.ndarray, truth_BHW: np.ndarray, predicted_BHW: np.ndarray) -> np.ndarray:
-    """What was predicted on each fine class, int64 (256, 3). Pixels without a truth or without an answer do not count."""
-    known = (truth_BHW != IGNORED) & (predicted_BHW != IGNORED)
-    cell = fine_BHW[known].astype(np.int64) * COUNT + predicted_BHW[known]
-    return np.bincount(cell, minlength=256 * COUNT).astype(np.int64).reshape(256, COUNT)
