@@ -368,13 +368,16 @@ class CheckConfig(Strict):
     last_over_majority: dict[str, float] = {}
     bad_regions_last_over_base: dict[str, float] = {}
     """Split -> least recall of bad regions (fold, bubble, blur, artefact) of the last step minus the base step's."""
+    last_over_control: dict[str, float] = {}
+    """Split -> least mean IoU of the last step minus that of the control's last step, which learnt from people alone."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what was added later and is not asked for: the frozen code of earlier runs does not know it."""
         values: dict[str, Any] = dump(self)
-        if not self.bad_regions_last_over_base:
-            values.pop("bad_regions_last_over_base", None)
+        for name in ("bad_regions_last_over_base", "last_over_control"):
+            if not getattr(self, name):
+                values.pop(name, None)
         return values
 
 
@@ -450,6 +453,11 @@ class LearningConfig(Strict):
         if not self.controls:
             values.pop("controls", None)
         return values
+
+    @property
+    def own_steps(self) -> tuple[StepConfig, ...]:
+        """The campaign's own ladder, without its controls'."""
+        return tuple(step for step in self.steps if not step.control)
 
     def step_before(self, index: int) -> int | None:
         """Index of the step whose teacher comes before this one; None for the first."""

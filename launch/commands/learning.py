@@ -81,10 +81,10 @@ def step_index(config: CampaignConfig, name: str) -> int:
 
 
 def _step(config: CampaignConfig, run: RunFolder, name: str | None) -> int:
-    """Index of the named step, or of the last one that has a teacher."""
+    """Index of the named step, or of the campaign's own last one that has a teacher."""
     if name is not None:
         return step_index(config, name)
-    names = [step.name for step in config.steps]
+    names = [step.name for step in config.own_steps]
     taught = [i for i, step in enumerate(names) if list(run.path.glob(f"phases/[0-9][0-9]-{step}/teacher.json"))]
     if not taught:
         raise UserError("no step has a teacher yet", run.path, "Let the first training phase finish.")

@@ -51,7 +51,7 @@ def model(arguments: argparse.Namespace) -> int:
     places = [arguments.where, *(Path(word) for word in arguments.words if word not in overrides)]
     # All are read before any is timed: a mistake in the last one is told at once.
     configs = [load_where(where, overrides) for where in places]
-    steps = [config.steps[step_index(config, arguments.step or config.steps[-1].name)] for config in configs]
+    steps = [config.steps[step_index(config, arguments.step or config.own_steps[-1].name)] for config in configs]
     found = [
         _Found(where, config, step, _summary(config, step, not arguments.no_time))
         for where, config, step in zip(places, configs, steps, strict=True)

@@ -34,7 +34,7 @@ def steps_against(ours: Subject, theirs: Subject) -> dict[str, str]:
     """Our step -> theirs: those of the same name; the last ones where no name is shared."""
     names = {step.name for step in theirs.steps}
     shared = {step.name: step.name for step in ours.steps if step.name in names}
-    return shared or {ours.steps[-1].name: theirs.steps[-1].name}
+    return shared or {ours.own_steps[-1].name: theirs.own_steps[-1].name}
 
 
 def _check_same(ours: Subject, own: Sequence[ScoredSlide], theirs: Subject, found: Sequence[ScoredSlide]) -> None:

@@ -54,16 +54,16 @@ def ladder(steps: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def between_steps(
-    split: str, steps: Sequence[str], made: Mapping[str, StepSummary], facts: Facts, seed: int
+    split: str, pairs: Sequence[tuple[str, str]], made: Mapping[str, StepSummary], facts: Facts, seed: int
 ) -> list[dict[str, Any]]:
-    """One row for each pair of the ladder."""
+    """One row for each pair of steps."""
     return [
         {
             "from": before,
             "to": after,
             **difference(made[before].confusions[split], made[after].confusions[split], facts, seed, split),
         }
-        for before, after in ladder(steps)
+        for before, after in pairs
     ]
 
 

@@ -32,7 +32,7 @@ _CENTRE = re.compile(r"\+y(\d+)\+x(\d+)$")
 
 def draw_examples(subject: Subject, results: Sequence[Result], folder: Path) -> list[dict[str, Any]]:
     """Write folder/SPLIT-NN.png; returns what each shows. results: of all evaluated slides and steps."""
-    config, steps = subject.config, subject.steps
+    config, steps = subject.config, subject.own_steps
     corpus = Corpus(shards_folder(subject.run), dict(config.training_classes))
     last = [one for one in results if one.one.step_name == steps[-1].name and not one.not_scored]
     chosen = [choice for split in config.evaluate.splits for choice in _chosen(subject, corpus, last, split)]

@@ -51,6 +51,11 @@ class Subject:
         return [step for step in self.config.steps if wanted is None or step.name in wanted]
 
     @property
+    def own_steps(self) -> list[StepConfig]:
+        """Those of the campaign itself, not of its controls; all where there is none of its own."""
+        return [step for step in self.steps if not step.control] or self.steps
+
+    @property
     def view_px(self) -> int:
         """Side of the views, px, the same for all steps."""
         corpus, chosen = self.corpus, self.config.evaluate.view_px

@@ -8,7 +8,7 @@ import numpy as np
 from mlseg_dist.config import CLASSES, FACTORS, IGNORED, LearningConfig
 from mlseg_dist.evaluation import VERSION
 from mlseg_dist.evaluation.cohort import Counts, Facts
-from mlseg_dist.evaluation.differences import Against, against_another, between_steps
+from mlseg_dist.evaluation.differences import Against, against_another, between_steps, ladder
 from mlseg_dist.evaluation.domains import confounded, domain_slides
 from mlseg_dist.evaluation.figures import constant, plain
 from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
@@ -60,12 +60,15 @@ def build(
     """
     splits = [split for split in config.evaluate.splits if any(fact["split"] == split for fact in slides.values())]
     steps = campaign_order(config, teachers)
+    controls = controls_of(config, steps)
+    own = [step for step in steps if step not in controls] or steps
     class_of = np.array([config.training_classes[name] for name in corpus.classes])
     common = (slides, splits, corpus.classes, class_of, config.seed)
     made = {step: summarise_step(step, teachers[step], counts, *common) for step in steps}
     rows = {slug: _slide(slug, slides[slug], made) for slug in sorted(slides)}
     majority = majority_class(corpus, config.training_classes)
     scored = [slug for slug in domain_slides(slides, splits) if any(rows[slug]["pixels"].values())]
+    pairs = [*ladder(own), *((control, step) for control, step in controls.items() if step in made)]
     return {
         "version": VERSION,
         "classes": list(CLASSES),
@@ -73,7 +76,8 @@ def build(
         "unit": UNIT,
         "grid": dict(grid),
         "teachers": {step: dict(teachers[step]) for step in steps},
-        "steps": steps,
+        "steps": own,
+        "controls": controls,
         "majority": CLASSES[majority],
         "boundary_um": config.evaluate.boundary_um,
         "splits": {split: _split(split, rows, majority) for split in splits},
@@ -84,7 +88,7 @@ def build(
         "patients": {split: _patients(split, made) for split in splits},
         "domains": {step: made[step].domains for step in steps},
         "confounded": confounded(slides, scored),
-        "differences": {split: between_steps(split, steps, made, slides, config.seed) for split in splits},
+        "differences": {split: between_steps(split, pairs, made, slides, config.seed) for split in splits},
         "against": None if against is None else against_another(against, made, slides, splits, class_of, config.seed),
         "cross_fit": {step: made[step].cross_fit for step in steps if made[step].cross_fit is not None},
         "not_scored": sorted((dict(row) for row in not_scored), key=_place_of(steps)),
@@ -96,6 +100,12 @@ def campaign_order(config: LearningConfig, steps: Iterable[str]) -> list[str]:
     """The given steps as the campaign trains them; networks that are none of its steps come last, by name."""
     order = [step.name for step in config.steps]
     return sorted(steps, key=lambda step: (order.index(step) if step in order else len(order), step))
+
+
+def controls_of(config: LearningConfig, steps: Iterable[str]) -> dict[str, str]:
+    """Of the given steps those of a control -> the campaign's own step that each is compared with."""
+    known = {step.name: step for step in config.steps}
+    return {name: known[name].seed_name for name in steps if name in known and known[name].control}
 
 
 def _place_of(steps: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, int, str]]:

@@ -32,7 +32,7 @@ def draw_worst(
 
     Names of files hold no name of a slide.
     """
-    step = subject.steps[-1].name
+    step = subject.own_steps[-1].name
     of_slide = {one.slug: one for one in results if one.one.step_name == step and not one.not_scored}
     described: list[dict[str, Any]] = []
     for split in subject.config.evaluate.splits:

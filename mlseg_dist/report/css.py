@@ -46,6 +46,7 @@ th.group {{ text-align: center; color: var(--ink); border-bottom: 1px solid var(
 .first {{ border-left: 1px solid var(--line); }}
 td.miou {{ font-weight: 600; }}
 tr.majority td {{ color: var(--muted); font-style: italic; }}
+tr.control td {{ color: var(--muted); }}
 tr.last td {{ background: #f3f7fc; }}
 td.best {{ color: #14417c; font-weight: 700; }}
 td.fell {{ color: var(--bad); font-weight: 600; }} td.rose {{ color: var(--good); }}

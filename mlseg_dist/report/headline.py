@@ -4,19 +4,20 @@ from typing import Any
 
 from mlseg_dist.report.html import Html, join, prose, text
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.verdict import Change, falls, sentences
+from mlseg_dist.report.verdict import Change, falls, over_control, sentences
 from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, has_interval, limits, share, signed, value_of
 
 LEADING = 2
-"""Sentences of the verdict that are set large."""
+"""Sentences of the verdict that are set large; one more with a control."""
 
 
 def headline(sources: Sources, checks: dict[str, Any]) -> Html:
     """Name, badge, the verdict, one tile a split."""
     said = sentences(sources)
-    verdict = f'<p class="summary">{prose(" ".join(said[:LEADING]))}</p>'
-    if said[LEADING:]:
-        verdict += f'<p class="further">{prose(" ".join(said[LEADING:]))}</p>'
+    leading = LEADING + bool(over_control(sources))
+    verdict = f'<p class="summary">{prose(" ".join(said[:leading]))}</p>'
+    if said[leading:]:
+        verdict += f'<p class="further">{prose(" ".join(said[leading:]))}</p>'
     if sources.splits:
         verdict += f'<div class="tiles">{join(_tile(sources, split) for split in sources.splits)}</div>'
     return Html(
@@ -31,7 +32,7 @@ def _badge(sources: Sources, checks: dict[str, Any]) -> Html:
         return _tagged("open", "earlier figures" if sources.is_earlier else "not evaluated yet")
     rows = checks["checks"]
     failed = [row for row in rows if not row["passed"]]
-    worse = falls(sources)
+    worse = [*falls(sources), *(one for one in over_control(sources) if one.is_fall)]
     clear = sum(one.is_clear for one in worse)
     if failed:
         said, kind = f"{len(failed)} of {len(rows)} checks failed", "bad"

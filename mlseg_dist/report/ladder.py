@@ -56,7 +56,11 @@ def _lead(sources: Sources) -> str:
 def _chart(sources: Sources) -> bytes:
     found = {s: {step: sources.pooled(s, step, "miou") for step in sources.steps} for s in sources.splits}
     majority = {s: sources.block("splits", s, "majority").get("miou") for s in sources.splits}
-    return figures.ladder(sources.steps, found, majority, {s: _fell(sources, s) for s in sources.splits})
+    beside = {
+        s: {own: sources.pooled(s, control, "miou") for control, own in sources.controls.items()}
+        for s in sources.splits
+    }
+    return figures.ladder(sources.steps, found, majority, {s: _fell(sources, s) for s in sources.splits}, beside)
 
 
 def _fell(sources: Sources, split: str) -> set[str]:
@@ -94,17 +98,23 @@ def _pooled(sources: Sources) -> Html:
         constant = [cell(number(value_in(majority, column))) for column in COLUMNS]
         rows = [row([left(f"always {sources.block('majority') or 'one class'}"), *constant], "majority")]
         best = {column: _best(sources, split, column) for column in COLUMNS}
-        for step in sources.steps:
+        for step in [*sources.steps, *sources.controls]:
             cells = [left(step)]
             for column in COLUMNS:
                 found = _figure(sources, split, step, column)
                 is_best = value_of(found) is not None and value_of(found) == best[column]
                 classes = ["miou" if column == "mIoU" else "", "best" if is_best else ""]
                 cells.append(cell(interval(found), " ".join(filter(None, classes))))
-            rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
+            rows.append(row(cells, _kind_of_row(sources, step)))
         return table([_head()], rows, "", f"IoU on {SPLIT_NAMES[split]}")
 
     return by_split(sources, block, level=4)
+
+
+def _kind_of_row(sources: Sources, step: str) -> str:
+    if step in sources.controls:
+        return "control"
+    return "last" if step == sources.steps[-1] else ""
 
 
 def _head() -> list[Html]:
@@ -120,7 +130,7 @@ def _figure(sources: Sources, split: str, step: str, column: str) -> Interval:
 
 
 def _best(sources: Sources, split: str, column: str) -> float | None:
-    values = [value_of(_figure(sources, split, step, column)) for step in sources.steps]
+    values = [value_of(_figure(sources, split, step, column)) for step in [*sources.steps, *sources.controls]]
     return max((value for value in values if value is not None), default=None)
 
 

@@ -11,15 +11,16 @@ BAD_REGIONS = "bad_regions_"
 
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """Pooled mIoU and IoU per step and split, with the interval of the mIoU; under `test` the last step on all splits but val,
-    and the baselines. `seen` is the test split."""
+    """Pooled mIoU and IoU per step and split, with the interval of the mIoU, and of the controls' steps; under `test` the last
+    step on all splits but val, and the baselines. `seen` is the test split."""
     if evaluation is None or not evaluation["steps"]:
         return {"steps": [], "test": {}}
     figures = evaluation["figures"]
-    steps = [
-        {"step": step, **{split: _short(of_step[step]["pooled"]) for split, of_step in figures.items()}}
-        for step in evaluation["steps"]
-    ]
+
+    def row(step: str) -> dict[str, Any]:
+        return {"step": step, **{split: _short(of_step[step]["pooled"]) for split, of_step in figures.items()}}
+
+    steps = [row(step) for step in evaluation["steps"]]
     last = steps[-1]
     test = {"seen" if split == "test" else split: last[split] for split in figures if split != "val"}
     baselines = {
@@ -27,6 +28,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     }
     return {
         "steps": steps,
+        "controls": [{**row(step), "of": own} for step, own in evaluation.get("controls", {}).items()],
         "test": {"step": last["step"], **test, "majority": {"class": evaluation["majority"], **baselines}},
     }
 
@@ -75,7 +77,9 @@ def _figure(check: str, who: str, split: str, evaluation: Evaluation) -> float |
     if who == "majority":
         found = evaluation["splits"][split]["majority"]["miou"]
     else:
-        step = evaluation["steps"][0 if who == "base" else -1]
+        step = _step(who, evaluation)
+        if step is None:
+            return None
         if check.startswith(BAD_REGIONS):
             found = evaluation["bad_regions"][split][step]["recall"]["value"]
         else:
@@ -83,8 +87,17 @@ def _figure(check: str, who: str, split: str, evaluation: Evaluation) -> float |
     return None if found is None else float(found)
 
 
+def _step(who: str, evaluation: dict[str, Any]) -> str | None:
+    """The evaluated step that is meant by `base`, `last` or `control`; None where there is no control of the last step."""
+    steps: list[str] = evaluation["steps"]
+    if who != "control":
+        return steps[0 if who == "base" else -1]
+    return next((step for step, own in evaluation.get("controls", {}).items() if own == steps[-1]), None)
+
+
 def in_words(check: str) -> str:
     """`last_over_base` -> `mean IoU, last step over base`."""
     words = {"last": "last step", "base": "base", "majority": "always the majority class"}
+    words["control"] = "human labels alone"
     figure = "recall of bad regions" if check.startswith(BAD_REGIONS) else "mean IoU"
     return f"{figure}, {' over '.join(words[who] for who in _compared(check))}"

@@ -56,6 +56,15 @@ class Sources:
         return list(self.evaluation["steps"]) if self.evaluation else []
 
     @property
+    def controls(self) -> dict[str, str]:
+        """Step of a control -> the campaign's own step that it is compared with; those that were evaluated."""
+        return dict(self.block("controls"))
+
+    def control_of(self, step: str) -> str | None:
+        """The control's step that one of the campaign's own is compared with."""
+        return next((control for control, own in self.controls.items() if own == step), None)
+
+    @property
     def splits(self) -> list[str]:
         """Those that chose nothing first: they are what a reader should quote."""
         return sorted(self.evaluation["splits"], key=place_of) if self.evaluation else []

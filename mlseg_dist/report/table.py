@@ -43,7 +43,7 @@ def iou_table(metrics: dict[str, Any]) -> Table:
     has_intervals = not _is_earlier(metrics)
     for name in ("IoU on", "step", "mean", *(["95 %"] if has_intervals else []), *ORDER):
         table.add_column(name, justify="left" if name in ("IoU on", "step", "95 %") else "right", no_wrap=True)
-    majority = metrics["test"]["majority"]
+    majority, controls = metrics["test"]["majority"], metrics.get("controls", [])
     for split in _splits(metrics):
         constant = [f"[dim]{share(value)}[/]" for value in _values(majority[split])]
         if has_intervals:
@@ -57,7 +57,13 @@ def iou_table(metrics: dict[str, Any]) -> Table:
                 cells.insert(1, _interval(step[split]))
             patients = counted(step[split].get("patients") or 0, "patient") if has_intervals else ""
             first = f"[dim]{patients}[/]" if step is metrics["steps"][0] else ""
-            table.add_row(first, escape(step["step"]), *cells, end_section=step is metrics["steps"][-1])
+            table.add_row(
+                first, escape(step["step"]), *cells, end_section=step is metrics["steps"][-1] and not controls
+            )
+        for control in controls:
+            cells = [f"[dim]{share(value)}[/]" for value in _values(control[split])]
+            cells.insert(1, f"[dim]{_interval(control[split])}[/]")
+            table.add_row("", f"[dim]{escape(control['step'])}[/]", *cells, end_section=control is controls[-1])
     return table
 
 

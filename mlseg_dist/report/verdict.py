@@ -135,7 +135,7 @@ def falls(sources: Sources) -> list[Change]:
 
 
 def sentences(sources: Sources) -> list[str]:
-    """The verdict. The first sentence says what became worse, the second what the campaign reached."""
+    """The verdict. What the rounds of labels gave over a control, where there is one; what became worse; what was reached."""
     if sources.is_earlier:
         return [
             "This campaign was evaluated by an earlier version, which counted the pixels of overlapping patches several times; "
@@ -147,7 +147,39 @@ def sentences(sources: Sources) -> list[str]:
     split = sources.held_out[0]
     if len(sources.steps) == 1:
         return [_alone(sources, split), *_unseen(sources, split)]
-    return [_worse(sources), _reached(sources, split), *_network(sources, split), *_unseen(sources, split)]
+    later = [_worse(sources), _reached(sources, split), *_network(sources, split), *_unseen(sources, split)]
+    return [*_rounds(sources), *later]
+
+
+def over_control(sources: Sources) -> list[Change]:
+    """What the rounds of labels gave: the last step against the same steps on people's labels alone, on the held-out splits."""
+    last = sources.steps[-1] if sources.steps else ""
+    control = sources.control_of(last)
+    if control is None:
+        return []
+    found = []
+    for split in sources.held_out:
+        ends = [sources.pooled(split, step, "miou") for step in (control, last)]
+        row = sources.difference(split, control, last) or {}
+        if all(value_of(end) is not None for end in ends):
+            found.append(Change("mean IoU", f"on {SLIDES_OF[split]}", ends[0], ends[1], row.get("miou")))
+    return found
+
+
+def _rounds(sources: Sources) -> list[str]:
+    """The first sentence of a campaign with a control."""
+    found = over_control(sources)
+    if not found:
+        return []
+    told = listed([f"{_difference(one)} {one.where}" for one in found])
+    said = f"Over the same steps on people\u2019s labels alone, the rounds of labels changed mean IoU by {told}"
+    patients = min(one.patients for one in found)
+    evidence = counted(patients, "patient") if all(one.has_interval for one in found) else _no_interval(patients)
+    if any(one.is_clear and one.size < 0 for one in found):
+        return [f"{said} ({evidence}): they do harm."]
+    if not any(one.is_clear for one in found):
+        return [f"{said} ({evidence}): no clear change."]
+    return [f"{said} ({evidence})."]
 
 
 def _worse(sources: Sources) -> str:

@@ -19,9 +19,10 @@ def ladder(
     figures: Mapping[str, Mapping[str, Interval]],
     majority: Mapping[str, float | None],
     fell: Mapping[str, set[str]],
+    beside: Mapping[str, Mapping[str, Interval]],
 ) -> bytes:
     """figures: split -> step -> mean IoU. majority: split -> mean IoU of one constant answer, a dashed line. fell: split -> steps
-    that are worse than the step before."""
+    that are worse than the step before. beside: split -> step -> mean IoU of its control, a diamond."""
     with drawing(5.2, 3.5) as (drawn, axes):
         for number, (split, found) in enumerate(figures.items()):
             colour = SPLIT_COLOURS[split]
@@ -41,6 +42,10 @@ def ladder(
             marked = [(x, value) for x, step, value in points if step in fell.get(split, ())]
             for x, value in marked:
                 axes.plot(x, value, "o", ms=13, mfc="none", mec=BAD, mew=1.6, zorder=7)
+            for x, step, _ in points:
+                control = value_of(beside.get(split, {}).get(step))
+                if control is not None:
+                    axes.plot(x, control, "D", ms=5, mfc=PAPER, mec=colour, mew=1.2, alpha=0.8, zorder=5)
             constant = majority.get(split)
             if constant is not None:
                 axes.axhline(constant, color=colour, linewidth=0.9, linestyle=(0, (2, 3)), alpha=0.8)
@@ -48,8 +53,15 @@ def ladder(
             axes.plot(
                 [], [], "o", ms=9, mfc="none", mec=BAD, mew=1.6, linestyle="none", label="worse than the step before"
             )
+        if any(beside.values()):
+            label = "the same on people\u2019s labels alone"
+            axes.plot([], [], "D", ms=5, mfc=PAPER, mec=MUTED, mew=1.2, linestyle="none", label=label)
         axes.set_xticks(range(len(steps)), steps)
-        axes.set(ylim=_range(figures, majority), xlim=(-0.5, len(steps) - 0.5), ylabel="mean IoU")
+        axes.set(
+            ylim=_range([*figures.values(), *beside.values()], majority),
+            xlim=(-0.5, len(steps) - 0.5),
+            ylabel="mean IoU",
+        )
         axes.grid(axis="x", visible=False)
         if len(steps) > MOST_LEVEL:
             axes.set_xticks(range(len(steps)), steps, rotation=40, ha="right", rotation_mode="anchor")
@@ -62,11 +74,9 @@ def ladder(
         return svg(drawn)
 
 
-def _range(figures: Mapping[str, Mapping[str, Interval]], majority: Mapping[str, float | None]) -> tuple[float, float]:
+def _range(figures: Sequence[Mapping[str, Interval]], majority: Mapping[str, float | None]) -> tuple[float, float]:
     """Limits of the axis: whole tenths around all that is drawn."""
-    ends = [
-        found.get(key) for of_step in figures.values() for found in of_step.values() for key in ("value", "low", "high")
-    ]
+    ends = [found.get(key) for of_step in figures for found in of_step.values() for key in ("value", "low", "high")]
     known = [end for end in (*ends, *majority.values()) if end is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     return max(0.0, floor(10 * low - 0.3) / 10), min(1.0, ceil(10 * high + 0.3) / 10)

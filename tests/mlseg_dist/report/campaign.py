@@ -117,6 +117,25 @@ def _evaluation(
     return json.dumps(found)
 
 
+def with_control(order: Sequence[str], **changes: Any) -> tuple[LearningConfig, dict[str, Any]]:
+    """A config with a control, and its evaluation. order: steps to evaluate, each better than the one before."""
+    raw = config_of().model_dump(mode="json")
+    raw["train"]["epoch_draws"] = 64
+    config = validate({**raw, "controls": ["human-only"], **changes}, LearningConfig, "test")
+    corpus = made_corpus(PATIENTS)
+    found = summary.build(
+        corpus=corpus,
+        corpus_sha256="c" * 64,
+        config=config,
+        slides=summary.slide_facts(corpus, config.evaluate.splits),
+        counts=_counts(corpus, config, order, SKILL, BETTER, WORSE),
+        not_scored=[],
+        teachers=made_teachers(order),
+        grid=GRID,
+    )
+    return config, json.loads(json.dumps(found))
+
+
 def _counts(
     corpus: Manifest,
     config: LearningConfig,

@@ -9,9 +9,10 @@ import pytest
 from mlseg_core.files import write_json
 from mlseg_dist.report.figures import ladder
 from mlseg_dist.report.headline import headline
+from mlseg_dist.report.metrics import checks, in_words, metrics
 from mlseg_dist.report.verdict import NOTABLE_IN_DOMAIN, Change, falls, sentences
 from mlseg_dist.report.words import NARROW, limits, listed, share, signed, with_limits
-from tests.mlseg_dist.report.campaign import Reported, config_of, evaluation_of, made_run
+from tests.mlseg_dist.report.campaign import Reported, config_of, evaluation_of, made_run, with_control
 
 PASSED = {
     "passed": True,
@@ -155,6 +156,52 @@ def test_what_the_last_step_alone_made_worse_is_told(run, tmp_path):
 
 def test_falls_are_marked_on_the_ladder():
     figures_of = {"test": {"base": {"value": 0.5, "low": 0.4, "high": 0.6, "patients": 6}}}
-    drawn = [ladder(["base"], figures_of, {"test": 0.3}, {"test": marked}) for marked in (set(), {"base"})]
+    drawn = [ladder(["base"], figures_of, {"test": 0.3}, {"test": marked}, {}) for marked in (set(), {"base"})]
     assert [b"worse than the step before" in svg for svg in drawn] == [False, True]
     assert drawn[1] == ladder(["base"], figures_of, {"test": 0.3}, {"test": {"base"}})
+
+
+BESIDE = ("base", "human-only-master-2", "master-2")
+"""The control does worse than the step that it is compared with; the other way round with HARM."""
+HARM = ("base", "master-2", "human-only-master-2")
+
+
+@pytest.mark.parametrize(("order", "word"), [(BESIDE, ""), (HARM, ": they do harm")])
+def test_what_the_rounds_gave_over_people_alone_comes_first(tmp_path, order, word):
+    config, found = with_control(order)
+    assert found["steps"] == ["base", "master-2"] and found["controls"] == {"human-only-master-2": "master-2"}
+    run = Reported(tmp_path / "run", config)
+    write_json(run.evaluate / "evaluation.json", found)
+    sources = run.sources()
+    first, second, *_ = map(plain, sentences(sources))
+    row = sources.difference("test", "human-only-master-2", "master-2")["miou"]
+    gain = f"{signed(row['value'], 2)} {plain(limits(row, 2, sign=True))}"
+    assert first.startswith("Over the same steps on people’s labels alone, the rounds of labels changed mean IoU by ")
+    assert f"{gain} on the test slides" in first and first.endswith(f"(6 patients){word}.")
+    assert second.startswith("Between base and master-2 ")
+    assert (row["low"] > 0) == (order is BESIDE) and (row["high"] < 0) == (order is HARM)
+    if order is HARM:
+        assert badge(run).startswith("bad")
+    page = headline(sources, PASSED)
+    assert plain(page).count("Over the same steps") == 1
+
+
+def test_without_an_evaluated_control_nothing_is_said_of_one(tmp_path):
+    config, found = with_control(("base", "master-2"))
+    run = Reported(tmp_path / "run", config)
+    write_json(run.evaluate / "evaluation.json", found)
+    assert found["controls"] == {} and sentences(run.sources())[0].startswith("Between base and master-2")
+
+
+def test_a_check_of_the_last_step_over_its_control(tmp_path):
+    config, found = with_control(BESIDE, checks={"last_over_control": {"test": 0.0, "val": 0.99}})
+    said = checks(config.checks, found)["checks"]
+    assert [row["passed"] for row in said] == [True, False]
+    assert in_words(said[0]["check"]) == "mean IoU, last step over human labels alone"
+    figures = found["figures"]["test"]
+    gain = figures["master-2"]["pooled"]["miou"]["value"] - figures["human-only-master-2"]["pooled"]["miou"]["value"]
+    assert said[0]["got"] == pytest.approx(gain)
+    rows = metrics(found)["controls"]
+    assert [(row["step"], row["of"]) for row in rows] == [("human-only-master-2", "master-2")]
+    _, without = with_control(("base", "master-2"))
+    assert not checks(config.checks, without)["checks"][0]["passed"], "a figure that is missing does not pass"
