@@ -22,7 +22,19 @@ from tests.mlseg_dist.evaluation.made_counts import (
 )
 
 KEYS = [
-    *("version", "classes", "corpus_sha256", "unit", "grid", "teachers", "steps", "majority", "boundary_um", "splits"),
+    *(
+        "version",
+        "classes",
+        "corpus_sha256",
+        "unit",
+        "grid",
+        "teachers",
+        "steps",
+        "controls",
+        "majority",
+        "boundary_um",
+        "splits",
+    ),
     *("figures", "fine", "bad_regions", "calibration", "curves", "slides", "patients", "domains", "confounded"),
     *("differences", "against", "cross_fit", "not_scored", "pictures"),
 ]

@@ -158,7 +158,7 @@ def test_falls_are_marked_on_the_ladder():
     figures_of = {"test": {"base": {"value": 0.5, "low": 0.4, "high": 0.6, "patients": 6}}}
     drawn = [ladder(["base"], figures_of, {"test": 0.3}, {"test": marked}, {}) for marked in (set(), {"base"})]
     assert [b"worse than the step before" in svg for svg in drawn] == [False, True]
-    assert drawn[1] == ladder(["base"], figures_of, {"test": 0.3}, {"test": {"base"}})
+    assert drawn[1] == ladder(["base"], figures_of, {"test": 0.3}, {"test": {"base"}}, {})
 
 
 BESIDE = ("base", "human-only-master-2", "master-2")
