@@ -22,6 +22,9 @@ from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, taught
 from mlseg_dist.evaluation.results import split_done
 from mlseg_dist.run_folder import counts_folder, evaluations_folder
 
+_VIEWS = {"view_px": "--view-px", "overlap": "--overlap"}
+"""Keys of `evaluate` -> options that stand for them."""
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
@@ -30,6 +33,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--steps", metavar="A,B", help="default: all that have a teacher")
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="instead of each teacher's own; on --split val only"
+    )
+    parser.add_argument("--view-px", type=int, metavar="N", help="side of the views; default: evaluate.view_px")
+    parser.add_argument(
+        "--overlap", type=float, metavar="SHARE", help="of neighbouring views; default: evaluate.overlap"
     )
     parser.add_argument("--against", type=Path, metavar="RUN", help="another run over the same slides, to compare with")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine; default: 1")
@@ -103,6 +110,11 @@ def _subject(config: Any, run: RunFolder, arguments: argparse.Namespace) -> Subj
     if arguments.threshold is not None:
         settings["threshold"] = arguments.threshold
         validate(settings, EvaluateConfig, "--threshold")
+    for key, option in _VIEWS.items():
+        value = getattr(arguments, key)
+        if value is not None:
+            settings[key] = value
+            validate(settings, EvaluateConfig, option)
     if arguments.steps is not None:
         settings["steps"] = [name.strip() for name in arguments.steps.split(",")]
         if unknown := [name for name in settings["steps"] if name not in names]:
@@ -118,6 +130,11 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
         parts.append("of-" + "+".join(name.strip() for name in arguments.steps.split(",")))
     if arguments.threshold is not None:
         parts.append(f"at-{arguments.threshold:g}")
+    parts += [
+        f"{option.strip('-')}-{getattr(arguments, key):g}"
+        for key, option in _VIEWS.items()
+        if getattr(arguments, key) is not None
+    ]
     if arguments.against is not None:
         parts.append(f"against-{find_run(arguments.against).path.name}")
     return "-".join(parts)
