@@ -8,13 +8,16 @@ import numpy as np
 
 from mlseg_dist.evaluation.cohort import Facts, by_name, sums_by
 from mlseg_dist.evaluation.figures import mean_iou
-from mlseg_dist.evaluation.intervals import Resamples, iou_differences
+from mlseg_dist.evaluation.intervals import Resamples, iou_differences, share_difference
 
 MOVED = 0.01
 """A slide is called better or worse when its own mean IoU moved by more than this."""
 
 Confusions = Mapping[str, np.ndarray]
 """Slug -> (3, 3), of the scored slides of a split."""
+
+Shares = Mapping[str, np.ndarray]
+"""Slug -> (hits, all), of the scored slides of a split."""
 
 
 def difference(before: Confusions, after: Confusions, facts: Facts, seed: int, split: str) -> dict[str, Any]:
@@ -30,6 +33,17 @@ def difference(before: Confusions, after: Confusions, facts: Facts, seed: int, s
         "better": [slugs[place] for place in order[::-1] if gains[place] > MOVED],
         "worse": [slugs[place] for place in order if gains[place] < -MOVED],
     }
+
+
+def share_gain(before: Shares, after: Shares, facts: Facts, seed: int, split: str) -> dict[str, Any]:
+    """A share of after minus that of before, pooled over the slides that both scored, with its paired interval."""
+    slugs = sorted(before.keys() & after.keys())
+    patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
+    earlier, later = (
+        sums_by(of_patient, np.array([one[slug] for slug in slugs], np.int64).reshape(-1, 2), len(patients))
+        for one in (before, after)
+    )
+    return share_difference(earlier, later, Resamples(len(patients), seed, split))
 
 
 def ladder(steps: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.evaluation.cohort import Counts, Facts, read_step
-from mlseg_dist.evaluation.compare import difference, ladder
+from mlseg_dist.evaluation.compare import difference, ladder, share_gain
 from mlseg_dist.evaluation.domains import FACTORS, confounded, domain_slides
 from mlseg_dist.evaluation.figures import constant, plain
 from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
@@ -164,7 +164,10 @@ def _patients(split: str, made: Mapping[str, StepSummary]) -> dict[str, dict[str
 
 
 def _difference(before: StepSummary, after: StepSummary, facts: Facts, seed: int, split: str) -> dict[str, Any]:
-    return difference(before.confusions[split], after.confusions[split], facts, seed, split)
+    return {
+        **difference(before.confusions[split], after.confusions[split], facts, seed, split),
+        "bad_regions": share_gain(before.bad_regions[split], after.bad_regions[split], facts, seed, split),
+    }
 
 
 def _against(
