@@ -233,3 +233,7 @@ def test_the_headline_fits_80_columns_with_all_intervals(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "final-unseen (12)" in said and ".812 [.75, .86]" in said and "…" not in said
     assert "test: b minus a of other: +.812 [+.75, +.86]" in said and max(map(len, said.splitlines())) <= 80
+    pooled["iou"]["others"] = whole
+    print_headline(found, Path("evaluation.json"))
+    said = capsys.readouterr().out
+    assert said.count(".812 [.75, .86]") == 3 and "…" not in said, "a narrow terminal wraps lines; it hides no figure"
