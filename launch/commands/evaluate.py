@@ -1,6 +1,7 @@
 """evaluate: scores the existing teachers on chosen splits, beside the campaign's own evaluation."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,10 +143,16 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
 
 def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
     """Raises UserError where evaluate would overwrite somebody's files or the campaign's own evaluation."""
-    place = out.absolute()
-    for taken in (run.path / "phases", run.data, run.code, evaluations_folder(run.path) / "counts"):
-        if place == taken or taken in place.parents:
-            raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
+    place, own = out.resolve(), run.path.resolve()
+    counts = evaluations_folder(own) / "counts"
+    taken = [*((own / name).resolve() for name in ("phases", "data", "code", "report", "private")), counts]
+    if place == own or any(folder == place or folder in place.parents for folder in taken):
+        raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError("is a file, not a folder", there, "Name another folder with --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError("nothing may be written there", there, "Name another folder with --out.")
     scores = out / "evaluation.json"
 
     def is_ours(path: Path) -> bool:

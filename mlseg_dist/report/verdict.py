@@ -1,7 +1,7 @@
 """What the campaign did, in sentences: what became worse before what became better. In: Sources. Out: plain text.
 
 A change is clear when its 95 % interval lies on one side of 0. Where the evaluation has a paired difference, that decides. Else
-(bad regions, domains) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
+(domains) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
 """
 
 import math
@@ -105,7 +105,8 @@ def _of_splits(sources: Sources, first: str, last: str) -> Iterator[Change]:
 def _of_bad_regions(sources: Sources, first: str, last: str) -> Iterator[Change]:
     for split in sources.splits:
         was, now = (sources.block("bad_regions", split, step, "recall") or NO_FIGURE for step in (first, last))
-        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", was, now, always_told=True)
+        paired = (sources.difference(split, first, last) or {}).get("bad_regions")
+        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", was, now, paired, always_told=True)
 
 
 def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:

@@ -156,6 +156,18 @@ def test_fine_classes_say_what_their_pixels_were_called(found):
     assert bad["recall"]["value"] == pytest.approx(expected) and bad["recall"]["low"] < expected < bad["recall"]["high"]
 
 
+def test_the_difference_of_bad_regions_is_paired(found):
+    row = next(row for row in found["differences"]["test"] if (row["from"], row["to"]) == ("base", "master-1"))
+    ends = [found["bad_regions"]["test"][step]["recall"] for step in ("base", "master-1")]
+    gain = row["bad_regions"]
+    assert (
+        gain["value"] == pytest.approx(ends[1]["value"] - ends[0]["value"]) and gain["patients"] == ends[0]["patients"]
+    )
+    assert gain["low"] < gain["value"] < gain["high"]
+    apart = sum((one["high"] - one["low"]) ** 2 for one in ends) ** 0.5
+    assert gain["high"] - gain["low"] < apart, "the same patients are drawn for both"
+
+
 def test_differences_are_those_of_pooled_figures_step_by_step_and_from_first_to_last(found):
     rows = found["differences"]["test"]
     assert [(row["from"], row["to"]) for row in rows] == [

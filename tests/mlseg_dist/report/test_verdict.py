@@ -45,8 +45,10 @@ def test_what_became_worse_comes_first_and_the_badge_is_not_green(run):
     recall = [found["bad_regions"]["test"][step]["recall"]["value"] for step in ("base", "master-2")]
     assert recall[1] < recall[0]
     assert first.startswith("Between base and master-2 the recall of bad regions fell from ")
-    ends = [plain(with_limits(found["bad_regions"]["test"][step]["recall"])) for step in ("base", "master-2")]
-    assert f"from {ends[0]} to {ends[1]} on the test slides" in first
+    ends = [share(value, 2) for value in recall]
+    gain = run.sources().difference("test", "base", "master-2")["bad_regions"]
+    paired = f"{signed(gain['value'], 2)} {plain(limits(gain, 2, sign=True))}"
+    assert f"from {ends[0]} to {ends[1]} on the test slides (paired difference {paired})" in first
     difference = run.sources().difference("test", "base", "master-2")["miou"]
     start, end = (plain(with_limits(found["figures"]["test"][step]["pooled"]["miou"])) for step in ("base", "master-2"))
     assert second == (
