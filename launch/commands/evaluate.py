@@ -58,6 +58,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
     if arguments.again and ledger.SPLIT not in splits:
         raise UserError("nothing that is opened once is among the splits", "--again", f"Add --split {ledger.SPLIT}.")
+    if arguments.out == Path():
+        raise UserError("no folder is named", "--out", "Name one, or leave --out away.")
     out = arguments.out or evaluations_folder(run.path) / _name(arguments, splits)
     refuse_out(out, run, splits)
     slides = scored_slides(subject, splits)

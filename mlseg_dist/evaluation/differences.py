@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_dist.config import FACTORS
 from mlseg_dist.evaluation.cohort import Counts, Facts, by_name, read_step, sums_by
 from mlseg_dist.evaluation.figures import mean_iou
 from mlseg_dist.evaluation.intervals import Resamples, iou_differences, share_difference
@@ -82,6 +83,21 @@ def between_steps(
         }
         for before, after in ladder(steps)
     ]
+
+
+def by_domain(
+    before: Confusions, after: Confusions, facts: Facts, slugs: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """miou and iou of after minus before for each value of each factor. slugs: those that domains are made of."""
+    shared = [slug for slug in sorted(slugs) if slug in before and slug in after]
+    rows = []
+    for factor in FACTORS:
+        for value in sorted({facts[slug][factor] for slug in shared}):
+            own = [slug for slug in shared if facts[slug][factor] == value]
+            earlier, later = ({slug: one[slug] for slug in own} for one in (before, after))
+            found = difference(earlier, later, facts, seed, "domain")
+            rows.append({"factor": factor, "value": value, "miou": found["miou"], "iou": found["iou"]})
+    return rows
 
 
 def against_another(

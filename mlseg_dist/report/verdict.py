@@ -111,6 +111,9 @@ def _of_bad_regions(sources: Sources, first: str, last: str) -> Iterator[Change]
 
 def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
     before = {(row["factor"], row["value"]): row for row in sources.block("domains", first) or []}
+    paired = {}
+    if (sources.block("domain_differences", "from"), sources.block("domain_differences", "to")) == (first, last):
+        paired = {(row["factor"], row["value"]): row["iou"] for row in sources.block("domain_differences", "rows")}
     for row in sources.block("domains", last) or []:
         was = before.get((row["factor"], row["value"]))
         if was is None:
@@ -118,7 +121,8 @@ def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
         place = f"on {FACTOR_WORDS[row['factor']]}{row['value']}"
         for name in LEARNT:
             ends = [found["iou"].get(name) or {} for found in (was, row)]
-            yield Change(f"{name} IoU", place, ends[0], ends[1], notable=NOTABLE_IN_DOMAIN)
+            difference = (paired.get((row["factor"], row["value"])) or {}).get(name)
+            yield Change(f"{name} IoU", place, ends[0], ends[1], difference, notable=NOTABLE_IN_DOMAIN)
 
 
 def falls(sources: Sources) -> list[Change]:
@@ -155,6 +159,11 @@ def _worse(sources: Sources) -> str:
     first, last = sources.steps[0], sources.steps[-1]
     found = falls(sources)
     if not found:
+        compared = changes(sources, first, last)
+        if not any(one.has_interval for one in compared):
+            return (
+                f"Between {first} and {last} no figure fell by .02 or more; there are too few patients for intervals."
+            )
         return f"Between {first} and {last} none of the compared figures fell beyond its interval."
     told = []
     for what, of_figure in groupby(found[:MOST_FALLS], key=lambda one: one.what):

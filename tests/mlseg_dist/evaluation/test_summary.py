@@ -23,7 +23,8 @@ from tests.mlseg_dist.evaluation.made_counts import (
 
 KEYS = [
     *("version", "classes", "corpus_sha256", "unit", "grid", "teachers", "steps", "majority", "boundary_um", "splits"),
-    *("figures", "fine", "bad_regions", "calibration", "curves", "slides", "patients", "domains", "confounded"),
+    *("figures", "fine", "bad_regions", "calibration", "curves", "slides", "patients", "domains"),
+    *("domain_differences", "confounded"),
     *("differences", "against", "cross_fit", "not_scored", "pictures"),
 ]
 STEPS = ("base", "master-1", "control")

@@ -74,6 +74,8 @@ def test_a_class_that_fell_on_one_stain_is_told_though_the_mean_rose(run, tmp_pa
     found = copy.deepcopy(evaluation_of(run.config, worse=0.3))
     row = next(row for row in found["domains"]["master-2"] if row["value"] == "H&E")
     row["iou"]["tumour"] = {"value": 0.10, "low": 0.08, "high": 0.12, "patients": 6}
+    paired = next(row for row in found["domain_differences"]["rows"] if row["value"] == "H&E")
+    paired["iou"]["tumour"] = {"value": -0.3, "low": -0.35, "high": -0.25, "patients": 6}
     other = with_evaluation(run, tmp_path, found)
     assert "tumour IoU fell from " in sentences(other.sources())[0] and "on H&E" in sentences(other.sources())[0]
     assert badge(other).startswith("bad")
