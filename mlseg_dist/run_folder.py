@@ -49,4 +49,7 @@ def teacher_record(run: Path, step_name: str) -> dict[str, Any]:
     path = phase_folder(run, step_name) / "teacher.json"
     if not path.exists():
         raise UserError(f"step {step_name} has no teacher yet", path, "Let its training finish first.")
-    return read_json(path)
+    found = read_json(path)
+    if not isinstance(found, dict) or not found.keys() >= {"weights", "sha256"}:
+        raise UserError("is not the record of a teacher", path, "Restore the file, or train the step again.")
+    return found

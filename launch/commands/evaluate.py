@@ -1,6 +1,7 @@
 """evaluate: scores the existing teachers on chosen splits, beside the campaign's own evaluation."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, taught
 from mlseg_dist.evaluation.results import split_done
 from mlseg_dist.run_folder import counts_folder, evaluations_folder
 
+_VIEWS = {"view_px": "--view-px", "overlap": "--overlap"}
+"""Keys of `evaluate` -> options that stand for them."""
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
@@ -30,6 +34,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--steps", metavar="A,B", help="default: all that have a teacher")
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="instead of each teacher's own; on --split val only"
+    )
+    parser.add_argument("--view-px", type=int, metavar="N", help="side of the views; default: evaluate.view_px")
+    parser.add_argument(
+        "--overlap", type=float, metavar="SHARE", help="of neighbouring views; default: evaluate.overlap"
     )
     parser.add_argument("--against", type=Path, metavar="RUN", help="another run over the same slides, to compare with")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine; default: 1")
@@ -50,6 +58,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
     if arguments.again and ledger.SPLIT not in splits:
         raise UserError("nothing that is opened once is among the splits", "--again", f"Add --split {ledger.SPLIT}.")
+    if arguments.out == Path():
+        raise UserError("no folder is named", "--out", "Name one, or leave --out away.")
     out = arguments.out or evaluations_folder(run.path) / _name(arguments, splits)
     refuse_out(out, run, splits)
     slides = scored_slides(subject, splits)
@@ -103,6 +113,11 @@ def _subject(config: Any, run: RunFolder, arguments: argparse.Namespace) -> Subj
     if arguments.threshold is not None:
         settings["threshold"] = arguments.threshold
         validate(settings, EvaluateConfig, "--threshold")
+    for key, option in _VIEWS.items():
+        value = getattr(arguments, key)
+        if value is not None:
+            settings[key] = value
+            validate(settings, EvaluateConfig, option)
     if arguments.steps is not None:
         settings["steps"] = [name.strip() for name in arguments.steps.split(",")]
         if unknown := [name for name in settings["steps"] if name not in names]:
@@ -118,6 +133,11 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
         parts.append("of-" + "+".join(name.strip() for name in arguments.steps.split(",")))
     if arguments.threshold is not None:
         parts.append(f"at-{arguments.threshold:g}")
+    parts += [
+        f"{option.strip('-')}-{getattr(arguments, key):g}"
+        for key, option in _VIEWS.items()
+        if getattr(arguments, key) is not None
+    ]
     if arguments.against is not None:
         parts.append(f"against-{find_run(arguments.against).path.name}")
     return "-".join(parts)
@@ -125,10 +145,16 @@ def _name(arguments: argparse.Namespace, splits: Sequence[str]) -> str:
 
 def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
     """Raises UserError where evaluate would overwrite somebody's files or the campaign's own evaluation."""
-    place = out.absolute()
-    for taken in (run.path / "phases", run.data, run.code, evaluations_folder(run.path) / "counts"):
-        if place == taken or taken in place.parents:
-            raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
+    place, own = out.resolve(), run.path.resolve()
+    counts = evaluations_folder(own) / "counts"
+    taken = [*((own / name).resolve() for name in ("phases", "data", "code", "report", "private")), counts]
+    if place == own or any(folder == place or folder in place.parents for folder in taken):
+        raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError("is a file, not a folder", there, "Name another folder with --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError("nothing may be written there", there, "Name another folder with --out.")
     scores = out / "evaluation.json"
 
     def is_ours(path: Path) -> bool:

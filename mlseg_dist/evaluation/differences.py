@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_dist.config import FACTORS
 from mlseg_dist.evaluation.cohort import Counts, Facts, by_name, read_step, sums_by
 from mlseg_dist.evaluation.figures import mean_iou
-from mlseg_dist.evaluation.intervals import Resamples, iou_differences
+from mlseg_dist.evaluation.intervals import Resamples, iou_differences, share_difference
 from mlseg_dist.evaluation.step_summary import StepSummary
 
 MOVED = 0.01
@@ -17,6 +18,9 @@ MOVED = 0.01
 
 Confusions = Mapping[str, np.ndarray]
 """Slug -> (3, 3), of the scored slides of a split."""
+
+Shares = Mapping[str, np.ndarray]
+"""Slug -> (hits, all), of the scored slides of a split."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ def difference(before: Confusions, after: Confusions, facts: Facts, seed: int, s
     }
 
 
+def share_gain(before: Shares, after: Shares, facts: Facts, seed: int, split: str) -> dict[str, Any]:
+    """A share of after minus that of before, pooled over the slides that both scored, with its paired interval."""
+    slugs = sorted(before.keys() & after.keys())
+    patients, of_patient = by_name(facts[slug]["patient"] for slug in slugs)
+    earlier, later = (
+        sums_by(of_patient, np.array([one[slug] for slug in slugs], np.int64).reshape(-1, 2), len(patients))
+        for one in (before, after)
+    )
+    return share_difference(earlier, later, Resamples(len(patients), seed, split))
+
+
 def ladder(steps: Sequence[str]) -> list[tuple[str, str]]:
     """Which steps are compared: each with the next, then the first with the last where that is another pair."""
     pairs = list(pairwise(steps))
@@ -62,9 +77,27 @@ def between_steps(
             "from": before,
             "to": after,
             **difference(made[before].confusions[split], made[after].confusions[split], facts, seed, split),
+            "bad_regions": share_gain(
+                made[before].bad_regions[split], made[after].bad_regions[split], facts, seed, split
+            ),
         }
         for before, after in pairs
     ]
+
+
+def by_domain(
+    before: Confusions, after: Confusions, facts: Facts, slugs: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """miou and iou of after minus before for each value of each factor. slugs: those that domains are made of."""
+    shared = [slug for slug in sorted(slugs) if slug in before and slug in after]
+    rows = []
+    for factor in FACTORS:
+        for value in sorted({facts[slug][factor] for slug in shared}):
+            own = [slug for slug in shared if facts[slug][factor] == value]
+            earlier, later = ({slug: one[slug] for slug in own} for one in (before, after))
+            found = difference(earlier, later, facts, seed, "domain")
+            rows.append({"factor": factor, "value": value, "miou": found["miou"], "iou": found["iou"]})
+    return rows
 
 
 def against_another(

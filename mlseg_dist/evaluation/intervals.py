@@ -125,6 +125,14 @@ def iou_differences(before_P33: np.ndarray, after_P33: np.ndarray, resamples: Re
     return _iou_rows(after - before, drawn_after - drawn_before, before_P33)
 
 
+def share_difference(before_P2: np.ndarray, after_P2: np.ndarray, resamples: Resamples) -> dict[str, Any]:
+    """A share of after minus that of before, over the same patients, with its paired interval. Of each patient: hits and all."""
+    both = [np.concatenate([one.sum(axis=0)[None], resamples.sums(one)]) for one in (before_P2, after_P2)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        before, after = (one[:, 0] / one[:, 1] for one in both)
+    return interval((after - before)[0], (after - before)[1:], int((before_P2[:, 1] > 0).sum()))
+
+
 def _iou_rows(value_3: np.ndarray, drawn_R3: np.ndarray, confusion_P33: np.ndarray) -> dict[str, Any]:
     """The mean of differences is the difference of means: both run over the classes that are annotated."""
     there = confusion_P33.sum(axis=-1) > 0

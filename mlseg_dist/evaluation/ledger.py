@@ -5,11 +5,13 @@ of the corpus, so that a copy made before, or a run under another name, does not
 never finished may be continued with the same inputs.
 """
 
+import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,12 +57,14 @@ def read(run: Path, corpus: str) -> list[Opening]:
     """
     found: dict[str, Opening] = {}
     finished: set[str] = set()
+    names = {field.name for field in fields(Opening)}
     for path, none in ((run / FILE, FileNotFoundError), (_of_user(corpus), OSError)):
-        for line in _lines(path, none):
-            if line.pop("event") == "finished":
+        for line in [] if path is None else _lines(path, none):
+            if line["event"] == "finished":
                 finished.add(line["id"])
             elif line["corpus"] == corpus:
-                found.setdefault(line["id"], Opening(**line))
+                known = {name: value for name, value in line.items() if name in names}  # later code may write more
+                found.setdefault(line["id"], Opening(**known))
     openings = (replace(one, finished=one.id in finished) for one in found.values())
     return sorted(openings, key=lambda one: (one.time, one.id))
 
@@ -77,8 +81,16 @@ def open_split(
     """Record an opening, or continue one with the same inputs that never finished. again: why it is opened once more.
 
     repeats: finished ones with the same inputs may be continued too, because the same figures are made of the same counts.
-    Raises UserError when the split was opened before and nobody says why it has to be again.
+    Of several processes that ask at the same time with different inputs, one opens it. Raises UserError when the split was opened
+    before and nobody says why it has to be again, and for a run that cannot be written to.
     """
+    with _locked(run, corpus):
+        return _open(run, corpus, inputs, teachers, command, again, repeats)
+
+
+def _open(
+    run: Path, corpus: str, inputs: str, teachers: Mapping[str, str], command: str, again: str, repeats: bool
+) -> Opening:
     before = read(run, corpus)
     for one in before:
         if one.inputs == inputs and (repeats or not one.finished):
@@ -109,7 +121,32 @@ def open_split(
 def finish(run: Path, opening: Opening) -> None:
     """Its figures are written: from now on it counts as done."""
     if not opening.finished:
-        _write(run, opening.corpus, {"event": "finished", "id": opening.id})
+        with _locked(run, opening.corpus):
+            _write(run, opening.corpus, {"event": "finished", "id": opening.id})
+
+
+@contextmanager
+def _locked(run: Path, corpus: str) -> Iterator[None]:
+    """Both ledgers held against other processes, as far as their file systems can.
+
+    Raises UserError for a run that cannot be written to.
+    """
+    with ExitStack() as held:
+        for path in (run / FILE, _of_user(corpus)):
+            if path is None:
+                continue
+            try:
+                if path.parent != run:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(open(path, "ab"))
+            except OSError as error:
+                if path.parent == run:
+                    what = f"the opening of {SPLIT} cannot be recorded ({error.strerror})"
+                    raise UserError(what, path, "Make the run folder writable.") from None
+                continue
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _write(run: Path, corpus: str, line: dict[str, Any]) -> None:
@@ -117,10 +154,13 @@ def _write(run: Path, corpus: str, line: dict[str, Any]) -> None:
     _append(run / FILE, line)
     path = _of_user(corpus)
     try:
+        if path is None:
+            raise OSError(0, "this user has no home folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         _append(path, line)
     except OSError as error:
-        what = f"the opening of {SPLIT} is recorded in the run alone: {path} cannot be written ({error.strerror})"
+        where = "the user's ledger" if path is None else path
+        what = f"the opening of {SPLIT} is recorded in the run alone: {where} cannot be written ({error.strerror})"
         print(f"mlseg: warning: {what}", file=sys.stderr)
 
 
@@ -150,7 +190,10 @@ def _lines(path: Path, none: type[OSError]) -> list[dict[str, Any]]:
     for number, part in enumerate(parts, start=1):
         try:
             line = json.loads(part)
-            if not (isinstance(line, dict) and {"event", "id"} <= line.keys()):
+            needed = {"event", "id"}
+            if isinstance(line, dict) and line.get("event") == "opened":
+                needed |= {field.name for field in fields(Opening) if field.default is MISSING}
+            if not (isinstance(line, dict) and needed <= line.keys()):
                 raise ValueError
         except ValueError:
             fix = "Restore the file; it says who opened the split, so it is not to be deleted."
@@ -159,6 +202,11 @@ def _lines(path: Path, none: type[OSError]) -> list[dict[str, Any]]:
     return found
 
 
-def _of_user(corpus: str) -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "mlseg" / "final-unseen" / f"{corpus[:32]}.jsonl"
+def _of_user(corpus: str) -> Path | None:
+    """None for a user without a home folder, as in some containers."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        folder = state if state.is_absolute() else Path("~/.local/state").expanduser()
+    except RuntimeError:
+        return None
+    return folder / "mlseg" / "final-unseen" / f"{corpus[:32]}.jsonl"

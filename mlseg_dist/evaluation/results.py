@@ -1,11 +1,13 @@
 """Files of counts, proven complete: units in, SlideCounts and what could not be scored out."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlseg_core.errors import UserError
 from mlseg_core.map import Incomplete, Unit
 from mlseg_core.records import Done, missing_files, read_done
 from mlseg_core.store import open_store
@@ -16,11 +18,12 @@ from mlseg_dist.evaluation.tally import SlideCounts
 
 @dataclass(frozen=True)
 class Result:
-    """A unit that is done. folder: where its files lie. not_scored: why there are no counts, or ""."""
+    """A unit that is done. folder: where its files lie. sha256: of its counts. not_scored: why there are none, or ""."""
 
     one: Pass
     name: str
     folder: Path
+    sha256: str
     not_scored: str
 
     @property
@@ -28,7 +31,7 @@ class Result:
         return self.one.scored.slide.slug
 
     def counts(self) -> SlideCounts:
-        """Reads them. Raises ValueError, KeyError for a file that somebody changed."""
+        """Reads them. Raises UserError for a file that changed since it was written."""
         return SlideCounts.from_json(self._facts()["counts"])
 
     def place(self) -> dict[str, Any]:
@@ -40,7 +43,11 @@ class Result:
         return OverviewMap.decode((self.folder / f"{self.name}.png").read_bytes())
 
     def _facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / f"{self.name}.json").read_bytes())
+        path = self.folder / f"{self.name}.json"
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise UserError("the counts changed since they were written", path, "Remove the file; it is made again.")
+        found: dict[str, Any] = json.loads(data)
         return found
 
 
@@ -85,4 +92,5 @@ def proven(units: Sequence[Unit], folders: Sequence[Path]) -> list[Result]:
 
 
 def _result(unit: Unit, record: Done, folder: Path) -> Result:
-    return Result(unit.payload, record.unit, folder, str(record.facts.get("not_scored", "")))
+    sha256 = record.files[f"{record.unit}.json"]["sha256"]
+    return Result(unit.payload, record.unit, folder, sha256, str(record.facts.get("not_scored", "")))

@@ -87,16 +87,22 @@ def bad_regions(cohort: Cohort, names: tuple[str, ...], resamples: Resamples) ->
     """Spoiled tissue, all kinds together and each: the share that is called by the training class that it belongs to."""
     fine = fine_figures(cohort, names, resamples)
     kinds = [name for name in BAD_REGIONS if name in fine]
-    called_PF3 = cohort.by_patient(cohort.called)
-    right = np.zeros((len(cohort.patients), 2), np.int64)
-    for name in kinds:
-        rows = called_PF3[:, names.index(name)]
-        right += np.stack([rows[:, cohort.class_of[names.index(name)]], rows.sum(axis=1)], axis=1)
+    right = cohort.by_patient(bad_region_counts(cohort, names))
     return {
         "pixels": int(right[:, 1].sum()),
         "recall": _share(right, resamples),
         "each": {name: {key: fine[name][key] for key in ("pixels", "recall")} for name in kinds},
     }
+
+
+def bad_region_counts(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
+    """Of each slide's spoiled tissue, the cells that are called rightly, and all cells, int64 (S, 2)."""
+    right = np.zeros((len(cohort.slugs), 2), np.int64)
+    for place, name in enumerate(names):
+        if name in BAD_REGIONS and cohort.class_of[place] != IGNORED:
+            rows = cohort.called[:, place]
+            right += np.stack([rows[:, cohort.class_of[place]], rows.sum(axis=1)], axis=1)
+    return right
 
 
 def _share(right_P2: np.ndarray, resamples: Resamples) -> dict[str, Any]:

@@ -12,14 +12,15 @@ from mlseg_dist.evaluation.cohort import Cohort, Counts, Facts, read_step
 from mlseg_dist.evaluation.domains import domain_slides, domains
 from mlseg_dist.evaluation.figures import curve, short_rows
 from mlseg_dist.evaluation.intervals import Resamples
-from mlseg_dist.evaluation.split_figures import bad_regions, fine_figures, split_figures
+from mlseg_dist.evaluation.split_figures import bad_region_counts, bad_regions, fine_figures, split_figures
 
 PARTS = ("figures", "fine", "bad_regions", "calibration", "curves")
 
 
 @dataclass(frozen=True)
 class StepSummary:
-    """parts: each of PARTS -> split -> its content.  confusions: split -> slug -> (3, 3).  slides: slug -> figures.
+    """parts: each of PARTS -> split -> its content.  confusions: split -> slug -> (3, 3).  bad_regions: split -> slug -> cells of
+    spoiled tissue, (rightly called, all).  slides: slug -> figures.
 
     patients: split -> patient -> its slides and figures.  unanswered: slug -> cells.  cross_fit: how many val patients, and their
     thresholds; None where val figures are not cross-fitted.
@@ -27,6 +28,7 @@ class StepSummary:
 
     parts: dict[str, dict[str, Any]]
     confusions: dict[str, dict[str, np.ndarray]]
+    bad_regions: dict[str, dict[str, np.ndarray]]
     slides: dict[str, dict[str, Any]]
     patients: dict[str, dict[str, dict[str, Any]]]
     unanswered: dict[str, int]
@@ -61,6 +63,10 @@ def summarise_step(
     return StepSummary(
         parts=parts,
         confusions=confusions,
+        bad_regions={
+            split: dict(zip(cohort.slugs, bad_region_counts(cohort, names), strict=True))
+            for split, cohort in cohorts.items()
+        },
         slides={slug: row for cohort in cohorts.values() for slug, row in _slides(cohort).items()},
         patients={split: _patients(cohort) for split, cohort in cohorts.items()},
         unanswered={slug: cells for cohort in cohorts.values() for slug, cells in cohort.unanswered.items()},

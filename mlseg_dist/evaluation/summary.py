@@ -8,7 +8,7 @@ import numpy as np
 from mlseg_dist.config import CLASSES, FACTORS, IGNORED, LearningConfig
 from mlseg_dist.evaluation import VERSION
 from mlseg_dist.evaluation.cohort import Counts, Facts
-from mlseg_dist.evaluation.differences import Against, against_another, between_steps, ladder
+from mlseg_dist.evaluation.differences import Against, against_another, between_steps, by_domain, ladder
 from mlseg_dist.evaluation.domains import confounded, domain_slides
 from mlseg_dist.evaluation.figures import constant, plain
 from mlseg_dist.evaluation.step_summary import PARTS, StepSummary, summarise_step
@@ -87,6 +87,7 @@ def build(
         "slides": rows,
         "patients": {split: _patients(split, made) for split in splits},
         "domains": {step: made[step].domains for step in steps},
+        "domain_differences": _by_domain(own, made, slides, splits, config.seed),
         "confounded": confounded(slides, scored),
         "differences": {split: between_steps(split, pairs, made, slides, config.seed) for split in splits},
         "against": None if against is None else against_another(against, made, slides, splits, class_of, config.seed),
@@ -110,6 +111,23 @@ def controls_of(config: LearningConfig, steps: Iterable[str]) -> dict[str, str]:
 
 def _place_of(steps: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[str, int, str]]:
     return lambda row: (row["slide"], steps.index(row["step"]) if row["step"] in steps else -1, str(row["why"]))
+
+
+def _by_domain(
+    steps: Sequence[str], made: Mapping[str, StepSummary], slides: Facts, splits: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """The last step minus the first, for each stain, scanner and source; None for a single step."""
+    if len(steps) < 2:
+        return None
+    first, last = (
+        {slug: matrix for of in made[step].confusions.values() for slug, matrix in of.items()}
+        for step in (steps[0], steps[-1])
+    )
+    return {
+        "from": steps[0],
+        "to": steps[-1],
+        "rows": by_domain(first, last, slides, domain_slides(slides, splits), seed),
+    }
 
 
 def _slide(slug: str, fact: Mapping[str, Any], made: Mapping[str, StepSummary]) -> dict[str, Any]:

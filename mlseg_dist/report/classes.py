@@ -130,7 +130,8 @@ def bad_regions(sources: Sources) -> Part | None:
         rows = []
         for step in sources.steps:
             found = _bad(sources, split, step)
-            is_worse = Change("", "", first, found.get("recall") or {}, always_told=True).is_fall
+            paired = (sources.difference(split, sources.steps[0], step) or {}).get("bad_regions")
+            is_worse = Change("", "", first, found.get("recall") or {}, paired, always_told=True).is_fall
             cells = [left(step), cell(interval(found.get("recall")), "miou fell" if is_worse else "miou")]
             cells += [cell(interval(found.get("each", {}).get(kind, {}).get("recall"))) for kind in kinds]
             rows.append(row(cells, "last" if step == sources.steps[-1] else ""))

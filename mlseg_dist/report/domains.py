@@ -48,10 +48,25 @@ def domains(sources: Sources) -> Part | None:
     confounded = domains_named(sources)
     if confounded:
         parts.append(
-            note(f"Confounded here: {confounded} split these slides in the same way; which one counts cannot be told.")
+            note(
+                f"Confounded here: {confounded}. One fixes the other on these slides, so that their parts cannot be told apart."
+            )
         )
+    if same := _same_slides(sources):
+        parts.append(note(f"{same}: the figures above cannot tell which of them matters."))
     pooled = listed([SPLIT_NAMES[split] for split in sources.held_out])
     return part("Domains", f"Slides of {pooled} together. “Unseen”: not in the train split.", *parts)
+
+
+def _same_slides(sources: Sources) -> str:
+    """`GATA3, Aperio and DS8 are the same slides`: values that the training never saw, which no other slide tells apart."""
+    found: dict[frozenset[str], list[str]] = {}
+    slides = {slug: facts for slug, facts in sources.block("slides").items() if facts["split"] in sources.held_out}
+    for factor in FACTORS:
+        for value in sorted({facts[factor] for facts in slides.values() if factor in facts["unseen"]}):
+            own = frozenset(slug for slug, facts in slides.items() if facts[factor] == value)
+            found.setdefault(own, []).append(value)
+    return "; ".join(f"{listed(values)} are the same slides" for values in found.values() if len(values) > 1)
 
 
 def _order(one: dict[str, Any]) -> tuple[bool, float, str]:

@@ -69,7 +69,8 @@ def _not_scored(sources: Sources) -> list[Html]:
         )
         for one in missing[:MOST_WORST]
     ]
-    said = f"{counted(len({one['slide'] for one in missing}), 'slide')} could not be scored; no figure contains them."
+    slides_left_out = counted(len({one["slide"] for one in missing}), "slide")
+    said = f"{slides_left_out} could not be scored by some step; no figure of that step contains them."
     parts = [
         warning(said),
         table([head_row(["slide", "on", "step", "why"], [])], rows, "", "Slides that were not scored"),

@@ -1,7 +1,7 @@
 """What the campaign did, in sentences: what became worse before what became better. In: Sources. Out: plain text.
 
 A change is clear when its 95 % interval lies on one side of 0. Where the evaluation has a paired difference, that decides. Else
-(bad regions, domains) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
+(domains) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
 """
 
 import math
@@ -105,11 +105,15 @@ def _of_splits(sources: Sources, first: str, last: str) -> Iterator[Change]:
 def _of_bad_regions(sources: Sources, first: str, last: str) -> Iterator[Change]:
     for split in sources.splits:
         was, now = (sources.block("bad_regions", split, step, "recall") or NO_FIGURE for step in (first, last))
-        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", was, now, always_told=True)
+        paired = (sources.difference(split, first, last) or {}).get("bad_regions")
+        yield Change("the recall of bad regions", f"on {SLIDES_OF[split]}", was, now, paired, always_told=True)
 
 
 def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
     before = {(row["factor"], row["value"]): row for row in sources.block("domains", first) or []}
+    paired = {}
+    if (sources.block("domain_differences", "from"), sources.block("domain_differences", "to")) == (first, last):
+        paired = {(row["factor"], row["value"]): row["iou"] for row in sources.block("domain_differences", "rows")}
     for row in sources.block("domains", last) or []:
         was = before.get((row["factor"], row["value"]))
         if was is None:
@@ -117,7 +121,8 @@ def _of_domains(sources: Sources, first: str, last: str) -> Iterator[Change]:
         place = f"on {FACTOR_WORDS[row['factor']]}{row['value']}"
         for name in LEARNT:
             ends = [found["iou"].get(name) or {} for found in (was, row)]
-            yield Change(f"{name} IoU", place, ends[0], ends[1], notable=NOTABLE_IN_DOMAIN)
+            difference = (paired.get((row["factor"], row["value"])) or {}).get(name)
+            yield Change(f"{name} IoU", place, ends[0], ends[1], difference, notable=NOTABLE_IN_DOMAIN)
 
 
 def falls(sources: Sources) -> list[Change]:
@@ -186,6 +191,11 @@ def _worse(sources: Sources) -> str:
     first, last = sources.steps[0], sources.steps[-1]
     found = falls(sources)
     if not found:
+        compared = changes(sources, first, last)
+        if not any(one.has_interval for one in compared):
+            return (
+                f"Between {first} and {last} no figure fell by .02 or more; there are too few patients for intervals."
+            )
         return f"Between {first} and {last} none of the compared figures fell beyond its interval."
     told = []
     for what, of_figure in groupby(found[:MOST_FALLS], key=lambda one: one.what):

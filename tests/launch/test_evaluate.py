@@ -60,6 +60,7 @@ def mlseg(*words: object) -> int:
         (["--split", "val", "--threshold", "3"], "threshold"),
         (["--workers", "0"], "--workers"),
         (["--out", "{run}/phases/09-evaluate"], "the campaign's own files lie there"),
+        (["--out", "{run}/campaign.yaml/there"], "is a file, not a folder"),
         (["--against", "{run}/nowhere"], "no such config file"),
     ],
 )

@@ -166,7 +166,19 @@ def test_scores_do_not_take_the_place_of_somebodys_files(tmp_path, name):
     (tmp_path / "pictures" / "val-00.png").write_bytes(png(Image.new("RGB", (2, 2))))
     write_json(tmp_path / "evaluation.json", {"version": 1, "classes": [], "steps": [], "corpus_sha256": ""})
     refuse_out(tmp_path, run, ["val"])
-    for taken in ("phases/05-evaluate", "data/evaluation", "evaluations/counts"):
+    (run.path / "phases").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(run.path / "phases")
+    names = (
+        "phases/05-evaluate",
+        "data/evaluation",
+        "evaluations/counts",
+        "report",
+        "private",
+        ".",
+        "x/../phases",
+        "../link",
+    )
+    for taken in names:
         with pytest.raises(UserError, match="the campaign's own files"):
             refuse_out(run.path / taken, run, ["val"])
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlseg_dist.evaluation import figures
+from mlseg_dist.evaluation.differences import by_domain
 from mlseg_dist.evaluation.domains import confounded, domain_slides, domains
 
 
@@ -35,6 +36,21 @@ def test_domains_pool_their_slides_and_say_how_far_slides_lie_apart():
     assert row["spread"] == [min(own), max(own)]
     assert rows["scanner", "Philips"]["patients"] == 2, "two of its slides are of one patient"
     assert rows["scanner", "Motic"]["unseen"] and rows["source", "DS2"]["unseen"]
+
+
+def test_differences_by_domain_are_paired():
+    slides = facts(*(f"s{number} P{number} {('ER', 'PR')[number % 2]} Philips DS1" for number in range(12)))
+    before = {slug: np.random.default_rng(number).integers(1, 90, (3, 3)) for number, slug in enumerate(slides)}
+    after = {slug: matrix + np.diag([9, 9, 9]) for slug, matrix in before.items()}
+    rows = {(row["factor"], row["value"]): row for row in by_domain(before, after, slides, list(slides), seed=1)}
+    assert list(rows) == [("stain", "ER"), ("stain", "PR"), ("scanner", "Philips"), ("source", "DS1")]
+    own = [slug for slug, fact in slides.items() if fact["stain"] == "ER"]
+    direct = figures.mean_iou(sum(after[s] for s in own)) - figures.mean_iou(sum(before[s] for s in own))
+    found = rows["stain", "ER"]["miou"]
+    assert found["value"] == pytest.approx(float(direct)) and 0 < found["low"] < found["value"] < found["high"]
+    apart = [{row["value"]: row for row in domains(one, slides, seed=1)}["ER"]["miou"] for one in (before, after)]
+    width = max(one["high"] - one["low"] for one in apart)
+    assert found["high"] - found["low"] < width / 2, "what patients have in common cancels"
 
 
 def test_a_domain_with_patients_enough_has_an_interval_that_repeats():

@@ -92,6 +92,19 @@ def test_counts_made_elsewhere_are_used_where_the_inputs_are_equal(run, once, tm
         assert other[0].name != todo[0].name and not split_done(other, [once / "counts"])[0]
 
 
+def test_counts_that_changed_since_they_were_written_make_no_figures(run, once, tmp_path):
+    half = subject_of(run, steps=["base"], splits=["test"])
+    todo = units_of(half)
+    shutil.copytree(once / "counts", tmp_path / "counts")
+    path = tmp_path / "counts" / f"{todo[0].name}.json"
+    place = (data := path.read_bytes()).index(b'"count":[') + len(b'"count":[')
+    path.write_bytes(
+        data[:place] + (b"2" if data[place : place + 1] == b"1" else b"1") + data[place + 1 :]
+    )  # as long as before
+    with pytest.raises(UserError, match="the counts changed since they were written"):
+        publish(half, todo, [tmp_path / "counts"], tmp_path)
+
+
 def test_a_teacher_whose_answers_are_known(run, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "kept_teacher", lambda config, step, path: KnowsColours())
     monkeypatch.setattr(examples, "kept_teacher", lambda config, step, path: KnowsColours())
@@ -233,6 +246,12 @@ def test_the_headline_fits_80_columns_with_all_intervals(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "final-unseen (12)" in said and ".812 [.75,\u00a0.86]" in said and "…" not in said
     assert "test: b minus a of other: +.812 [+.75,\u00a0+.86]" in said and max(map(len, said.splitlines())) <= 80
+    pooled["iou"]["others"] = whole
+    print_headline(found, Path("evaluation.json"))
+    said = capsys.readouterr().out
+    assert said.count(".812 [.75,\u00a0.86]") == 3 and "…" not in said, (
+        "a narrow terminal wraps lines; it hides no figure"
+    )
 
 
 def test_a_campaign_opens_final_unseen_once_and_is_not_stopped_by_a_slide_without_score(run, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,3 +102,37 @@ def test_a_home_that_cannot_be_written_to_is_told_and_the_run_still_knows(run, m
         "opened",
         "finished",
     }
+
+
+def test_of_many_that_ask_at_once_one_opens_it(run):
+    ready = threading.Barrier(8)
+
+    def ask(number: int) -> bool:
+        ready.wait()
+        try:
+            opened(run, inputs=f"{number}")
+        except UserError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(8))) == 1
+    assert len(ledger.read(run, CORPUS)) == 1
+
+
+def test_a_user_without_a_home_and_a_damaged_line_are_told_in_words(run, monkeypatch, capsys):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    ledger.finish(run, opened(run))
+    assert "in the run alone" in capsys.readouterr().err
+    with pytest.raises(UserError, match="opened before"):
+        opened(run, inputs="b")
+    with open(run / ledger.FILE, "a") as file:
+        file.write('{"event": "opened", "id": "1"}\n')
+    with pytest.raises(UserError, match="line 3 is damaged"):
+        opened(run, inputs="b")

@@ -22,20 +22,9 @@ from tests.mlseg_dist.evaluation.made_counts import (
 )
 
 KEYS = [
-    *(
-        "version",
-        "classes",
-        "corpus_sha256",
-        "unit",
-        "grid",
-        "teachers",
-        "steps",
-        "controls",
-        "majority",
-        "boundary_um",
-        "splits",
-    ),
-    *("figures", "fine", "bad_regions", "calibration", "curves", "slides", "patients", "domains", "confounded"),
+    *("version", "classes", "corpus_sha256", "unit", "grid", "teachers", "steps", "controls", "majority"),
+    *("boundary_um", "splits", "figures", "fine", "bad_regions", "calibration", "curves", "slides", "patients"),
+    *("domains", "domain_differences", "confounded"),
     *("differences", "against", "cross_fit", "not_scored", "pictures"),
 ]
 STEPS = ("base", "master-1", "control")
@@ -166,6 +155,18 @@ def test_fine_classes_say_what_their_pixels_were_called(found):
     assert bad["pixels"] == rows["fold"]["pixels"] + rows["blur"]["pixels"]
     expected = (rows["fold"]["called"]["others"] + rows["blur"]["called"]["others"]) / bad["pixels"]
     assert bad["recall"]["value"] == pytest.approx(expected) and bad["recall"]["low"] < expected < bad["recall"]["high"]
+
+
+def test_the_difference_of_bad_regions_is_paired(found):
+    row = next(row for row in found["differences"]["test"] if (row["from"], row["to"]) == ("base", "master-1"))
+    ends = [found["bad_regions"]["test"][step]["recall"] for step in ("base", "master-1")]
+    gain = row["bad_regions"]
+    assert (
+        gain["value"] == pytest.approx(ends[1]["value"] - ends[0]["value"]) and gain["patients"] == ends[0]["patients"]
+    )
+    assert gain["low"] < gain["value"] < gain["high"]
+    apart = sum((one["high"] - one["low"]) ** 2 for one in ends) ** 0.5
+    assert gain["high"] - gain["low"] < apart, "the same patients are drawn for both"
 
 
 def test_differences_are_those_of_pooled_figures_step_by_step_and_from_first_to_last(found):

@@ -102,6 +102,7 @@ def test_the_page_shows_the_figures_of_the_evaluation(run):
     assert f"[{share(low, 2)},\u00a0{share(high, 2)}]" in run.page
     dcis = found["fine"]["test"]["master-2"]["dcis"]["called"]
     assert f"{100 * dcis['tumour'] / sum(dcis.values()):.1f} %" in run.page, "how much DCIS was called tumour"
+    assert "H&amp;E, Motic and DS7 are the same slides" in run.page
     assert "Confounded here: " in run.page and run.page.count('<span class="tag">unseen</span>') >= 3
     assert "1 of 3 checks failed" in run.page and "left out: it keeps too little" in run.page
     assert read_json(run.path / "phases" / "02-base" / "teacher.json")["sha256"] in run.page

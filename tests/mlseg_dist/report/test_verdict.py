@@ -46,8 +46,10 @@ def test_what_became_worse_comes_first_and_the_badge_is_not_green(run):
     recall = [found["bad_regions"]["test"][step]["recall"]["value"] for step in ("base", "master-2")]
     assert recall[1] < recall[0]
     assert first.startswith("Between base and master-2 the recall of bad regions fell from ")
-    ends = [plain(with_limits(found["bad_regions"]["test"][step]["recall"])) for step in ("base", "master-2")]
-    assert f"from {ends[0]} to {ends[1]} on the test slides" in first
+    ends = [share(value, 2) for value in recall]
+    gain = run.sources().difference("test", "base", "master-2")["bad_regions"]
+    paired = f"{signed(gain['value'], 2)} {plain(limits(gain, 2, sign=True))}"
+    assert f"from {ends[0]} to {ends[1]} on the test slides (paired difference {paired})" in first
     difference = run.sources().difference("test", "base", "master-2")["miou"]
     start, end = (plain(with_limits(found["figures"]["test"][step]["pooled"]["miou"])) for step in ("base", "master-2"))
     assert second == (
@@ -73,6 +75,8 @@ def test_a_class_that_fell_on_one_stain_is_told_though_the_mean_rose(run, tmp_pa
     found = copy.deepcopy(evaluation_of(run.config, worse=0.3))
     row = next(row for row in found["domains"]["master-2"] if row["value"] == "H&E")
     row["iou"]["tumour"] = {"value": 0.10, "low": 0.08, "high": 0.12, "patients": 6}
+    paired = next(row for row in found["domain_differences"]["rows"] if row["value"] == "H&E")
+    paired["iou"]["tumour"] = {"value": -0.3, "low": -0.35, "high": -0.25, "patients": 6}
     other = with_evaluation(run, tmp_path, found)
     assert "tumour IoU fell from " in sentences(other.sources())[0] and "on H&E" in sentences(other.sources())[0]
     assert badge(other).startswith("bad")
