@@ -34,6 +34,8 @@ class _Running:
     arm: Arm
     run: RunFolder
     process: subprocess.Popen[bytes]
+    told: bool = False
+    """Whether it was asked to stop."""
     identities: set[str] = field(default_factory=set)
 
 
@@ -46,7 +48,7 @@ class SweepRun:
         self._running: list[_Running] = []
         self._runs = [RunFolder.of(arm.config) for arm in arms]
         self._failed: list[str] = []
-        self._stopping = False
+        self._stopping = self._interrupted = False
 
     def run(self) -> int:
         """Exit status: 0 once every arm has a row, 1 when some failed, 75 after SIGINT or SIGTERM. Raises UserError."""
@@ -56,8 +58,10 @@ class SweepRun:
                 if not self._stopping:
                     self._start_some()
                 self._look()
-                if self._stopping and not self._running:
-                    return EXIT_INTERRUPTED
+                if self._stopping:
+                    self._tell_to_stop()
+                    if not self._running:
+                        return EXIT_INTERRUPTED if self._left or self._interrupted else EXIT_DONE
                 time.sleep(_POLL_S)
         finally:
             self._end_all()
@@ -67,7 +71,7 @@ class SweepRun:
 
     def _start_some(self) -> None:
         for arm in list(self._left):
-            if len(self._running) >= self._jobs:
+            if len(self._running) >= self._jobs or self._stopping:
                 return
             config = _here(arm.config)
             run, graph = RunFolder.of(config), build_graph(config)
@@ -88,7 +92,7 @@ class SweepRun:
                 process = subprocess.Popen(
                     command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
                 )
-            self._running.append(_Running(arm, run, process, identities))
+            self._running.append(_Running(arm, run, process, identities=identities))
 
     def _look(self) -> None:
         for one in list(self._running):
@@ -102,19 +106,24 @@ class SweepRun:
             if all(standing.state == "done" for standing in survey(config, graph, one.run)):
                 row = write_row(self._rows, one.arm, row_of(one.arm, one.run))
                 self._say(f"{one.arm.key}: done; {row}")
-            elif not self._stopping:
+            elif self._stopping:
+                self._interrupted = True
+            else:
                 self._failed.append(one.arm.key)
                 self._say(f"{one.arm.key}: failed with exit status {status}; see {_log(one.run)}")
 
     def _stop(self, number: int, frame: object) -> None:
-        self._stopping = True
+        self._stopping = True  # the loop tells them: one may just be about to start
+
+    def _tell_to_stop(self) -> None:
         for one in self._running:
-            one.process.terminate()
+            if not one.told:
+                one.process.terminate()
+                one.told = True
 
     def _end_all(self) -> None:
         """Whatever ends the loop, no campaign goes on unseen."""
-        for one in self._running:
-            one.process.terminate()
+        self._tell_to_stop()
         deadline = time.monotonic() + _GRACE_S
         for one in self._running:
             try:
