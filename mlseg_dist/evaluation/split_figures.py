@@ -96,7 +96,7 @@ def bad_regions(cohort: Cohort, names: tuple[str, ...], resamples: Resamples) ->
 
 
 def bad_region_counts(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
-    """Of each slide's spoiled tissue, the cells that are called rightly, and all cells, int64 (S, 2)."""
+    """Cells of spoiled tissue that are called rightly, and all of them, for each slide, int64 (S, 2)."""
     right = np.zeros((len(cohort.slugs), 2), np.int64)
     for place, name in enumerate(names):
         if name in BAD_REGIONS and cohort.class_of[place] != IGNORED:

@@ -1,7 +1,7 @@
 """What the campaign did, in sentences: what became worse before what became better. In: Sources. Out: plain text.
 
 A change is clear when its 95 % interval lies on one side of 0. Where the evaluation has a paired difference, that decides. Else
-(domains) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
+(evaluations of earlier code) the two intervals are combined as if independent, which is careful: the steps answer the same slides.
 """
 
 import math

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,35 +15,35 @@ from tests.cluster.commands import PROJECT, mlseg, said_by, sbatch, status
 pytestmark = pytest.mark.cluster
 
 
-def stays(slurm, campaign: Campaign) -> subprocess.Popen[str]:
-    """`mlseg run`, but that it looks every second."""
+def stays(slurm, campaign: Campaign, log: Path) -> subprocess.Popen[str]:
+    """`mlseg run`, but that it looks every second. log: what it says."""
     code = (
         "import launch.attend, sys; from launch.cli import main\n"
         "launch.attend.attend.__defaults__ = (1.0,)\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", code, "run", str(campaign.config), "cluster.replan=login", "cluster.retries=1"]
-    return subprocess.Popen(
-        words, cwd=PROJECT, env=slurm.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with open(log, "w") as file:
+        return subprocess.Popen(words, cwd=PROJECT, env=slurm.environment, stdout=file, stderr=file, text=True)
 
 
 def test_what_fails_is_planned_again_by_whoever_stays(slurm, tmp_path) -> None:
-    campaign = Campaign(slurm, tmp_path / "run")
-    person = stays(slurm, campaign)
+    campaign, log = Campaign(slurm, tmp_path / "run"), tmp_path / "said"
+    person = stays(slurm, campaign, log)
     try:
         campaign.until(lambda: campaign.plans and campaign.step("base") >= 1)
         for pid in campaign.processes("base").values():
             os.kill(pid, signal.SIGKILL)
-        campaign.until(lambda: len(campaign.plans) == 2)
+        campaign.until(lambda: "base lost: planned again" in log.read_text())
+        assert len(campaign.plans) == 2
         person.send_signal(signal.SIGINT)  # the connection is lost, and somebody comes back
-        said, _ = person.communicate(timeout=60)
-        assert person.returncode == 75 and "base lost: planned again" in said, said
-        person = stays(slurm, campaign)
-        said, _ = person.communicate(timeout=600)
+        assert person.wait(60) == 75, log.read_text()
+        person = stays(slurm, campaign, log)
+        status_of_second = person.wait(600)
     finally:
         person.kill()
-    assert person.returncode == 0 and "nothing to submit" in said and "report" in said, said
+    said = log.read_text()
+    assert status_of_second == 0 and "nothing to submit" in said and "report" in said, said
     assert status(slurm, campaign.run)["done"]
     assert [plan["by"] for plan in campaign.plans] == ["person", "replan"]
     assert not any(plan["replan"] for plan in campaign.plans), "no job of ours submits jobs"
@@ -51,9 +52,9 @@ def test_what_fails_is_planned_again_by_whoever_stays(slurm, tmp_path) -> None:
 def test_what_keeps_failing_is_left_to_a_person(slurm, tmp_path) -> None:
     campaign = Campaign(slurm, tmp_path / "run")
     (campaign.folder / "broken").touch()
-    person = stays(slurm, campaign)
-    said, _ = person.communicate(timeout=300)
-    assert person.returncode == 1 and "phase base failed 2 times" in said, said
+    log = tmp_path / "said"
+    assert stays(slurm, campaign, log).wait(300) == 1
+    assert "phase base failed 2 times" in log.read_text()
     assert "phase base failed 2 times" in status(slurm, campaign.run)["alert"]
     campaign.until(campaign.is_quiet, 60, 0.3)
     assert mlseg(slurm, "cancel", campaign.run).returncode == 0

@@ -99,7 +99,7 @@ def made_corpus(patients: Mapping[str, int], slides_each: int = 2) -> Manifest:
 def made_counts(
     corpus: Manifest, config: LearningConfig, steps: Sequence[str] = STEPS, cells: int = 400, seed: int = 0
 ) -> dict[tuple[str, str], SlideCounts]:
-    """Of all slides that are evaluated; later steps are better, patients and slides differ."""
+    """Counts of all evaluated slides; later steps are better, patients and slides differ."""
     class_of = np.array([config.training_classes[name] for name in corpus.classes])
     found = {}
     for slide in corpus.slides:
