@@ -8,7 +8,7 @@ from launch.sweep.config import SweepConfig
 from launch.sweep.table import markdown
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
-from mlseg_dist.evaluation.counts import mean_iou
+from mlseg_dist.evaluation.figures import mean_iou
 
 BASE = {
     "name": "trial",
