@@ -91,14 +91,19 @@ def draw(views: Views, predictions: Sequence[np.ndarray], titles: Sequence[str],
         overlay(_enlarge(views.high), _enlarge_label(views.high_label)),
         *(overlay(_enlarge(views.high), _enlarge_label(label)) for label in predictions),
     ]
-    width = len(tiles) * TILE_PX + (len(tiles) - 1) * GAP_PX
-    sheet = Image.new("RGB", (width, HEADER_PX + TILE_PX), "white")
+    return png(side_by_side(tiles, titles, TILE_PX))
+
+
+def side_by_side(tiles: Sequence[np.ndarray], titles: Sequence[str], tile_px: int) -> Image.Image:
+    """Tiles in a row, each under its title. tiles: uint8 RGB of one height, at most `tile_px` wide."""
+    width = len(tiles) * tile_px + (len(tiles) - 1) * GAP_PX
+    sheet = Image.new("RGB", (width, HEADER_PX + len(tiles[0])), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 12)
     for number, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
-        left = number * (TILE_PX + GAP_PX)
+        left = number * (tile_px + GAP_PX)
         pen.text((left, 2), title, fill=INK, font=font)
         sheet.paste(Image.fromarray(tile), (left, HEADER_PX))
-    return png(sheet)
+    return sheet
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

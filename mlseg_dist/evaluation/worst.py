@@ -6,22 +6,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from mlseg_core.files import write_atomic
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.evaluation.drawn import png
 from mlseg_dist.evaluation.overview import OverviewMap
-from mlseg_dist.evaluation.pictures import FONT
+from mlseg_dist.evaluation.pictures import side_by_side
 from mlseg_dist.evaluation.plan import Subject
 from mlseg_dist.evaluation.results import Result
 from mlseg_dist.report.overlay import COLOURS, overlay
-from mlseg_dist.report.style import INK
 from shards.reader import open_slide
 
 MOST = 6
 """Slides of a split that are shown."""
-TILE_PX, GAP_PX, HEADER_PX = 324, 8, 22
+TILE_PX = 324
 _RIGHT, _PALE = 0.25, 0.7
 
 
@@ -64,13 +62,7 @@ def _picture(subject: Subject, result: Result) -> bytes:
         _wrong(thumbnail, OverviewMap(truth, predicted)),
     ]
     titles = ["annotation", f"{result.one.step_name} answers", "what is wrong: as answered, missed is black"]
-    sheet = Image.new("RGB", (len(tiles) * TILE_PX + (len(tiles) - 1) * GAP_PX, HEADER_PX + height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 12)
-    for number, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
-        left = number * (TILE_PX + GAP_PX)
-        pen.text((left, 2), title, fill=INK, font=font)
-        sheet.paste(Image.fromarray(tile), (left, HEADER_PX))
-    return png(sheet)
+    return png(side_by_side(tiles, titles, TILE_PX))
 
 
 def _outlined(image: np.ndarray, truth: np.ndarray) -> np.ndarray:

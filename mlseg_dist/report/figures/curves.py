@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from mlseg_dist.report.figures.base import SMALL, drawing, svg
 from mlseg_dist.report.style import INK, LINE, SPLIT_COLOURS
@@ -21,8 +22,7 @@ def precision_recall(name: str, curves: Curves, threshold: float) -> bytes:
             label = f"{SPLIT_NAMES[split]}: AP {share(curve.get('average_precision'), 2)}"
             x, y = _numbers(curve["recall"]), _numbers(curve["precision"])
             axes.plot(x, y, color=SPLIT_COLOURS[split], label=label)
-            at = _place(threshold, x)
-            axes.plot(x[at], y[at], "o", color=SPLIT_COLOURS[split], markersize=6)
+            _mark(axes, split, x, y, threshold)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(f"{name}: precision and recall")
         axes.legend(loc="lower left")
@@ -37,8 +37,7 @@ def roc(name: str, curves: Curves, threshold: float) -> bytes:
             x, y = 1 - _numbers(curve["specificity"]), _numbers(curve["recall"])
             label = f"{SPLIT_NAMES[split]}: AUC {share(curve.get('auc'), 2)}"
             axes.plot(np.append(x, 0), np.append(y, 0), color=SPLIT_COLOURS[split], label=label)
-            at = _place(threshold, x)
-            axes.plot(x[at], y[at], "o", color=SPLIT_COLOURS[split], markersize=6)
+            _mark(axes, split, x, y, threshold)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="1 − specificity", ylabel="sensitivity")
         axes.set_title(f"{name}: ROC")
         axes.legend(loc="lower right")
@@ -65,5 +64,7 @@ def _numbers(values: list[float | None]) -> np.ndarray:
     return np.array(values, float)
 
 
-def _place(threshold: float, values: np.ndarray) -> int:
-    return min(round(threshold * 100), len(values) - 1)
+def _mark(axes: Axes, split: str, x: np.ndarray, y: np.ndarray, threshold: float) -> None:
+    """The point of the chosen threshold."""
+    at = min(round(threshold * 100), len(x) - 1)
+    axes.plot(x[at], y[at], "o", color=SPLIT_COLOURS[split], markersize=6)
