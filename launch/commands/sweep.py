@@ -24,6 +24,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what has no row yet, then write and show the table. Exit status 1 when an arm failed or an expectation is not met."""
+    from launch.run_folder import RunFolder
     from launch.sweep.arms import arms_of, load_sweep
     from launch.sweep.compare import compare
     from launch.sweep.rows import read_rows
@@ -42,7 +43,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
         arms = list(arms_of(wanted, arguments.file, folder))
         chosen = [arm for arm in arms if arguments.only is None or arm.name in arguments.only]
-        status = SweepRun(chosen, rows, arguments.jobs, say=lambda text: print(text, flush=True)).run()
+        beside = [RunFolder(path.parent) for path in sorted(folder.parent.glob("sweep-*/*/run.json"))]
+        status = SweepRun(chosen, rows, arguments.jobs, beside, say=lambda text: print(text, flush=True)).run()
         if status not in (EXIT_DONE, EXIT_FAILED):
             return status
     found = read_rows(rows)

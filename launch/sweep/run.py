@@ -40,13 +40,21 @@ class _Running:
 
 
 class SweepRun:
-    """rows: their folder. say: told what happens, a line each."""
+    """rows: their folder. beside: run folders of other sweeps, whose phases are taken over too. say: told what happens, a line each."""
 
-    def __init__(self, arms: Sequence[Arm], rows: Path, jobs: int, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        rows: Path,
+        jobs: int,
+        beside: Sequence[RunFolder] = (),
+        say: Callable[[str], None] = print,
+    ) -> None:
         self._rows, self._jobs, self._say = rows, jobs, say
         self._left = [arm for arm in arms if not has_row(arm, rows)]
         self._running: list[_Running] = []
-        self._runs = [RunFolder.of(arm.config) for arm in arms]
+        own = [RunFolder.of(arm.config) for arm in arms]
+        self._runs = [*own, *(run for run in beside if run.path not in {one.path for one in own})]
         self._failed: list[str] = []
         self._stopping = self._interrupted = False
 

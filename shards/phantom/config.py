@@ -73,6 +73,8 @@ class PhantomConfig(Strict):
     """Standard deviation by which the borders of train annotations are off, µm."""
     swapped: int = Field(0, ge=0)
     """Annotated train slides on which Tumor and DCIS are swapped."""
+    train_annotations: Literal["people", "whole-truth"] = "people"
+    """whole-truth: every µm of every train slide is annotated, without mistakes: the ceiling of experiments. Same slides."""
     dev_appearances: tuple[str, ...] = ()
     """Each layout of dev-unseen is rendered in each of these (shards/phantom/appearances.py); (): as one stain, scanner and lab."""
     final_appearances: tuple[str, ...] = ()
@@ -86,13 +88,22 @@ class PhantomConfig(Strict):
             _check("final_appearances", self.final_appearances, FINAL)
         if self.swapped > self.train:
             raise ValueError(f"swapped: {self.swapped} of {self.train} annotated train slides")
+        if self.train_annotations == "whole-truth" and not self.has_truth:
+            raise ValueError("train_annotations: whole-truth needs groups, regions, careless_um or swapped")
         return self
+
+    @property
+    def has_truth(self) -> bool:
+        """Where people annotate less than they could, or wrongly, the whole truth is written beside each train slide."""
+        return self.groups is not None or self.regions < 1 or self.careless_um > 0 or self.swapped > 0
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
         values: dict[str, Any] = dump(self)
-        added = ("groups", "regions", "careless_um", "swapped", "dev_appearances", "final_appearances")
+        added = (
+            "groups", "regions", "careless_um", "swapped", "train_annotations", "dev_appearances", "final_appearances",
+        )  # fmt: skip
         fields = type(self).model_fields
         return {
             key: value for key, value in values.items() if key not in added or getattr(self, key) != fields[key].default

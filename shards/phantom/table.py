@@ -148,7 +148,7 @@ def _row(config: PhantomConfig, split: Split, index: int, patient: str, look: _L
     name = f"{split}-{index:03d}-{look.stain.replace('&', '')}"
     score, positive, intensity = _score(config.seed, name, look.stain)
     specimen = _specimen(config, name, look, positive, intensity)
-    if split == "train" and _has_truth(config):
+    if split == "train" and config.has_truth:
         specimen = replace(
             specimen, regions=config.regions, careless_um=config.careless_um, swapped=swapped, truth=True
         )
@@ -162,11 +162,6 @@ def _rendered(config: PhantomConfig, split: Split, index: int, patient: str, nam
     slide = f"{layout}-{name.replace('&', '')}"
     specimen = _specimen(config, slide, _Look(look.stain, look.scanner, look.source), positive, intensity)
     return Row(replace(specimen, layout=layout), patient, split, "")
-
-
-def _has_truth(config: PhantomConfig) -> bool:
-    """Where people annotated less than they could, or wrongly, the whole truth is written beside it."""
-    return config.groups is not None or config.regions < 1 or config.careless_um > 0 or config.swapped > 0
 
 
 def _specimen(config: PhantomConfig, name: str, look: _Look, positive: float, intensity: float) -> Specimen:
@@ -221,12 +216,12 @@ def unit_of(specimen: Specimen) -> Unit:
 def write_table(config: PhantomConfig, folder: Path) -> Path:
     """Write `folder/slides.csv`; paths are relative to it. mpp stays empty: the TIFF carries it.
 
-    Where train slides have their whole truth beside them, `folder/truth.csv` is the same table with it in place of what people
-    annotated: for the ceiling that self-training is compared with, and for scoring pseudo-labels.
+    Where config.has_truth, `folder/truth.csv` is the same table with the whole truth of each train slide in place of what people
+    annotated, for scoring pseudo-labels. Config.train_annotations says which of the two `slides.csv` is.
     """
     path = folder / "slides.csv"
-    write_atomic(path, _table(config, truth=False))
-    if _has_truth(config):
+    write_atomic(path, _table(config, truth=config.train_annotations == "whole-truth"))
+    if config.has_truth:
         write_atomic(folder / "truth.csv", _table(config, truth=True))
     return path
 

@@ -127,6 +127,17 @@ def test_a_quarter_of_the_regions_and_the_whole_truth_beside_them(tmp_path):
     assert sum(shape.area for shape in whole.values()) == pytest.approx((FEW.size_um - 8) ** 2, rel=0.01)
 
 
+def test_a_ceiling_has_the_same_slides_with_the_whole_truth_as_annotations(tmp_path):
+    ceiling = FEW.model_copy(update={"train_annotations": "whole-truth"})
+    assert units(ceiling) == units(FEW)
+    (tmp_path / "people").mkdir()
+    (tmp_path / "truth").mkdir()
+    write_table(FEW, tmp_path / "people")
+    write_table(ceiling, tmp_path / "truth")
+    assert (tmp_path / "truth" / "slides.csv").read_text() == (tmp_path / "people" / "truth.csv").read_text()
+    assert (tmp_path / "people" / "slides.csv").read_text() != (tmp_path / "people" / "truth.csv").read_text()
+
+
 def test_careless_borders_are_off_by_what_was_asked_for():
     specimen = Specimen(**units(GROUPS)[0].payload)
     specimen = replace(specimen, regions=1.0, swapped=False)
@@ -192,6 +203,7 @@ def test_shards_are_cut_without_a_look_at_the_truth(tmp_path):
         ({"groups": {"scanners": ["Morphle", "Optrascan", "Philips"]}}, "must be left"),
         ({"groups": {"sources": []}}, "none"),
         ({"swapped": 13}, "13 of 12"),
+        ({"train_annotations": "whole-truth"}, "needs groups"),
     ],
 )
 def test_a_bench_that_cannot_be_is_refused(change, said):
