@@ -23,7 +23,7 @@ from launch.sweep.rows import read_rows, row_of, write_row
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from mlseg_core.files import fingerprint
 
-_POLL_S = 1.0
+_POLL_S = 3.0
 _GRACE_S = 180.0
 
 
