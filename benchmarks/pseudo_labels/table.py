@@ -27,20 +27,20 @@ def _round(score: RoundScore, thresholds: bool) -> Iterator[str]:
     yield f"Round {score.round}, labelled by {score.teacher}; stride {score.stride}"
     for view in VIEWS:
         yield (
-            f"{view + ' view':12}{'from':>5}{'true px':>9}{'accepted':>10}{'right':>6}{'exp.':>6}{'recall':>7}{'taken':>6}"
-            f"{'known':>9}{'other':>10}"
+            f"{view + ' view':12}{'from':>6}{'true px':>8}{'accepted':>9}{'right':>6}{'exp.':>6}{'recall':>7}{'taken':>6}"
+            f"{'known':>10}{'other':>10}"
         )
         every, known, other = (score.figures(view, group) for group in (None, "known", "other"))
         for name, figures in every.items():
             yield (
-                f"  {name:10}{_threshold(score, view, name):>5}{figures.truth:>9}{figures.accepted:>10}"
+                f"  {name:10}{_threshold(score, view, name):>6}{_px(figures.truth):>8}{_px(figures.accepted):>9}"
                 f"{_share(figures.precision):>6}{_share(_expected(score, view, name)):>6}{_share(figures.recall):>7}"
-                f"{_share(figures.share_taken):>6}{_both(known[name]):>9}{_both(other[name]):>10}"
+                f"{_share(figures.share_taken):>6}{_both(known[name]):>10}{_both(other[name]):>10}"
             )
         for name in CLASSES:
             wrong = score.mistaken_for(view, name)
             if wrong:
-                text = f"accepted as {name}, in truth: " + ", ".join(f"{fine} {px}" for fine, px in wrong.items())
+                text = f"accepted as {name}, in truth: " + ", ".join(f"{fine} {_px(px)}" for fine, px in wrong.items())
                 yield from textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
         if thresholds:
             yield from _thresholds(score, view)
@@ -90,6 +90,11 @@ def _threshold(score: RoundScore, view: ViewName, name: str) -> str:
 def _expected(score: RoundScore, view: ViewName, name: str) -> float | None:
     found: float | None = score.expected["precision"][view][name] if score.expected else None
     return found
+
+
+def _px(count: int) -> str:
+    """Whole pixels, or thousands of them."""
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
 
 
 def _both(figures: Figures) -> str:
