@@ -174,5 +174,6 @@ _PLAIN: dict[str, Callable[[Path], bool]] = {
     "index.html": lambda path: is_page(path, "shards"),
     "cleaned.json": lambda path: is_cleaned(path.parent),
     "reliability.json": lambda path: starts_with(path, b'{\n "key":'),
+    "domains.pt": lambda path: starts_with(path, b"PK\x03\x04"),
     "contact-sheet.jpg": lambda path: starts_with(path, b"\xff\xd8\xff"),
 }

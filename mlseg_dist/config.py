@@ -107,7 +107,9 @@ class LossConfig(Strict):
     generalised_q: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
-_ADDED_TO_LABEL = ("choose", "precision", "measured_pairs", "min_precision", "max_share_grown", "on_harm")
+_ADDED_TO_LABEL = (
+    "choose", "precision", "measured_pairs", "min_precision", "max_share_grown", "on_harm", "adapt", "align",
+)  # fmt: skip
 
 
 class LabelConfig(Strict):
@@ -142,6 +144,17 @@ class LabelConfig(Strict):
     on_harm: Literal["tell", "leave-out", "stop"] = "tell"
     """tell: an event, and a word in the report. leave-out: the class is not accepted in that view. stop: the campaign stops."""
 
+    adapt: Fraction = 0.0
+    """How far BatchNorm's statistics are moved from those of training to those of the tissue of each lab and scanner that is
+    labelled (labelling/adapting.py); 0: not at all."""
+    align: Literal["none", "tissue"] = "none"
+    """tissue: probabilities are weighted so that on each lab and scanner classes are no more common than they are estimated to be
+    in tissue (docs/labelling.md)."""
+
+    @property
+    def adapts(self) -> bool:
+        return self.adapt > 0 or self.align != "none"
+
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
@@ -159,8 +172,14 @@ class LabelConfig(Strict):
         if self.on_harm != "leave-out":
             gates |= {"min_precision", "max_share_grown", "on_harm"}
         if self.choose == "fixed" and self.on_harm != "leave-out":
-            gates |= {"precision", "measured_pairs"}
+            gates |= {"precision"} if self.adapts else {"precision", "measured_pairs"}
         return self.model_dump(mode="json", exclude=gates)
+
+    @model_validator(mode="after")
+    def _has_tissue_to_measure(self) -> Self:
+        if self.adapts and not self.measured_pairs:
+            raise ValueError("adapt and align measure the teacher: measured_pairs must be above 0")
+        return self
 
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:

@@ -1,6 +1,8 @@
 """A step's teacher as a function: views in, class probabilities out."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import cv2
@@ -38,16 +40,23 @@ class Predictor:
     """A network in evaluation mode, its norms folded away.
 
     turns: test-time augmentation, mean of the answers to both views flipped (4 ways) or flipped and turned (8, d4).
+    weights: head -> weights of the classes; the head's probabilities are multiplied by them and renormalised.
     """
 
     def __init__(
-        self, model: Network, precision: str, device: torch.device | None = None, turns: Turns = "none"
+        self,
+        model: Network,
+        precision: str,
+        device: torch.device | None = None,
+        turns: Turns = "none",
+        weights: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> None:
         self.device = device or device_for(share=True)
         self.model = fold_norms(model).to(self.device)
         channels_last(self.model)
         self.bf16 = precision == "bf16"
         self.turns = _TURNS[turns]
+        self._weights = {head: torch.tensor(each, device=self.device) for head, each in weights.items()}
 
     def predict(self, high: np.ndarray, low: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 (B, S, S, 3) each -> head -> softmax probabilities, float32 (B, 3, S, S)."""
@@ -66,7 +75,12 @@ class Predictor:
             for head, x in logits.items():
                 answer = _turned_back(x.float().softmax(dim=1), turn, (2, 3))
                 summed[head] = answer if head not in summed else summed[head] + answer
-        return {head: x / len(self.turns) for head, x in summed.items()} if len(self.turns) > 1 else summed
+        if len(self.turns) > 1:
+            summed = {head: x / len(self.turns) for head, x in summed.items()}
+        for head, weights in self._weights.items():
+            answer = summed[head] * weights[:, None, None]
+            summed[head] = answer / answer.sum(dim=1, keepdim=True)
+        return summed
 
 
 def _turned(x: torch.Tensor, turn: tuple[bool, int], plane: tuple[int, int]) -> torch.Tensor:
@@ -93,14 +107,24 @@ def teacher_weights(config: LearningConfig, step_index: int, run: Path) -> dict[
     return state
 
 
-def load_teacher(config: LearningConfig, step_index: int, run: Path, turns: Turns = "none") -> Predictor:
-    """The published teacher of a step, ready to answer on this process's device. Raises UserError."""
+def load_teacher(
+    config: LearningConfig,
+    step_index: int,
+    run: Path,
+    turns: Turns = "none",
+    norms: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    weights: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> Predictor:
+    """The published teacher of a step, ready to answer on this process's device. Raises UserError.
+
+    norms: BatchNorm's statistics that replace those of training. weights: of the classes (Predictor).
+    """
     device = device_for(share=True)
     settle_gpu(device, config.train.deterministic)
     state = teacher_weights(config, step_index, run)
     model = build_model(config.steps[step_index].model, level_ratio(run), config.train.bn_momentum)
-    model.load_state_dict(state)
-    return Predictor(model, config.train.precision, device, turns)
+    model.load_state_dict({**state, **norms})
+    return Predictor(model, config.train.precision, device, turns, weights)
 
 
 _kept: dict[tuple[str, Turns], Predictor] = {}

@@ -40,7 +40,7 @@ class _Running:
 
 
 class SweepRun:
-    """rows: their folder. beside: run folders of other sweeps, whose phases are taken over too. say: told what happens, a line each."""
+    """rows: their folder. beside: runs of other sweeps, whose phases are taken over too. say: told what happens, a line each."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ classes are there. Both are asked in the very way in which the round labels: fie
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -61,10 +61,21 @@ class Reliability:
         )
 
 
-def reliability_of(config: LearningConfig, step_index: int, run: Path, teacher: Callable[[], Predictor]) -> Reliability:
+class AnyTeachers(Protocol):
+    """A round's teacher for each slide: adapting.Teachers."""
+
+    def domain(self, slide: str) -> str:
+        """Name of the slides that get the same one."""
+
+    def of(self, domain: str) -> Predictor: ...
+
+
+def reliability_of(
+    config: LearningConfig, step_index: int, run: Path, teachers: Callable[[], AnyTeachers]
+) -> Reliability:
     """Of a round's teacher: as measured by whoever came first, else measured now. Any worker may call.
 
-    teacher: loads it. Raises UserError, BadPair.
+    teachers: loads them. Raises UserError, BadPair.
     """
     path = labels_folder(run, step_index + 1) / FILE
     key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], _asked(config, step_index)])
@@ -72,7 +83,7 @@ def reliability_of(config: LearningConfig, step_index: int, run: Path, teacher: 
     if known is not None:
         return known
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {"key": key, **measure(config, step_index, run, teacher()).to_json()}
+    found = {"key": key, **measure(config, step_index, run, teachers()).to_json()}
     if path.exists():  # another teacher's, of before an edit
         write_json(path, found)
     else:
@@ -85,7 +96,8 @@ def reliability_of(config: LearningConfig, step_index: int, run: Path, teacher: 
 def _asked(config: LearningConfig, step_index: int) -> list[Any]:
     """What the counts depend on beside the teacher."""
     settings = config.steps[step_index].label
-    return [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
+    asked = [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
+    return [*asked, settings.adapt, settings.align] if settings.adapts else asked
 
 
 def _read(path: Path, key: str) -> Reliability | None:
@@ -101,47 +113,72 @@ def measured(folder: Path) -> Reliability | None:
     return Reliability.from_json(read_json(path)) if path.exists() else None
 
 
-def measure(config: LearningConfig, step_index: int, run: Path, teacher: Predictor) -> Reliability:
-    """Ask the teacher about `label.measured_pairs` pairs of the validation split, and as many of unannotated tissue."""
+def measure(
+    config: LearningConfig,
+    step_index: int,
+    run: Path,
+    teachers: AnyTeachers,
+    counts: Callable[[str], bool] = lambda slide: True,
+) -> Reliability:
+    """Ask the teachers about `label.measured_pairs` pairs of the validation split, and as many of unannotated tissue.
+
+    counts: whether the tissue of a slide is asked about.
+    """
     settings = config.steps[step_index].label
     corpus = Corpus(shards_folder(run), config.training_classes)
     found = Reliability.empty()
     side, stride = round(corpus.manifest.views["store_px"]), settings.stride
-    refs = [corpus.ref(n) for n in _spaced(corpus.numbers("val"), settings.measured_pairs)]
+    numbers = corpus.numbers("val")
+    refs = [corpus.ref(numbers[i]) for i in spaced(len(numbers), settings.measured_pairs)]
     once = Once(corpus, refs, centres_of(corpus, refs, scales_of(corpus, refs)), side)
-    for first in range(0, len(once.refs), settings.batch):
-        part = range(first, min(first + settings.batch, len(once.refs)))
-        for codes, index in zip(_codes(teacher, [once.images(i) for i in part], stride), part, strict=True):
-            for view, said in codes.items():
-                truth = once.label(index, view)
-                if truth is not None:
-                    found.val[view][:] += _against(truth[stride // 2 :: stride, stride // 2 :: stride], said)
-    for images in _batches(corpus, _unannotated(corpus, settings.measured_pairs), settings.batch):
-        for codes in _codes(teacher, images, stride):
-            for view, said in codes.items():
+    for domain, indices in _by_domain(teachers, once.refs).items():
+        teacher = teachers.of(domain)
+        for first in range(0, len(indices), settings.batch):
+            part = indices[first : first + settings.batch]
+            for codes, index in zip(_codes(teacher, [once.images(i) for i in part], stride), part, strict=True):
+                for view, said in codes.items():
+                    truth = once.label(index, view)
+                    if truth is not None:
+                        found.val[view][:] += _against(truth[stride // 2 :: stride, stride // 2 :: stride], said)
+    tissue = [ref for ref in unannotated(corpus) if counts(ref.slide)]
+    tissue = [tissue[i] for i in spaced(len(tissue), settings.measured_pairs)]
+    for domain, indices in _by_domain(teachers, tissue).items():
+        teacher = teachers.of(domain)
+        for high, low in pair_images(corpus, [tissue[i] for i in indices], settings.batch):
+            for view, said in _batch_codes(teacher, high, low, stride).items():
                 found.tissue[view][:] += _counted(said)
     return found
 
 
-def _spaced(numbers: np.ndarray, most: int) -> list[int]:
-    """All of them, or `most`, evenly spaced."""
-    if len(numbers) <= most:
-        return numbers.tolist()
-    places = np.linspace(0, len(numbers) - 1, most).round().astype(int)
-    return numbers[places].tolist()
+def _by_domain(teachers: AnyTeachers, refs: Sequence[PairRef]) -> dict[str, list[int]]:
+    """Domain -> indices of its pairs."""
+    found: dict[str, list[int]] = {}
+    for index, ref in enumerate(refs):
+        found.setdefault(teachers.domain(ref.slide), []).append(index)
+    return found
 
 
-def _unannotated(corpus: Corpus, most: int) -> list[PairRef]:
+def spaced(count: int, most: int) -> list[int]:
+    """Indices of all of `count`, or of `most` of them, evenly spaced."""
+    if count <= most:
+        return list(range(count))
+    places: list[int] = np.linspace(0, count - 1, most).round().astype(int).tolist()
+    return places
+
+
+def unannotated(corpus: Corpus) -> list[PairRef]:
     """Pairs of the train split whose seed nobody annotated."""
     numbers = corpus.numbers("train")
     seeds = read_seeds(corpus.folder, corpus.manifest)
-    return [corpus.ref(number) for number in _spaced(numbers[seeds[numbers] == NO_SEED], most)]
+    return [corpus.ref(number) for number in numbers[seeds[numbers] == NO_SEED].tolist()]
 
 
-def _batches(corpus: Corpus, refs: Sequence[PairRef], size: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+def pair_images(corpus: Corpus, refs: Sequence[PairRef], size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of high and low views as stored, uint8 (B, S, S, 3)."""
     for first in range(0, len(refs), size):
         pairs = [corpus.read(ref, {"high.jpg", "low.jpg"}) for ref in refs[first : first + size]]
-        yield [(decode_rgb(pair["high.jpg"]), decode_rgb(pair["low.jpg"])) for pair in pairs]
+        high, low = (torch.from_numpy(np.stack([decode_rgb(pair[f"{v}.jpg"]) for pair in pairs])) for v in VIEWS)
+        yield high, low
 
 
 def _codes(
@@ -149,10 +186,15 @@ def _codes(
 ) -> list[dict[ViewName, np.ndarray]]:
     """Of each pair, the codes of the views that the teacher has a head for, uint8 (S/stride, S/stride)."""
     high, low = (torch.from_numpy(np.stack([pair[i] for pair in images])) for i in (0, 1))
+    by_view = _batch_codes(teacher, high, low, stride)
+    return [{view: codes[number] for view, codes in by_view.items()} for number in range(len(images))]
+
+
+def _batch_codes(teacher: Predictor, high: torch.Tensor, low: torch.Tensor, stride: int) -> dict[ViewName, np.ndarray]:
+    """View -> codes, uint8 (B, S/stride, S/stride)."""
     with torch.inference_mode():
         answers = {head: labels.encode_batch(p, stride) for head, p in teacher.probabilities(high, low).items()}
-    by_view = {view: answers[head].cpu().numpy() for view, head in heads_of_views(answers).items()}
-    return [{view: codes[number] for view, codes in by_view.items()} for number in range(len(images))]
+    return {view: answers[head].cpu().numpy() for view, head in heads_of_views(answers).items()}
 
 
 def _against(truth: np.ndarray, codes: np.ndarray) -> np.ndarray:

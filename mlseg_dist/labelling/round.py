@@ -13,6 +13,7 @@ from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.events import Events
+from mlseg_dist.labelling.adapting import adaptation_of
 from mlseg_dist.labelling.gate import Collapse, Shares, collapses, shares, told
 from mlseg_dist.labelling.reliability import measured
 from mlseg_dist.labelling.sheet import write_sheet
@@ -73,6 +74,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "expected": None if reliability is None else asdict(expected(accepting, reliability)),
             "harmful": [asdict(harm) for harm in harms],
             "tta": step.label.tta,
+            **({"adapted": adaptation_of(config, step_index, run).facts()} if step.label.adapts else {}),
             "accepted": {c: accepted[c] for c in CLASSES},
             "rejected": accepted["rejected"],
             "drawn": drawn,

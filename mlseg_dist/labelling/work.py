@@ -18,7 +18,8 @@ from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
-from mlseg_dist.inference import Predictor, kept_teacher
+from mlseg_dist.inference import Predictor
+from mlseg_dist.labelling.adapting import kept_teachers
 from mlseg_dist.labelling.codes import codes_of_views
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
@@ -63,24 +64,22 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
 
 def prepare(config: LearningConfig, step_index: int, run: Path) -> None:
     """Load the teacher and the decoder, which every shard needs, and settle what is accepted. Raises UserError, BadPair."""
-    teacher, corpus = _teacher(config, step_index, run), kept_manifest(shards_folder(run) / "manifest.json")
+    teachers, corpus = kept_teachers(config, step_index, run), kept_manifest(shards_folder(run) / "manifest.json")
     if config.steps[step_index].label.measured_pairs:
-        reliability_of(config, step_index, run, lambda: teacher)
-    _loader(corpus, config.steps[step_index].label, teacher.device, threads_for(config.train.workers))
+        reliability_of(config, step_index, run, lambda: teachers)
+    _loader(corpus, config.steps[step_index].label, teachers.of("").device, threads_for(config.train.workers))
 
 
 def label(unit: Unit, scratch: Scratch) -> None:
     """Label one shard. Raises BadShard for a damaged sample."""
     config, step_index, run, shard_name, name = unit.payload
-    teacher = _teacher(config, step_index, run)
+    teachers = kept_teachers(config, step_index, run)
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
+    slide = next(shard.slide for shard in corpus.shards if shard.name == shard_name)
+    teacher = teachers.of(teachers.domain(slide))
     with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
         samples = sidecars(config, step_index, shard, teacher, corpus, accepting_of(config, step_index, run), scratch)
         write_shard(scratch.open(name), samples)
-
-
-def _teacher(config: LearningConfig, step_index: int, run: Path) -> Predictor:
-    return kept_teacher(config, step_index, run, config.steps[step_index].label.tta)
 
 
 def accepting_of(config: LearningConfig, step_index: int, run: Path) -> Accepting:
@@ -88,7 +87,7 @@ def accepting_of(config: LearningConfig, step_index: int, run: Path) -> Acceptin
     settings = config.steps[step_index].label
     if settings.choose == "fixed" and settings.on_harm != "leave-out":
         return Accepting.from_threshold(settings.threshold)
-    return settle(settings, reliability_of(config, step_index, run, lambda: _teacher(config, step_index, run)))[0]
+    return settle(settings, reliability_of(config, step_index, run, lambda: kept_teachers(config, step_index, run)))[0]
 
 
 _decoders: dict[tuple[int, int], OnDali] = {}

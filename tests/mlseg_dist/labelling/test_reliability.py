@@ -9,8 +9,8 @@ from mlseg_core.map import run_units
 from mlseg_dist.config import IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.inference import load_teacher
 from mlseg_dist.labelling import label, prepare, reliability, units, write_round
+from mlseg_dist.labelling.adapting import kept_teachers
 from mlseg_dist.labelling.facts import describe
 from mlseg_dist.labelling.reliability import FILE, measure, reliability_of
 from mlseg_dist.labelling.work import accepting_of
@@ -32,7 +32,7 @@ def changed(run, **changes) -> LearningConfig:
 
 def test_every_labelled_pixel_of_validation_counts_once(run):
     config = changed(run, measured_pairs=1000, stride=1)
-    found = measure(config, 0, run.path, load_teacher(config, 0, run.path))
+    found = measure(config, 0, run.path, kept_teachers(config, 0, run.path))
     corpus = Corpus(shards_folder(run.path), config.training_classes)
     # The painted slide's own labels, put together from the patches.
     at: dict[tuple[int, int], int] = {}
@@ -49,7 +49,7 @@ def test_every_labelled_pixel_of_validation_counts_once(run):
 
 def test_tissue_is_counted_as_it_would_be_labelled(run, monkeypatch):
     """The teacher's codes as the round writes them; here of all pairs, as on the painted slides every pair is annotated."""
-    monkeypatch.setattr(reliability, "_unannotated", lambda corpus, most: corpus.refs("train"))
+    monkeypatch.setattr(reliability, "unannotated", lambda corpus: corpus.refs("train"))
     config = changed(run, measured_pairs=1000)
     folder = labels_folder(run.path, 1)
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -71,8 +71,8 @@ def test_tissue_is_counted_as_it_would_be_labelled(run, monkeypatch):
 
 def test_another_teacher_or_question_is_measured_anew(run):
     config = changed(run, measured_pairs=8)
-    teacher = load_teacher(config, 0, run.path)
-    reliability_of(config, 0, run.path, lambda: teacher)
+    teachers = kept_teachers(config, 0, run.path)
+    reliability_of(config, 0, run.path, lambda: teachers)
     key = read_json(labels_folder(run.path, 1) / FILE)["key"]
-    reliability_of(changed(run, measured_pairs=9), 0, run.path, lambda: teacher)
+    reliability_of(changed(run, measured_pairs=9), 0, run.path, lambda: teachers)
     assert read_json(labels_folder(run.path, 1) / FILE)["key"] != key
