@@ -26,12 +26,13 @@ BEFORE = TargetedHsvOp(op="targeted_hsv")
 """The op's defaults are the windows that table8.yaml had."""
 _HEAD = (
     "| picture | windows | blue hits | brown hits | blue on nuclei | brown on nuclei | blue nuclei found | brown nuclei found |"
-    " of DAB outside nuclei | of other tissue | of glass |\n|---|---|" + "---:|" * 9
+    " of DAB outside nuclei | of other tissue | of glass | shift of other tissue |\n|---|---|" + "---:|" * 10
 )
 _NOTES = """\
 A pixel is hit when it gets half of the drawn shift or more. Before: hue and S alone, as the op's defaults still have it. Now:
 `configs/augment/table8.yaml`, where V has a window too. Blue and brown hits: of all pixels. On nuclei: share of the hits
-(precision). Found: share of the nuclei of that colour (recall). Empty: fewer than 500 such pixels.
+(precision). Found: share of the nuclei of that colour (recall); empty: fewer than 500 such pixels. Shift of other tissue: what its
+pixels get on average, of the shift that is drawn.
 
 Nuclei of real pictures are dense dye of the size of a nucleus (`benchmarks/targeted_hsv/truth.py`); nobody outlined them. Trust
 differences between rows, not the second digit. Pale nuclei out of focus are missed, so blue is rather more precise than it says;
@@ -79,18 +80,19 @@ def _table(
 
 
 def _row(name: str, when: str, counts: Counts) -> str:
-    cells = [_share(counts.hit[stain], counts.pixels) for stain in ("blue", "brown")]
+    cells = [_share(counts.hit[stain], counts.there["all"]) for stain in ("blue", "brown")]
     cells += [_ratio(counts.on_nuclei[stain], counts.hit[stain]) for stain in ("blue", "brown")]
     cells += [_ratio(counts.found[stain], counts.nuclei[stain]) for stain in ("blue", "brown")]
-    cells += [_share(*counts.elsewhere[kind]) for kind in ("dab", "rest", "glass")]
+    cells += [_share(counts.elsewhere[kind], counts.there[kind]) for kind in ("dab", "rest", "glass")]
+    cells.append(_share(counts.shifted["rest"], counts.there["rest"]))
     return f"| {name} | {when} | " + " | ".join(cells) + " |"
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else ""
 
 
-def _ratio(part: int, whole: int) -> str:
+def _ratio(part: float, whole: float) -> str:
     return f"{part / whole:.2f}" if whole >= 500 else ""
 
 

@@ -1,7 +1,6 @@
 """How many pixels of each kind are hit."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -12,43 +11,42 @@ from mlseg_dist.augment.show.hits import HIT, weights
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels. hit: by stain; on_nuclei: of those; found: of nuclei of that colour, all of `nuclei`. elsewhere: kind -> hit, all."""
+    """Pixels by stain. hit: all that are; on_nuclei: of these; found: of nuclei of that colour, which are `nuclei`.
 
-    pixels: int
-    hit: dict[str, int]
-    on_nuclei: dict[str, int]
-    found: dict[str, int]
-    nuclei: dict[str, int]
-    elsewhere: dict[str, tuple[int, int]]
+    Pixels by kind (`all`, `dab` outside nuclei, `rest` of the tissue, `glass`). elsewhere: those hit; there: all of them;
+    shifted: the sum of their weights.
+    """
+
+    hit: dict[str, float]
+    on_nuclei: dict[str, float]
+    found: dict[str, float]
+    nuclei: dict[str, float]
+    elsewhere: dict[str, float]
+    there: dict[str, float]
+    shifted: dict[str, float]
 
     def __add__(self, other: "Counts") -> "Counts":
-        def added(one: Mapping[str, int], two: Mapping[str, int]) -> dict[str, int]:
-            return {key: one[key] + two[key] for key in one}
-
-        return Counts(
-            self.pixels + other.pixels,
-            *(added(getattr(self, name), getattr(other, name)) for name in ("hit", "on_nuclei", "found", "nuclei")),
-            {
-                kind: (a + other.elsewhere[kind][0], b + other.elsewhere[kind][1])
-                for kind, (a, b) in self.elsewhere.items()
-            },
-        )
+        both = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return Counts(*({key: one[key] + two[key] for key in one} for one, two in both))
 
 
 def count(op: TargetedHsvOp, image: np.ndarray, known: Truth) -> Counts:
-    hits = {name: weight >= HIT for name, weight in weights(op, image).items()}
-    either = np.logical_or.reduce(list(hits.values()))
+    weight = weights(op, image)
+    most = np.maximum.reduce(list(weight.values()))
+    hits = {name: one >= HIT for name, one in weight.items()}
     aims = {"blue": known.nuclei & ~known.brown, "brown": known.nuclei & known.brown}
     kinds = {
+        "all": np.ones_like(known.nuclei),
         "dab": known.brown & ~known.nuclei,
         "rest": known.tissue & ~known.nuclei & ~known.brown,
         "glass": ~known.tissue & ~known.nuclei & ~known.brown,
     }
     return Counts(
-        either.size,
         {name: int(hit.sum()) for name, hit in hits.items()},
         {name: int((hit & known.nuclei).sum()) for name, hit in hits.items()},
         {name: int((hits[name] & aim).sum()) for name, aim in aims.items()},
         {name: int(aim.sum()) for name, aim in aims.items()},
-        {kind: (int((either & mask).sum()), int(mask.sum())) for kind, mask in kinds.items()},
+        {kind: int(((most >= HIT) & mask).sum()) for kind, mask in kinds.items()},
+        {kind: int(mask.sum()) for kind, mask in kinds.items()},
+        {kind: float(most[mask].sum(dtype=float)) for kind, mask in kinds.items()},
     )

@@ -129,7 +129,8 @@ class Stain(Strict):
     dark: tuple[Grey, Grey] | None = None
     """V up to which a pixel may be fully stained, and from which it is unstained; None: of any V. Ours.
 
-    Haematoxylin and DAB lie in cytoplasm and stroma too, but thinner: nuclei are darker.
+    Haematoxylin and DAB lie in cytoplasm and stroma too, but thinner: nuclei are darker. Keep the two some 30 or more apart: a
+    narrow step turns small differences of V, noise above all, into large ones.
     """
     saturation: Range
     value: Range
@@ -162,7 +163,11 @@ class Stain(Strict):
 
 
 class TargetedHsvOp(Op):
-    """Targeted HSV (Table 6): shifts stained pixels only. The printed limits 81 and 61 are exclusive: 80 and 60 here."""
+    """Targeted HSV (Table 6): shifts stained pixels only. The printed limits 81 and 61 are exclusive: 80 and 60 here.
+
+    These defaults go by hue and S alone, as runs made before `dark` had it, and hit a third to a half of real IHC. Take the windows
+    of configs/augment/table8.yaml, or your own: `mlseg augment hits` shows what they hit, benchmarks/results/targeted-hsv.md counts it.
+    """
 
     op: Literal["targeted_hsv"]
     stains: dict[str, Stain] = {

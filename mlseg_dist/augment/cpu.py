@@ -103,7 +103,8 @@ def shift_stains(image: np.ndarray, stains: tuple[StainShift, ...]) -> np.ndarra
 
 def stain_weight(image: np.ndarray, stain: StainShift) -> np.ndarray:
     """float32 (H, W), 0 to 1: how much of the shift of `stain` each pixel gets."""
-    return _stain_weight(*cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)), stain)
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL))
+    return _stain_weight(hue, saturation, value, stain)
 
 
 def _stain_weight(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, stain: StainShift) -> np.ndarray:

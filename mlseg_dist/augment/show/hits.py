@@ -64,6 +64,8 @@ def write(op: TargetedHsvOp, images: Sequence[Path], out: Path, mpp: float, give
 
 def read(path: Path, mpp: float, given_mpp: float | None = None) -> np.ndarray:
     """uint8 RGB: a picture whole, or of a slide the most coloured square at `mpp` µm/px. Raises UserError."""
+    if not path.is_file():
+        raise UserError("no such image", path, "Give files: pictures (PNG, JPEG, TIFF) or slides.")
     try:
         width, height = tile_size(path)
     except UserError:
