@@ -165,8 +165,9 @@ class Stain(Strict):
 class TargetedHsvOp(Op):
     """Targeted HSV (Table 6): shifts stained pixels only. The printed limits 81 and 61 are exclusive: 80 and 60 here.
 
-    These defaults go by hue and S alone, as runs made before `dark` had it, and hit a third to a half of real IHC. Take the windows
-    of configs/augment/table8.yaml, or your own: `mlseg augment hits` shows what they hit, benchmarks/results/targeted-hsv.md counts it.
+    These defaults go by hue and S alone, as in runs made before there was `dark`, and hit a third to a half of real IHC. Take the
+    windows of configs/augment/table8.yaml, or your own. `mlseg augment hits` shows what windows hit;
+    benchmarks/results/targeted-hsv.md counts it.
     """
 
     op: Literal["targeted_hsv"]
