@@ -39,8 +39,8 @@ differences between rows, not the second digit. Pale nuclei out of focus are mis
 dark keratin and folds of H&E are taken for nuclei. Where DAB marks membranes it lies beside nuclei, not in them: then brown cannot
 hit nuclei, and what counts is how much of the tissue it hits.
 
-The windows were chosen from about two hundred, by eye and by this count, on the two IHC pictures, one GlaS tile, the CMU slide and the
-phantoms of these very tables: nothing here is held out but seven GlaS tiles, artefacts and empty tiles. Expect less elsewhere.
+The windows were chosen from about two hundred, by eye and by this count, on the two IHC pictures, one GlaS tile, the CMU slide and
+the phantoms of these very tables: nothing here is held out but seven GlaS tiles, artefacts and empty tiles. Expect less elsewhere.
 The µm/px of scikit-image's picture is assumed (0.5).
 """
 
