@@ -125,7 +125,7 @@ def _jitter(op: Any, _mpp: float, _: bool) -> Any:
 
 
 class StainShift(A.ImageOnlyTransform):
-    """Targeted HSV, which albumentations lacks, as one would write it: hard windows of hue and saturation."""
+    """Targeted HSV, which albumentations lacks, as one would write it: hard windows of hue, saturation and value."""
 
     def __init__(self, op: TargetedHsvOp) -> None:
         super().__init__(p=op.p)
@@ -138,7 +138,8 @@ class StainShift(A.ImageOnlyTransform):
             if self.py_random.random() < stain.p:
                 low, high = (degrees / 2 for degrees in stain.hue)
                 shift = [self.py_random.uniform(*limits) for limits in (stain.saturation, stain.value)]
-                drawn.append(((low, sum(stain.stained) / 2, 0), (high, 255, 255), (0, *shift, 0)))
+                brightest = sum(stain.dark) / 2 if stain.dark else 255
+                drawn.append(((low, sum(stain.stained) / 2, 0), (high, 255, brightest), (0, *shift, 0)))
         return {"drawn": drawn}
 
     def apply(self, img: np.ndarray, drawn: list[tuple], **params: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""augment show: what a campaign's augmentation does, in pictures, before anything is trained."""
+"""augment show, hits: what a campaign's augmentation does, in pictures, before anything is trained."""
 
 import argparse
 from pathlib import Path
@@ -24,6 +24,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     show.add_argument("--seed", type=int, metavar="N", help="of the draws; default: the config's")
     show.set_defaults(run=show_augmentation)
+    hits = actions.add_parser("hits", help="write a PNG of each image: which pixels targeted_hsv shifts, and how far")
+    hits.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
+    hits.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the config")
+    hits.add_argument(
+        "--images", type=Path, nargs="+", required=True, metavar="FILE", help="pictures (PNG, JPEG, TIFF) or slides"
+    )
+    hits.add_argument("--mpp", type=float, metavar="N", help="µm/px of slides that do not say theirs")
+    hits.add_argument("--out", type=Path, metavar="DIR", help="default: augment-hits here")
+    hits.set_defaults(run=show_hits)
 
 
 def show_augmentation(arguments: argparse.Namespace) -> int:
@@ -37,4 +46,18 @@ def show_augmentation(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or (run.path / "augment" if run.exists() else Path(f"augment-{config.name}"))
     print(show.write(config, shards, out, config.seed if arguments.seed is None else arguments.seed))
+    return EXIT_DONE
+
+
+def show_hits(arguments: argparse.Namespace) -> int:
+    """augment hits"""
+    config = load_where(arguments.where, arguments.overrides)
+    from mlseg_dist.augment.show import hits
+
+    op, step = hits.stains_of(config)
+    out = arguments.out or Path("augment-hits")
+    found = hits.write(op, arguments.images, out, config.shards.high_mpp, arguments.mpp)
+    print(f"targeted_hsv of {step.name}: share of all pixels that get half of the shift or more")
+    for one in found:
+        print(", ".join(f"{name} {share:.1%}" for name, share in one.shares.items()), one.path, sep="  ")
     return EXIT_DONE

@@ -89,17 +89,27 @@ def recolour(image: np.ndarray, p: Parameters, mpp: float) -> np.ndarray:
 
 
 def shift_stains(image: np.ndarray, stains: tuple[StainShift, ...]) -> np.ndarray:
-    """Adds to S and V where hue and S say that a stain lies; all other pixels stay bit for bit."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hue, saturation, value = cv2.split(hsv)
+    """Adds to S and V where hue, S and V say that a stain lies; all other pixels stay bit for bit."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL))
     new_saturation, new_value = saturation, value
     for stain in stains:
-        weight = cv2.multiply(cv2.LUT(hue, tone.hue_weights(stain)), cv2.LUT(saturation, tone.stain_weights(stain)))
+        weight = _stain_weight(hue, saturation, value, stain)
         new_saturation = cv2.addWeighted(new_saturation, 1, weight, stain.saturation, 0, dtype=cv2.CV_8U)
         new_value = cv2.addWeighted(new_value, 1, weight, stain.value, 0, dtype=cv2.CV_8U)
     shifted = cv2.cvtColor(cv2.merge((hue, new_saturation, new_value)), cv2.COLOR_HSV2RGB_FULL)
     moved = cv2.bitwise_or(cv2.absdiff(new_saturation, saturation), cv2.absdiff(new_value, value))
     return cv2.copyTo(shifted, moved, image.copy())
+
+
+def stain_weight(image: np.ndarray, stain: StainShift) -> np.ndarray:
+    """float32 (H, W), 0 to 1: how much of the shift of `stain` each pixel gets."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL))
+    return _stain_weight(hue, saturation, value, stain)
+
+
+def _stain_weight(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, stain: StainShift) -> np.ndarray:
+    weight = cv2.multiply(cv2.LUT(hue, tone.hue_weights(stain)), cv2.LUT(saturation, tone.stain_weights(stain)))
+    return weight if stain.dark is None else cv2.min(weight, cv2.LUT(value, tone.dark_weights(stain)))
 
 
 def finish(image: np.ndarray, p: Parameters, mpp: float, view: str) -> np.ndarray:

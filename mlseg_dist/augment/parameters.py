@@ -101,6 +101,7 @@ class StainShift:
 
     full: S from which a pixel counts as stained; none: S up to which it counts as unstained; linear in between.
     soft: degrees over which the window's edge falls off, outside of it.
+    dark: V up to which a pixel counts as stained, and from which as unstained; linear in between. None: V does not matter.
     """
 
     hue: Pair
@@ -109,6 +110,7 @@ class StainShift:
     full: float
     saturation: float
     value: float
+    dark: Pair | None = None
 
 
 @dataclass(frozen=True)

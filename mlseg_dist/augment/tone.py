@@ -83,3 +83,11 @@ def hue_weights(stain: StainShift) -> np.ndarray:
 def stain_weights(stain: StainShift) -> np.ndarray:
     """float32 (256,), by S of 0 to 255: 0 for unstained, 1 for stained pixels."""
     return np.clip((np.arange(256) - stain.none) / (stain.full - stain.none), 0, 1).astype(np.float32)
+
+
+def dark_weights(stain: StainShift) -> np.ndarray:
+    """float32 (256,), by V of 0 to 255: 1 for pixels dark enough to be stained, 0 for too bright ones; all 1 without a window."""
+    if stain.dark is None:
+        return np.ones(256, np.float32)
+    full, none = stain.dark
+    return np.clip((none - np.arange(256)) / (none - full), 0, 1).astype(np.float32)

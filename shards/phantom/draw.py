@@ -38,6 +38,11 @@ def draw(unit: Unit, scratch: Scratch) -> None:
 
 def render(specimen: Specimen, layout: Layout) -> np.ndarray:
     """The slide's level 0, rows×columns×3 uint8 RGB."""
+    return render_with_dyes(specimen, layout)[0]
+
+
+def render_with_dyes(specimen: Specimen, layout: Layout) -> tuple[np.ndarray, Canvas]:
+    """The slide's level 0 and the dyes that it shows, pixel by pixel; bubbles and blur lie on the picture only."""
 
     def random(part: str) -> Generator:
         return generator(specimen.seed, "phantom", specimen.layout_name, "draw", part)
@@ -68,7 +73,7 @@ def render(specimen: Specimen, layout: Layout) -> np.ndarray:
             artefact.bubble(picture, canvas, mishaps, item)
         elif item.kind == "Blur":
             artefact.blur(picture, canvas, mishaps, item)
-    return scan(random("scanner"), picture, specimen.scanner, specimen.mpp)
+    return scan(random("scanner"), picture, specimen.scanner, specimen.mpp), canvas
 
 
 def _ground(canvas: Canvas, random: Generator, layout: Layout, cuff_contrast: float) -> np.ndarray:

@@ -14,8 +14,8 @@ tables.py) where it can be one. `python -m benchmarks.dali_nodes` counts the nod
 | rotate … xy_jitter, in a policy without fields | warp_affine, one per view                        | the same                |
 | elastic, grid, optical distortion, glass       | resize (field), experimental.remap, one per view | OpenCV's remap, called  |
 |                                                |                                                  | by python_function      |
-| targeted_hsv                                   | tables for hue, S, stains and chroma, one matrix | the same                |
-|                                                | for up to four stains                            |                         |
+| targeted_hsv                                   | tables for hue, S, V, stains and chroma, one     | the same                |
+|                                                | matrix for up to four stains                     |                         |
 | pca, brightness, contrast, both jitters        | coord_transform, one matrix                      | the same                |
 | gamma                                          | a power, brightness_contrast                     | the same                |
 | clahe                                          | clahe at set limits, one matrix to blend them;   | the same                |

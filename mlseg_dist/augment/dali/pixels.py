@@ -35,10 +35,19 @@ def shift_stains(
     key, shifted = _key(_cat(hue, saturation), patch_px), _cat(saturation, value)
     for number, stains in enumerate(groups):
         pairs = [stains[at : at + 2] for at in range(0, len(stains), 2)]
-        weights = [_bytes(_table(key, tables.stain_weights(pair), _WORD), patch_px) for pair in pairs]
+        weights = [_weights(key, value, pair, patch_px) for pair in pairs]
         shifted = fn.coord_transform(_cat(shifted, *weights), MT=matrices[number], dtype=_BYTE)
     chroma = _table(_key(shifted, patch_px), tables.chroma())
     return fn.cast(shifted[:, :, 1:2] - chroma * below, dtype=_BYTE)
+
+
+def _weights(key: DataNode, value: DataNode, pair: Sequence[StainShift], patch_px: int) -> DataNode:
+    """uint8 (P, P, 2): how much a pixel belongs to each of one or two stains. key: hue and S."""
+    weights = _bytes(_table(key, tables.stain_weights(pair), _WORD), patch_px)
+    if all(stain.dark is None for stain in pair):
+        return weights
+    dark = _bytes(_table(value, tables.dark_weights(pair), _WORD), patch_px)
+    return math.min(weights, dark)
 
 
 def recolour(image: DataNode, matrix: DataNode) -> DataNode:

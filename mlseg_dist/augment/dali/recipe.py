@@ -91,8 +91,7 @@ def recipe(policy: tuple[OpConfig, ...], mpp: dict[str, float], store_px: int, p
     hsv, clahe = ops.get("targeted_hsv"), ops.get("clahe")
     more: dict[str, object] = {}
     if isinstance(hsv, TargetedHsvOp):
-        kept = dict.fromkeys((stain.hue, stain.soft, *stain.stained) for _, stain in sorted(hsv.stains.items()))
-        more["stains"] = tuple(StainShift(*where, saturation=0.0, value=0.0) for where in kept)
+        more["stains"] = tuple(dict.fromkeys(stain.shift(0.0, 0.0) for _, stain in sorted(hsv.stains.items())))
     if isinstance(clahe, ClaheOp):
         tiles = tuple(max(1, round(patch_px * um / clahe.tile_um)) for um in out.mpp)
         more |= {"clahe_tiles": tiles, "clahes": tuple(_clahes(n, clahe.clip, patch_px) for n in dict.fromkeys(tiles))}

@@ -71,6 +71,14 @@ def stain_weights(stains: Sequence[StainShift]) -> np.ndarray:
     return out
 
 
+def dark_weights(stains: Sequence[StainShift]) -> np.ndarray:
+    """uint16 (256,), by V: whether a pixel is dark enough for each of one or two stains, two bytes of 0 to 255."""
+    out = np.zeros(256, np.uint16)
+    for number, stain in enumerate(stains):
+        out |= np.rint(255 * tone.dark_weights(stain)).astype(np.uint16) << (8 * number)
+    return out
+
+
 def _linear(curved: np.ndarray) -> np.ndarray:
     return np.where(curved > 0.04045, ((curved + 0.055) / 1.055) ** 2.4, curved / 12.92)
 

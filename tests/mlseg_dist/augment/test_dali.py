@@ -1,5 +1,7 @@
 """DALI's executor without a GPU: its graph on DALI's CPU operators, against the CPU executor."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -121,6 +123,20 @@ def test_five_stains_and_windows_that_overlap_are_shifted():
     ops = policy({"op": "targeted_hsv", "stains": stains})
     assert [len(group) for group in recipe(ops, MPP, STORED, PATCH).stain_groups] == [4, 1]
     parity.compare(ops, TISSUE, parity.CPU_OF_OP["targeted_hsv"], None)
+
+
+def test_bright_pixels_are_spared_as_on_the_cpu():
+    """Two stains of one pair with windows of V, and one of another pair without."""
+    ranges = {"stained": [20, 40], "saturation": [-40, 60], "value": [-60, 60]}
+    stains = {
+        "blue": {"hue": (190, 290), "dark": [185, 215]},
+        "brown": {"hue": (5, 50), "dark": [90, 140]},
+        "red": {"hue": (340, 5)},
+    }
+    ops = policy({"op": "targeted_hsv", "stains": {name: {**stain, **ranges} for name, stain in stains.items()}})
+    parity.compare(ops, TISSUE, parity.CPU_OF_OP["targeted_hsv"], None)
+    wide = [replace(stain, dark=None) for stain in recipe(ops, MPP, STORED, PATCH).stains]
+    assert wide != list(recipe(ops, MPP, STORED, PATCH).stains), "the window is part of the graph"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -7,9 +7,10 @@ pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed (extra c
 from benchmarks.dali_nodes.row import kinds
 from tests.mlseg_dist.augment import dali_parity as parity
 
-MOST = {"base": 10, "master-1": 83, "master-2": 83, "master-3": 109, "master-4": 109, "master-5": 42}
-"""Nodes of the graph for a GPU at the paper's sizes. Raise one only with the reason."""
-MOST_ARITHMETIC = 11
+MOST = {"base": 10, "master-1": 83, "master-2": 83, "master-3": 112, "master-4": 112, "master-5": 42}
+"""Nodes of the graph for a GPU at the paper's sizes. Raise one only with the reason. Three of master-3's and master-4's are the
+table, its bytes and the minimum that spare bright pixels (`dark` of targeted_hsv); all are bytes."""
+MOST_ARITHMETIC = 12
 
 
 @pytest.mark.parametrize("step", parity.STEPS)
