@@ -4,7 +4,7 @@ Out: counts of codes on labelled pixels, each pixel once, and of codes on tissue
 classes are there. Both are asked in the very way in which the round labels: fields as stored, test-time augmentation, stride.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.inference import Predictor
-from mlseg_dist.labelling.codes import heads_of_views
+from mlseg_dist.labelling.codes import heads_of_views, on_slide
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
+from shards.outside import Outside
 from shards.sample import decode_rgb
 from shards.seeds import read_seeds
 from shards.tar import NO_SEED
@@ -116,10 +117,16 @@ def measure(config: LearningConfig, step_index: int, run: Path, teacher: Predict
                 truth = once.label(index, view)
                 if truth is not None:
                     found.val[view][:] += _against(truth[stride // 2 :: stride, stride // 2 :: stride], said)
-    for images in _batches(corpus, _unannotated(corpus, settings.measured_pairs), settings.batch):
-        for codes in _codes(teacher, images, stride):
+    outside = Outside(corpus.manifest)
+    unannotated = _unannotated(corpus, settings.measured_pairs)
+    for first in range(0, len(unannotated), settings.batch):
+        refs = unannotated[first : first + settings.batch]
+        pairs = [corpus.read(ref, {"high.jpg", "low.jpg", "json"}) for ref in refs]
+        images = [(decode_rgb(pair["high.jpg"]), decode_rgb(pair["low.jpg"])) for pair in pairs]
+        for ref, pair, codes in zip(refs, pairs, _codes(teacher, images, stride), strict=True):
+            off = outside.of(pair["json"], ref.key, stride)
             for view, said in codes.items():
-                found.tissue[view][:] += _counted(said)
+                found.tissue[view][:] += _counted(on_slide(said, off.get(view)))
     return found
 
 
@@ -136,12 +143,6 @@ def _unannotated(corpus: Corpus, most: int) -> list[PairRef]:
     numbers = corpus.numbers("train")
     seeds = read_seeds(corpus.folder, corpus.manifest)
     return [corpus.ref(number) for number in _spaced(numbers[seeds[numbers] == NO_SEED], most)]
-
-
-def _batches(corpus: Corpus, refs: Sequence[PairRef], size: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    for first in range(0, len(refs), size):
-        pairs = [corpus.read(ref, {"high.jpg", "low.jpg"}) for ref in refs[first : first + size]]
-        yield [(decode_rgb(pair["high.jpg"]), decode_rgb(pair["low.jpg"])) for pair in pairs]
 
 
 def _codes(
