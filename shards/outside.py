@@ -33,7 +33,7 @@ def box_on_slide(size: tuple[int, int], mpp: tuple[float, float], bounds: Bounds
 
 
 def _first_from(at: float, step: float) -> int:
-    """The first pixel whose centre is not before the level-0 coordinate `at`, by the sum with which labels are cut."""
+    """The first pixel whose centre is not before the level-0 coordinate `at`, as labels are cut."""
     pixel = math.ceil(at / step - 0.5)
     while (pixel + 0.5) * step < at:
         pixel += 1
@@ -48,11 +48,12 @@ class Outside:
     def __init__(self, manifest: Manifest) -> None:
         self._ratio, self._high_mpp = manifest.ratio, manifest.views["high_mpp"]
         self._side = round(manifest.views["store_px"])
-        self._on_slide = {slide.slug: slide.inside for slide in manifest.slides}
+        self._inside = {slide.slug: slide.inside for slide in manifest.slides}
+        self._is_known = any(self._inside.values())
 
     def of_row(self, pairs: ShardReader, row: int, stride: int = 1) -> dict[str, np.ndarray]:
         """of() a pair of a shard of the corpus. Raises BadShard."""
-        if not any(self._on_slide.values()):
+        if not self._is_known:
             return {}
         data = pairs.read_member(row, pairs.members.index("json"))
         return self.of(data, f"{pairs.path}: {pairs.key(row)}", stride)
@@ -65,7 +66,7 @@ class Outside:
         """
         try:
             info = json.loads(pair_json)
-            inside = self._on_slide[info["slug"]]
+            inside = self._inside[info["slug"]]
             if inside is None:
                 return {}
             (x, x_mpp), (y, y_mpp) = zip(info["center"], info["mpp0"], strict=True)

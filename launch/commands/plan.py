@@ -66,14 +66,14 @@ def plan(arguments: argparse.Namespace) -> int:
         phases = [_row(config, standing, cost) for standing, cost in zip(standings, costs, strict=True)]
         wall, hours, written = add_up(left)
         totals = None if problem else {"wall_s": wall, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
-        content: dict[str, Any] = {
+        content = {
             "run": str(run.path),
             "name": config.name,
             "phases": phases,
             "left": totals,
             "problem": problem,
+            "warnings": warnings,
         }
-        content["warnings"] = warnings
         print(json.dumps(content, indent=1))
     else:
         _show(config, run, standings, costs, left, exact, problem)
