@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.classes import check_annotated, check_class_maps, check_standing
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.frozen_config import check_taken
@@ -41,15 +42,17 @@ class Campaign:
 
 
 def check_inputs(config: CampaignConfig) -> None:
-    """Before anything starts: the ranks of training; before the first start also all that a user can get wrong in slides,
-    tables and annotations. Raises UserError."""
+    """Before anything starts: the ranks of training, the class maps; before the first start also all that a user can get wrong in
+    slides, tables and annotations. Raises UserError."""
     check_ranks(config)
+    check_class_maps(config)
     run = RunFolder.of(config)
     if config.slides is not None and not run.exists():
-        from shards.build import check_slides, look_at_slides
+        from shards.build import annotated_classes, check_slides, look_at_slides
 
         look_at_slides(config.slides)
         check_slides(config.shards, config.slides)
+        check_annotated(config, annotated_classes(config.shards, config.slides), config.slides)
     if config.tiles is not None and not run.exists():
         from shards import tiles
 
@@ -74,6 +77,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     standings = survey(config, graph, run)
     if any(standing.state != "done" for standing in standings):
         check_free(run, config)
+    known = check_standing(config, run, standings)
     stale = [standing for standing in standings if standing.state == "stale"]
     if stale and not accept:
         names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
@@ -92,7 +96,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         standings = survey(config, graph, run)
     if changed:
         dump_config(config, run.config_path)
-    warnings = [f"the run's config changes: {_in_short(changed)}"] if changed else []
+    warnings = known + ([f"the run's config changes: {_in_short(changed)}"] if changed else [])
     warnings += _check_code(run, accept_code)
     if may_write(run):
         ensure_id(run)

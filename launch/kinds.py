@@ -146,7 +146,7 @@ def slide_table(config: CampaignConfig, run: RunFolder) -> Path:
 
 
 class Shards(MapKind):
-    """Slides cut into tars of samples."""
+    """Slides cut into tars of samples; the phase is done when training can begin with them."""
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return [config.shards.decides(), _file_hash(config.slides)]
@@ -162,11 +162,19 @@ class Shards(MapKind):
 
         table, folder = slide_table(config, run), self.folder(run, phase)
         plan = build.plan_cut(config.shards, table, folder)
+
+        def publish() -> None:
+            from launch.classes import check_corpus
+
+            corpus = build.write_manifest(config.shards, table, plan.units, folder, plan.known)
+            for warning in check_corpus(config, corpus, self.manifest(run, phase)):
+                run.events(phase).tell("few-labels", warning, "warning")
+
         return Mapping(
             plan.units,
             build.cut,
             build.describe,
-            lambda: build.write_manifest(config.shards, table, plan.units, folder, plan.known),
+            publish,
             "slides",
             "pairs",
             goes_on=True,

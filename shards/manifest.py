@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mlseg_core.config import Strict, validate
 from mlseg_core.errors import UserError
@@ -40,10 +40,22 @@ class ShardEntry(Strict):
     pixels: dict[str, int] = {}
 
 
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in px of a view's plane (plane.py); right and bottom are the first that lie outside again."""
+
+
+class Inside(Strict):
+    """The pixels of each view's plane whose centres lie on the scanned part of a slide."""
+
+    high: Box
+    low: Box
+
+
 class SlideEntry(Strict):
     """A row of the slide table; slug is its name in keys.
 
     overview: name of its overview file.  quarantined: why it has no samples, though it should.
+    inside: where the slide lies (outside.py); None where it failed, or an earlier version cut it.
     """
 
     slug: str
@@ -56,6 +68,15 @@ class SlideEntry(Strict):
     score: float | None = None
     overview: str = ""
     quarantined: str = ""
+    inside: Inside | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `inside` where it is not known: a manifest of an earlier corpus keeps its hash, which rounds of labels name."""
+        values: dict[str, Any] = dump(self)
+        if self.inside is None:
+            values.pop("inside", None)
+        return values
 
 
 class Manifest(Strict):

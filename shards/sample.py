@@ -63,6 +63,14 @@ def position_of(key: str) -> tuple[int, int]:
     return int(found[2]), int(found[1])
 
 
+def high_px(at: float, mpp0: float, high_mpp: float, ratio: int) -> int:
+    """A coordinate of a patch's centre, level-0 px as its KEY or JSON has it, rounded -> px of the slide at `high_mpp`.
+
+    Seeds lie on whole pixels of both views, which undoes the rounding. mpp0: µm/px of level 0 along that axis.
+    """
+    return ratio * round(at * mpp0 / high_mpp / ratio)
+
+
 def encode_pair(pair: Pair, jpeg_quality: int) -> dict[str, bytes]:
     """Member name -> bytes. The same pair gives the same bytes."""
     return {

@@ -23,6 +23,7 @@ from mlseg_dist.labelling.pipeline import Codes, batches_of
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, read_manifest
+from shards.outside import Outside
 from shards.sample import decode_rgb, encode_json, encode_png
 from shards.tar import ShardReader, write_shard
 
@@ -105,6 +106,8 @@ class Bench:
 
     def _label_serially(self, unit: Unit, scratch: Scratch) -> None:
         settings = self.config.steps[0].label
+        stride, accepted = settings.stride, Accepting.from_threshold(settings.threshold).table("high")
+        outside = Outside(self.corpus)
         samples = []
         with self._open(unit) as shard:
             for rows in batches_of(len(shard), settings.batch):
@@ -112,10 +115,8 @@ class Bench:
                 views = [np.stack([decode_rgb(m[f"{view}.jpg"]) for m in members]) for view in ("high", "low")]
                 predicted = self.teacher.predict(*views)
                 for position, row in enumerate(rows):
-                    codes = {head: _codes(p[position], settings.stride) for head, p in predicted.items()}
-                    high, low = codes_of_views(
-                        codes, self.corpus.ratio, Accepting.from_threshold(settings.threshold).table("high")
-                    )
+                    codes = {head: _codes(p[position], stride) for head, p in predicted.items()}
+                    high, low = codes_of_views(codes, self.corpus.ratio, accepted, outside.of_row(shard, row, stride))
                     info = encode_json({"version": 1, "of": shard.key(row), "device": "cpu"})
                     samples.append(
                         (shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": info})

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from launch import rates
 from launch.amounts import job_of, measure
 from launch.campaign import enter_working_folder, load_where
+from launch.classes import check_class_maps, check_standing
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig, JobConfig
 from launch.costs import Cost, add_up, cost_of
@@ -49,6 +51,8 @@ def plan(arguments: argparse.Namespace) -> int:
     check_ranks(config)
     run, graph = RunFolder.of(config), build_graph(config)
     standings = survey(config, graph, run)
+    check_class_maps(config)
+    warnings = check_standing(config, run, standings, or_begun=True)
     known, problem = _known_rates(config, run, arguments.rates), ""
     costs: list[Cost | None]
     try:
@@ -62,10 +66,19 @@ def plan(arguments: argparse.Namespace) -> int:
         phases = [_row(config, standing, cost) for standing, cost in zip(standings, costs, strict=True)]
         wall, hours, written = add_up(left)
         totals = None if problem else {"wall_s": wall, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
-        content = {"run": str(run.path), "name": config.name, "phases": phases, "left": totals, "problem": problem}
+        content = {
+            "run": str(run.path),
+            "name": config.name,
+            "phases": phases,
+            "left": totals,
+            "problem": problem,
+            "warnings": warnings,
+        }
         print(json.dumps(content, indent=1))
     else:
         _show(config, run, standings, costs, left, exact, problem)
+        for warning in warnings:
+            print(f"mlseg: warning: {warning}", file=sys.stderr)
     if arguments.graph is not None:
         _draw(arguments.graph, config, run, standings, costs)
         if not arguments.json:

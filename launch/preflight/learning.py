@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from launch.classes import check_annotated, check_class_maps, check_standing
 from launch.completion import survey
 from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
@@ -27,6 +28,7 @@ def config(site: Site) -> Iterator[Finding]:
     yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
     gpus, ranks, pairs = asked_gpus(train), training_ranks(settings), settings.train.samples_per_step
     check_ranks(settings)
+    check_class_maps(settings)
     who = "1 rank shares" if ranks == 1 else f"{ranks} ranks share"
     if settings.loss.group == "step":
         at_once = f"{pairs // ranks} on each rank at once, and the loss is over all of them"
@@ -42,7 +44,10 @@ def config(site: Site) -> Iterator[Finding]:
             f"Set cluster.train.tasks_per_node={gpus.per_node}: one rank a GPU.",
         )
     if site.run.exists():
-        stale = [standing for standing in survey(settings, site.graph, site.run) if standing.state == "stale"]
+        standings = survey(settings, site.graph, site.run)
+        for warning in check_standing(settings, site.run, standings):
+            yield Finding("classes", "warning", warning, "Annotate more, or go on knowing it.")
+        stale = [standing for standing in standings if standing.state == "stale"]
         if stale:
             first = f"{stale[0].phase.name} ({stale[0].why})"
             names = first + (f" and {len(stale) - 1} more" if len(stale) > 1 else "")
@@ -60,12 +65,14 @@ def slides(site: Site) -> Iterator[Finding]:
         tiles.check(settings.tiles)
         yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
     else:
-        from shards.build import check_slides, look_at_slides
+        from shards.build import annotated_classes, check_slides, look_at_slides
 
         assert settings.slides is not None
         for warning in look_at_slides(settings.slides):
             yield Finding("slides", "warning", warning, "Correct the slide table.")
         bad = check_slides(settings.shards, settings.slides)
+        if not site.run.exists():
+            check_annotated(settings, annotated_classes(settings.shards, settings.slides), settings.slides)
         count = site.amounts.slides
         yield Finding("slides", "ok", f"{count - len(bad)} of {count} slides and their annotations can be read")
         if bad:

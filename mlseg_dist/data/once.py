@@ -16,7 +16,7 @@ from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
 from mlseg_dist.data.ownership import Ownership, first_of_each_place
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
-from shards.sample import decode_label, decode_rgb, position_of
+from shards.sample import decode_label, decode_rgb, high_px, position_of
 
 _BUILD_AGAIN = "Build the shards again: `mlseg shards build`."
 
@@ -64,9 +64,8 @@ def centres_of(corpus: Corpus, refs: Sequence[PairRef], scales: Scales) -> np.nd
             x, y = position_of(ref.key)
         except ValueError as error:
             raise UserError(str(error), corpus.folder / corpus.manifest.shards[ref.shard].name, _BUILD_AGAIN) from None
-        # Seeds lie on whole pixels of both views, which undoes the rounding of keys.
         steps = scales.steps[ref.slide]
-        centres[number] = [ratio * round(at * mpp / high_mpp / ratio) for at, mpp in zip((y, x), steps, strict=True)]
+        centres[number] = [high_px(at, mpp, high_mpp, ratio) for at, mpp in zip((y, x), steps, strict=True)]
     return centres
 
 

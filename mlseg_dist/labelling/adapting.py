@@ -25,11 +25,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, temporary_beside, write_atomic
-from mlseg_dist.config import CLASSES, LabelConfig, LearningConfig
+from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.inference import Predictor, kept_teacher, level_ratio, load_teacher, normalise, teacher_weights
 from mlseg_dist.labelling.codes import heads_of_views
-from mlseg_dist.labelling.reliability import measure, pair_images, spaced, unannotated
+from mlseg_dist.labelling.reliability import measure, spaced, tissue_batches, unannotated
 from mlseg_dist.labelling.thresholds import shares_of_tissue
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
@@ -220,7 +220,7 @@ def _norms(
         module.momentum = None  # the mean over all batches
         module.train()
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-        for high, low in pair_images(corpus, refs, step.label.batch):
+        for high, low, _ in tissue_batches(corpus, refs, step.label.batch, step.label.stride):
             model(normalise(high.to(device)), normalise(low.to(device)))
     part = step.label.adapt
     return {
@@ -239,13 +239,13 @@ def _weights(
 ) -> Weights:
     """Of the classes, for each head that speaks of a view."""
     kept: dict[str, list[np.ndarray]] = {}
-    for high, low in pair_images(corpus, refs, settings.batch):
+    for high, low, off in tissue_batches(corpus, refs, settings.batch, settings.stride):
         answers = teacher.probabilities(high, low)
-        for head in heads_of_views(answers).values():
+        for view, head in heads_of_views(answers).items():
             cells = F.avg_pool2d(answers[head], settings.stride)
             every = max(1, cells.shape[-1] // _CELLS)
-            part = cells[:, :, ::every, ::every].permute(0, 2, 3, 1).reshape(-1, len(CLASSES))
-            kept.setdefault(head, []).append(part.cpu().numpy().astype(np.float64))
+            part = cells[:, :, ::every, ::every].permute(0, 2, 3, 1).cpu().numpy()[~off[view][:, ::every, ::every]]
+            kept.setdefault(head, []).append(part.astype(np.float64))
     return {head: tuple(aligned(np.concatenate(parts), shares).tolist()) for head, parts in kept.items()}
 
 

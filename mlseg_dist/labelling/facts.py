@@ -15,6 +15,7 @@ from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling.work import MEMBERS, accepting_of
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, kept_manifest
+from shards.outside import OUTSIDE, Outside
 from shards.sample import decode_label
 from shards.seeds import kept_seeds, pack_seeds
 from shards.tar import NO_SEED, ShardReader
@@ -23,23 +24,25 @@ _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for whe
 
 
 class _Looked(NamedTuple):
-    """Of a pair: px accepted and px taught, int64 (256,) by class; its drawing class, if no person says it."""
+    """Of a pair: px accepted and px taught, int64 (256,) by class; px outside; its drawing class, if no person says it."""
 
     accepted: np.ndarray
     taught: np.ndarray
+    outside: int
     seed: int
 
 
 def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, Any]:
     """Look at a published sidecar. seed_of_each: the drawing class that the teacher gives an unannotated pair.
 
-    pixels: accepted. taught: as the next step learns, human px first, then accepted; both at the sidecar's resolution.
+    pixels: accepted and rejected ones of the slide, and, where there are any, those outside of it. taught: as the next step
+    learns, human px first, then accepted; all at the sidecar's resolution.
     Raises RuntimeError unless its keys are those of its shard, each once, in order.
     """
     config, step_index, run, shard_name, name = unit.payload
     accepted_as = accepting_of(config, step_index, run).table("high")
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
-    table = class_table(corpus.classes, config.training_classes)
+    table, outside = class_table(corpus.classes, config.training_classes), Outside(corpus)
     with (
         ShardReader(files[name], MEMBERS, derived.winners.get(name)) as sidecar,
         ShardReader(shards_folder(run) / shard_name, corpus.members) as pairs,
@@ -54,7 +57,8 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
             stride = fine.shape[0] // accepted.shape[0]
             human = table[fine[stride // 2 :: stride, stride // 2 :: stride]]
             joined = np.where(human != IGNORED, human, accepted)
-            return _Looked(_count(accepted), _count(joined), drawing_class(accepted, corpus))
+            off = int(outside.of_row(pairs, row, stride).get("high", np.zeros(1)).sum())
+            return _Looked(_count(accepted), _count(joined), off, drawing_class(accepted, corpus))
 
         with ThreadPoolExecutor(threads_for(config.train.workers)) as pool:
             looked = list(pool.map(look, range(len(sidecar))))
@@ -63,13 +67,15 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     human_seeds = table[kept_seeds(shards_folder(run))[shard_name]]
     accepted = np.sum([one.accepted for one in looked], axis=0)
     taught = np.sum([one.taught for one in looked], axis=0)
+    off = sum(one.outside for one in looked)
+    pixels = {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED]) - off}
     seeds = np.array([one.seed for one in looked], np.uint8)
     drawn = np.bincount(np.where(human_seeds == IGNORED, seeds, human_seeds), minlength=256)
     return {
         "samples": len(seeds),
         "index_sha256": index_sha256,
         "of": shard_name,
-        "pixels": {c: int(accepted[i]) for i, c in enumerate(CLASSES)} | {"rejected": int(accepted[IGNORED])},
+        "pixels": pixels | ({OUTSIDE: off} if off else {}),
         "seeds": {c: int(drawn[i]) for i, c in enumerate(CLASSES)} | {"not drawn": int(drawn[IGNORED])},
         "taught": {c: int(taught[i]) for i, c in enumerate(CLASSES)},
         "device": device,

@@ -21,6 +21,7 @@ from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.inference import Predictor
 from mlseg_dist.labelling.codes import heads_of_views
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
+from shards.outside import Outside
 from shards.sample import decode_rgb
 from shards.seeds import read_seeds
 from shards.tar import NO_SEED
@@ -144,9 +145,9 @@ def measure(
     tissue = [tissue[i] for i in spaced(len(tissue), settings.measured_pairs)]
     for domain, indices in _by_domain(teachers, tissue).items():
         teacher = teachers.of(domain)
-        for high, low in pair_images(corpus, [tissue[i] for i in indices], settings.batch):
+        for high, low, off in tissue_batches(corpus, [tissue[i] for i in indices], settings.batch, stride):
             for view, said in _batch_codes(teacher, high, low, stride).items():
-                found.tissue[view][:] += _counted(said)
+                found.tissue[view][:] += _counted(np.where(off[view], IGNORED, said))
     return found
 
 
@@ -173,12 +174,21 @@ def unannotated(corpus: Corpus) -> list[PairRef]:
     return [corpus.ref(number) for number in numbers[seeds[numbers] == NO_SEED].tolist()]
 
 
-def pair_images(corpus: Corpus, refs: Sequence[PairRef], size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of high and low views as stored, uint8 (B, S, S, 3)."""
+def tissue_batches(
+    corpus: Corpus, refs: Sequence[PairRef], size: int, stride: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[ViewName, np.ndarray]]]:
+    """Batches of high and low views as stored, uint8 (B, S, S, 3), and view -> cells off the slide, bool (B, S/stride, …)."""
+    outside = Outside(corpus.manifest)
+    cells = round(corpus.manifest.views["store_px"]) // stride
     for first in range(0, len(refs), size):
-        pairs = [corpus.read(ref, {"high.jpg", "low.jpg"}) for ref in refs[first : first + size]]
+        part = refs[first : first + size]
+        pairs = [corpus.read(ref, {"high.jpg", "low.jpg", "json"}) for ref in part]
         high, low = (torch.from_numpy(np.stack([decode_rgb(pair[f"{v}.jpg"]) for pair in pairs])) for v in VIEWS)
-        yield high, low
+        off: dict[ViewName, np.ndarray] = {view: np.zeros((len(part), cells, cells), bool) for view in VIEWS}
+        for number, (ref, pair) in enumerate(zip(part, pairs, strict=True)):
+            for view, mask in outside.of(pair["json"], ref.key, stride).items():
+                off[view][number] = mask  # type: ignore[index]
+        yield high, low, off
 
 
 def _codes(

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, read_json, sha256_file
 from mlseg_core.map import Done, merge
@@ -49,6 +51,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     facts = {"round": number, "teacher": step.name, "accepted": accepted, "drawn": drawn}
     if lost:
         _stop(events, lost, step.name, number, folder / name if name else None, facts)
+    _refuse_to_teach_without_a_class(config, step_index, number, packed, events, facts)
     harms = settle(step.label, reliability)[1] if reliability is not None else []
     if harms:
         _tell_harm(events, harms, step.label.on_harm, step.name, number, folder / name if name else None, facts)
@@ -91,6 +94,34 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     text = ", ".join(f"{c} {share:.1%}" for c, share in now.accepted.items()) or "nothing"
     told(events, "round-published", f"round {number}: teacher {step.name} accepts {text}", "info", **facts)
     return folder / "manifest.json"
+
+
+def _refuse_to_teach_without_a_class(
+    config: LearningConfig,
+    step_index: int,
+    number: int,
+    packed: dict[str, str],
+    events: Events | None,
+    facts: dict[str, Any],
+) -> None:
+    """A step that learns from the round alone draws every class of it. Raises UserError where one has no pair to draw."""
+    learner = config.steps[step_index + 1] if step_index + 1 < len(config.steps) else None
+    if learner is None or learner.teach != "pseudo":
+        return
+    drawn = np.bincount(np.concatenate([unpack_seeds(text) for text in packed.values()]), minlength=256)
+    missing = [name for place, name in enumerate(CLASSES) if not drawn[place]]
+    if missing:
+        teacher = config.steps[step_index].name
+        what = (
+            f"round {number}, labelled by {teacher}, has no pair to draw for class {', '.join(missing)}, "
+            f"and {learner.name} learns from it alone"
+        )
+        mend = (
+            f"Train {teacher} longer, lower steps.{teacher}.label.threshold, or teach people's labels too: "
+            f"mlseg resume RUN steps.{learner.name}.teach=both"
+        )
+        told(events, "nothing-to-draw", f"{what}. {mend}", "error", **facts)
+        raise UserError(what, labels_folder(Path("RUN"), number), mend)
 
 
 def _tell_harm(

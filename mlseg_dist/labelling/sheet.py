@@ -22,6 +22,7 @@ from mlseg_dist.data.corpus import class_table
 from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, ShardEntry
+from shards.outside import OUTSIDE, Outside
 from shards.sample import decode_label, decode_rgb
 from shards.seeds import kept_seeds
 from shards.tar import ShardReader
@@ -50,8 +51,9 @@ def slides_to_show(entries: Sequence[ShardEntry], stain_of: dict[str, str], coun
     accepted: dict[str, list[int]] = {}
     for entry in entries:
         pixels = accepted.setdefault(entry.slide, [0, 0])
-        pixels[0] += sum(entry.pixels.values()) - entry.pixels["rejected"]
-        pixels[1] += sum(entry.pixels.values())
+        on_slide = sum(entry.pixels.values()) - entry.pixels.get(OUTSIDE, 0)
+        pixels[0] += on_slide - entry.pixels["rejected"]
+        pixels[1] += on_slide
     kept = {slide: part / max(1, total) for slide, (part, total) in accepted.items()}
     worst = sorted(kept, key=lambda slide: (kept[slide], slide))[: -(-min(count, len(kept)) // _LEAST)]
     of_stain: dict[str, list[str]] = {}
@@ -123,15 +125,17 @@ def _cell(
     from mlseg_dist.labelling.work import MEMBERS
     from mlseg_dist.report.overlay import overlay
 
-    with ShardReader(source / one.sidecar.of, corpus.members) as pairs:
-        key, members = pairs.key(one.row), pairs.read(one.row)
     with ShardReader(folder / one.sidecar.name, MEMBERS) as sidecar:
         codes = decode_label(sidecar.read(one.row)["high.png"])
+    with ShardReader(source / one.sidecar.of, corpus.members) as pairs:
+        key, members = pairs.key(one.row), pairs.read(one.row)
+        stride = round(corpus.views["store_px"]) // codes.shape[0]
+        off = Outside(corpus).of_row(pairs, one.row, stride).get("high", np.zeros(codes.shape, bool))
     image = cv2.resize(decode_rgb(members["high.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
     accepted = labels.decode(codes, accepted_as)
     maps = (table[decode_label(members["high.png"])], accepted)
     small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
-    here = float((accepted != IGNORED).mean())
+    here = float((accepted[~off] != IGNORED).mean()) if not off.all() else 0.0
     place = key.partition("+")[2]
     who = [one.stain, *([names.slide(one.sidecar.slide)] if names else []), place]
     caption = f"{' · '.join(who)} · accepted {here:.0%} here, {one.kept:.0%} of the slide"

@@ -27,6 +27,7 @@ from mlseg_dist.labelling.reliability import reliability_of
 from mlseg_dist.labelling.thresholds import settle
 from mlseg_dist.run_folder import phase_folder, shards_folder, teacher_record
 from shards.manifest import Manifest, kept_manifest
+from shards.outside import Outside
 from shards.sample import encode_json, encode_png
 from shards.tar import ShardReader, write_shard
 
@@ -54,8 +55,11 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
         "classes": config.training_classes,
     }
     made = []
+    inside = {slide.slug: slide.inside for slide in corpus.slides}
     for shard in corpus.of_splits("train"):
-        key = fingerprint({**inputs, "shard": shard.sha256})
+        known = inside.get(shard.slide)
+        borders = {} if known is None else {"inside": known.model_dump()}
+        key = fingerprint({**inputs, **borders, "shard": shard.sha256})
         stem = shard.name.removesuffix(".tar")
         payload = (config, step_index, run, shard.name, f"{stem}-{key[:8]}.tar")
         made.append(Unit(stem, key, payload, cost=shard.samples))
@@ -117,9 +121,11 @@ def sidecars(
     settings = config.steps[step_index].label
     device = device_kind(teacher.device)
     accepted = accepting.table("high")
+    outside = Outside(corpus)
 
     def finish(row: int, codes: dict[str, np.ndarray]) -> tuple[str, dict[str, bytes]]:
-        high, low = codes_of_views(codes, corpus.ratio, accepted)
+        off = outside.of_row(shard, row, settings.stride)
+        high, low = codes_of_views(codes, corpus.ratio, accepted, off)
         info = {"version": 1, "of": shard.key(row), "device": device}
         return shard.key(row), {"high.png": encode_png(high), "low.png": encode_png(low), "json": encode_json(info)}
 

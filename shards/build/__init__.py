@@ -18,7 +18,7 @@ guard     refuses a folder in which a build would write over somebody's files
 from shards.build.changes import Change, changes
 from shards.build.cut import cut
 from shards.build.guard import refuse_foreign_outputs
-from shards.build.plan import CutPlan, check_slides, look_at_slides, plan_cut, units
+from shards.build.plan import CutPlan, annotated_classes, check_slides, look_at_slides, plan_cut, units
 from shards.build.prune import LeftAlone, Pruning, Superseded, plan_pruning, prune, superseded
 from shards.build.publish import QUARANTINE, describe, write_manifest
 
@@ -29,6 +29,7 @@ __all__ = [
     "LeftAlone",
     "Pruning",
     "Superseded",
+    "annotated_classes",
     "changes",
     "check_slides",
     "cut",

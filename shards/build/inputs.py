@@ -1,6 +1,7 @@
 """What a slide's shards depend on, part by part: a change of one part has a name, and touches only the slides it concerns."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
@@ -58,15 +59,23 @@ def _class_parts(config: ShardsConfig, slide: Slide, recipe: int) -> dict[str, A
     """The class map and the caps, as far as they concern the names (of a mask: the values) in this annotation."""
     assert slide.annotation is not None
     try:
-        found = sorted(classes_found(slide.annotation))
-        by_value = config.mask_classes if recipe == BEFORE or is_mask(slide.annotation) else {}
+        mapped = targets(config, slide.annotation, all_by_value=recipe == BEFORE)
     except UserError as error:
         return {"class map": str(error)}
-    targets = {name: config.annotation_classes.get(by_value.get(name) or name) for name in found}
-    used = [name for name in config.weak_to_strong if name in set(targets.values())]
+    used = [name for name in config.weak_to_strong if name in set(mapped.values())]
     ids = {name: config.fine_classes.index(name) for name in used}
     caps = {name: config.class_caps[name] for name in used if name in config.class_caps}
-    return {"class map": [targets, ids], "priority": used, "class caps": caps}
+    return {"class map": [mapped, ids], "priority": used, "class caps": caps}
+
+
+def targets(config: ShardsConfig, annotation: Path, all_by_value: bool = False) -> dict[str, str | None]:
+    """Each name in an annotation, of a mask each value -> its fine class, `ignored`, `hole`, or None where nobody mapped it.
+
+    all_by_value: look up drawn names among the values of masks too, as recipe 5 did. Raises UserError.
+    """
+    found = sorted(classes_found(annotation))
+    by_value = config.mask_classes if all_by_value or is_mask(annotation) else {}
+    return {name: config.annotation_classes.get(by_value.get(name) or name) for name in found}
 
 
 def took_value_for_name(config: ShardsConfig, slide: Slide) -> bool:

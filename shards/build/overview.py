@@ -7,6 +7,7 @@ from shards.annotation import UNLABELLED, Annotation
 from shards.audit import Audit
 from shards.audit.picture import mask_png
 from shards.config import ShardsConfig
+from shards.outside import box_on_slide
 from shards.reader import SlideReader
 from shards.sample import encode_jpeg, encode_json
 from shards.sampling import Sampling
@@ -45,6 +46,10 @@ def write_overview(
         "mpp": [round(value, 6) for value in reader.mpp],
         "levels": [list(level) for level in reader.levels],
         "vendor": reader.properties.get("openslide.vendor", ""),
+        "inside": {
+            view: box_on_slide(reader.size, reader.mpp, reader.bounds, mpp)
+            for view, mpp in (("high", config.high_mpp), ("low", config.low_mpp))
+        },
         "thumb_px": [width, height],
         "glass": list(reader.glass),
         "measures": audit.measures,

@@ -19,7 +19,7 @@ from mlseg_core.store import Store, open_store
 from shards.annotation import Frame, read_annotation
 from shards.build.corrections import corrections
 from shards.build.identity import Known, is_first_form, is_full, recognise, slide_identity, slide_sha256, unreadable
-from shards.build.inputs import BEFORE, recipe_of, slide_inputs
+from shards.build.inputs import BEFORE, recipe_of, slide_inputs, targets
 from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
 from shards.leaks import doubles, refuse_shared_content
@@ -225,6 +225,23 @@ def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = 
         more = f" (and {len(bad) - 1} more of {total} slides are bad)" if len(bad) > 1 else ""
         raise UserError(f"{first.what.rstrip('.')}{more}", first.where, first.mend)
     return bad
+
+
+def annotated_classes(config: ShardsConfig, slides_csv: Path) -> set[str]:
+    """Fine classes that the annotations of the train split name, read from them. Those that cannot be read name none.
+
+    Raises UserError when the table makes no sense.
+    """
+    files = [slide.annotation for slide in _readable_table(slides_csv) if slide.split == "train" and slide.annotation]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return set().union(*pool.map(lambda path: _named(config, path), files))
+
+
+def _named(config: ShardsConfig, annotation: Path) -> set[str]:
+    try:
+        return set(config.fine_classes).intersection(targets(config, annotation).values())
+    except (UserError, OSError):
+        return set()
 
 
 def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:

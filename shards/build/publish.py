@@ -17,7 +17,7 @@ from mlseg_core.store import Store, open_store
 from shards.build.identity import Known, file_state, slide_identity, slide_sha256
 from shards.build.known_slides import read_known, write_known
 from shards.config import ShardsConfig
-from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
+from shards.manifest import Inside, Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
 from shards.sample import MEMBERS
 from shards.seeds import pack_seeds, publish_seeds
 from shards.slide_table import Slide
@@ -32,11 +32,13 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     config, slide, parts = unit.payload
     overview = next(name for name in files if name.endswith(".json"))
     hashed = {"slide_file": _hashed(slide, parts["slide"]).as_json()} if config.hash_slides else {}
+    seen = json.loads(files[overview].read_text())
     return {
         **hashed,
         "inputs": parts,
         "overview": overview,
-        "quarantined": json.loads(files[overview].read_text())["quarantined"],
+        "quarantined": seen["quarantined"],
+        **({"inside": seen["inside"]} if "inside" in seen else {}),  # an earlier version may have cut, and died before
         "shards": {
             name: _index_and_count(config, name, path, derived) for name, path in files.items() if name.endswith(".tar")
         },
@@ -106,7 +108,7 @@ def write_manifest(
     for unit in todo:
         slide: Slide = unit.payload[1]
         record = done.get(unit.name)
-        slides.append(_slide_entry(slide, reasons.get(slide.slug, ""), record.facts["overview"] if record else ""))
+        slides.append(_slide_entry(slide, reasons.get(slide.slug, ""), record.facts if record else {}))
         if record:
             for name, facts in record.facts["shards"].items():
                 packed[name] = facts["seed_of_each"]
@@ -157,10 +159,14 @@ def _settle(store: Store, todo: list[Unit]) -> tuple[dict[str, Done], dict[str, 
     return done, failed
 
 
-def _slide_entry(slide: Slide, quarantined: str, overview: str) -> SlideEntry:
+def _slide_entry(slide: Slide, quarantined: str, cut: Mapping[str, Any]) -> SlideEntry:
+    """cut: facts of describe(); {} for a slide that failed."""
     named = ("slug", "patient", "stain", "scanner", "source", "split", "score")
-    facts = {name: getattr(slide, name) for name in named}
-    return SlideEntry(slide=slide.slide.name, quarantined=quarantined, overview=overview, **facts)
+    row = {name: getattr(slide, name) for name in named}
+    inside = Inside.model_validate_json(json.dumps(cut["inside"])) if "inside" in cut else None
+    return SlideEntry(
+        slide=slide.slide.name, quarantined=quarantined, overview=cut.get("overview", ""), inside=inside, **row
+    )
 
 
 def _quarantined(todo: list[Unit], done: dict[str, Done], failed: dict[str, Failed]) -> list[tuple[str, str, str, str]]:

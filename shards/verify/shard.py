@@ -18,6 +18,7 @@ import numpy as np
 from shards.annotation import UNLABELLED
 from shards.index import NAME, Place, index_type, pack
 from shards.manifest import Manifest, ShardEntry, SlideEntry
+from shards.outside import OUTSIDE
 from shards.tar import NO_SEED, wds2idx_text
 from shards.verify import sample
 from shards.verify.finding import Finding
@@ -138,9 +139,16 @@ class _Check:
         if self.manifest.kind == "labels" and sum(self.entry.seeds.values()) != self.entry.samples:
             self.note("", f"seeds add up to {sum(self.entry.seeds.values())}, not {self.entry.samples}")
         if self.counted:
-            self._counts("px", self.pixels, self.entry.pixels)
+            self._counts("px", self.pixels, self._said_of_pixels())
         if self.counted and self.manifest.kind == "corpus":
             self._counts("seeds", self.seeds, self.entry.seeds)
+
+    def _said_of_pixels(self) -> dict[str, int]:
+        """Class -> px. A round's labels do not tell a rejected pixel from one that lies outside of the slide."""
+        said = dict(self.entry.pixels)
+        if self.manifest.kind == "labels" and OUTSIDE in said:
+            said["rejected"] = said.get("rejected", 0) + said.pop(OUTSIDE)
+        return said
 
     def _counts(self, unit: str, counted: np.ndarray, said: dict[str, int]) -> None:
         names = (*self.manifest.classes, *(("rejected",) if self.manifest.kind == "labels" else ()))

@@ -4,8 +4,10 @@ Tumour is painted red, others (dcis, fold) blue, background pale; everything in 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -55,12 +57,15 @@ class TinyRun:
         return read_manifest(self.path / "data" / "shards" / "manifest.json")
 
 
-def tiny_run(folder: Path, **changes: object) -> TinyRun:
-    """Slides, shards and teachers under folder/run. changes: top-level keys of the config."""
+def tiny_run(folder: Path, table: Path | None = None, cut: Mapping[str, Any] = {}, **changes: object) -> TinyRun:
+    """Slides, shards and teachers under folder/run.
+
+    table: other slides than the painted ones. cut: changed keys of `shards`. changes: top-level keys of the config.
+    """
     run = folder / "run"
     sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 64, "stride_um": 64.0, "max_per_class": 12}
-    shards = validate({**yaml.safe_load(CLASSES.read_text())["shards"], **sampling}, ShardsConfig, "test")
-    table = paint_slides(folder / "slides")
+    shards = validate({**yaml.safe_load(CLASSES.read_text())["shards"], **sampling, **cut}, ShardsConfig, "test")
+    table = paint_slides(folder / "slides") if table is None else table
     units = build.units(shards, table)
     assert not run_units(units, build.cut, run / "data" / "shards", describe=build.describe)
     build.write_manifest(shards, table, units, run / "data" / "shards")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 THRESHOLD = 0.5
 
 
-def lively_run(folder: Path) -> TinyRun:
-    """A tiny run whose teachers answer unlike things to unlike pixels: norms know the data, the last layers are loud."""
-    run = tiny_run(folder)
+def lively_run(folder: Path, **given: Any) -> TinyRun:
+    """A tiny run whose teachers answer unlike things to unlike pixels: norms know the data, the last layers are loud.
+
+    given: to tiny_run.
+    """
+    run = tiny_run(folder, **given)
     entry = run.manifest.of_splits("train")[0]
     with ShardReader(shards_folder(run.path) / entry.name, run.manifest.members) as shard:
         pairs = [shard.read(row) for row in range(0, len(shard), 4)]

@@ -14,7 +14,7 @@ from mlseg_dist.inference import load_teacher, normalise, teacher_weights
 from mlseg_dist.labelling import adapting, label, prepare, reliability, units, write_round
 from mlseg_dist.labelling.adapting import FILE, adaptation_of, aligned, domains_of, kept_teachers, weighted
 from mlseg_dist.labelling.facts import describe
-from mlseg_dist.labelling.reliability import pair_images
+from mlseg_dist.labelling.reliability import tissue_batches
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from tests.mlseg_dist.tiny_run import tiny_run
@@ -43,7 +43,7 @@ def asked(run, step: int = 1, **changes) -> LearningConfig:
 @pytest.mark.parametrize("shares", [(0.96, 0.015, 0.025), (0.5, 0.3, 0.2)])
 def test_weights_give_the_shares_that_were_asked_for(shares):
     random = np.random.default_rng(1)
-    logits = random.normal(0, 3, (20_000, 3)) + [0.0, 1.5, 2.0]
+    logits = random.normal(0, 3, (20_000, 3)) + np.array([0.0, 1.5, 2.0])
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     weights = aligned(p, np.array(shares))
     assert weighted(p, weights).mean(0) == pytest.approx(shares, abs=2e-3)
@@ -52,7 +52,7 @@ def test_weights_give_the_shares_that_were_asked_for(shares):
 
 def test_no_class_is_made_up_where_there_is_less_of_it():
     random = np.random.default_rng(2)
-    logits = random.normal(0, 2, (20_000, 3)) + [6.0, 2.0, -6.0]
+    logits = random.normal(0, 2, (20_000, 3)) + np.array([6.0, 2.0, -6.0])
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     weights = aligned(p, np.array([0.9, 0.02, 0.08]))
     assert weights[2] == 1 and weights[1] < 1
@@ -72,7 +72,7 @@ def test_statistics_lie_between_those_of_training_and_those_of_the_domain(run):
     )
     model.eval()
     with torch.no_grad():
-        for high, low in pair_images(corpus, refs, 16):
+        for high, low, _ in tissue_batches(corpus, refs, 16, 2):
             model(normalise(high), normalise(low))
     hook.remove()
     expected = torch.stack(seen).mean(0)  # of the first norm: nothing before it depends on other norms
@@ -87,7 +87,7 @@ def test_statistics_lie_between_those_of_training_and_those_of_the_domain(run):
 
 def test_a_weighted_teacher_gives_probabilities_and_leaves_other_heads_alone(run):
     corpus = Corpus(shards_folder(run.path), run.config.training_classes)
-    high, low = next(pair_images(corpus, corpus.refs("train")[:3], 3))
+    high, low, _ = next(tissue_batches(corpus, corpus.refs("train")[:3], 3, 2))
     plain = load_teacher(run.config, 1, run.path).probabilities(high, low)
     light = load_teacher(run.config, 1, run.path, weights={"merged": (1.0, 0.5, 0.1)}).probabilities(high, low)
     wanted = plain["merged"] * torch.tensor([1.0, 0.5, 0.1])[:, None, None]
@@ -112,7 +112,7 @@ def test_a_round_is_labelled_by_the_adapted_teacher(run):
     by_domain = {slides[slug]: teachers.domain(slug) for slug in slides}
     assert by_domain == {DOMAIN: DOMAIN, "DS7, Motic": ""}
     corpus = Corpus(shards_folder(run.path), config.training_classes)
-    high, low = next(pair_images(corpus, corpus.refs("train")[:4], 4))
+    high, low, _ = next(tissue_batches(corpus, corpus.refs("train")[:4], 4, 2))
     own, plain = (teachers.of(name).probabilities(high, low) for name in (DOMAIN, ""))
     assert not torch.allclose(own["merged"], plain["merged"], atol=1e-3)
     domain = found.domains[DOMAIN]

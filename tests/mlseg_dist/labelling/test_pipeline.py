@@ -17,6 +17,7 @@ from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of, overlapped
 from mlseg_dist.run_folder import shards_folder
+from shards.outside import Outside
 from shards.sample import decode_label, decode_rgb
 from shards.tar import BadShard, ShardReader
 from tests.mlseg_dist.labelling.rounds import lively_run, make, with_label
@@ -59,13 +60,18 @@ def test_the_bytes_are_those_of_one_thing_after_another(run, tmp_path):
     make(run, config, tmp_path, step=1)
     teacher = load_teacher(config, 1, run.path)
     (sidecar,) = tmp_path.glob("*.tar")
+    outside = Outside(run.manifest)
     with open_shard(run) as shard, ShardReader(sidecar, labelling.MEMBERS) as made:
         for rows in batches_of(len(shard), 5):
             views = [np.stack([decode_rgb(shard.read(r)[f"{v}.jpg"]) for r in rows]) for v in ("high", "low")]
             answers = teacher.probabilities(*(torch.from_numpy(view) for view in views))
             merged, low = (labels.encode_batch(answers[head], 2).numpy() for head in ("merged", "low"))
             for position, row in enumerate(rows):
-                high_codes, low_codes = merged[position], low[position]
+                off = outside.of_row(shard, row, 2)
+                high_codes, low_codes = (
+                    np.where(off[view], 255, codes[position]) if view in off else codes[position]
+                    for view, codes in (("high", merged), ("low", low))
+                )
                 members = made.read(row)
                 assert np.array_equal(decode_label(members["high.png"]), high_codes)
                 expected = labels.low_from_high(high_codes, low_codes, 4, Accepting.from_threshold(0.5).table("high"))

@@ -34,7 +34,7 @@ from shards.manifest import ShardEntry, read_manifest
 from shards.tar import ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
-from tests.mlseg_dist.tiny_run import TinyRun
+from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 from tests.shards.tars import write_loosely
 
 
@@ -369,3 +369,19 @@ def test_what_every_shard_needs_is_missed_before_the_first(run, tmp_path, what):
     assert ran.returncode == 1
     wanted = {"teacher": "teacher's weights are missing or damaged", "decoder": "label.decode_on"}[what]
     assert "UserError" in ran.stderr and wanted in ran.stderr, ran.stderr
+
+
+def test_a_step_that_learns_from_the_round_alone_needs_every_class_of_it(tmp_path):
+    """A teacher of random weights is never sure: nothing can be drawn. With people's labels beside it the round is published."""
+    run = tiny_run(tmp_path / "tiny")
+    config = with_label(run.config, threshold=0.95)
+    folder = tmp_path / "labels"
+    alone = config.steps[1].model_copy(update={"teach": "pseudo"})
+    config_alone = config.model_copy(update={"steps": (config.steps[0], alone)})
+    with pytest.raises(UserError) as refused:
+        make(run, config_alone, folder)
+    assert "round 1, labelled by base, has no pair to draw for class " in str(refused.value)
+    assert "master-1 learns from it alone" in str(refused.value) and "steps.master-1.teach=both" in refused.value.mend
+    assert not (folder / "manifest.json").exists()
+    make(run, config, folder)
+    assert (folder / "manifest.json").exists(), "the same units: nothing is labelled again"

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.labels import LEVELS, decode, encode
 from shards.sample import encode_json, encode_png
 from shards.seeds import write_seeds
@@ -32,7 +33,7 @@ def labels(corpus, tmp_path):
             info = encode_json({"version": 1, "of": key})
             samples.append((key, {"high.png": encode_png(high), "json": info, "low.png": encode_png(low)}))
         write_shard(folder / name, samples)
-        classes = decode(np.array(codes), 0.75)
+        classes = decode(np.array(codes), Accepting.from_threshold(0.75).table("high"))
         counts = {
             c: int((classes == i).sum())
             for i, c in ((0, "background"), (1, "tumour"), (2, "others"), (255, "rejected"))
@@ -66,6 +67,19 @@ def test_a_sound_round_of_labels_is_sound(labels):
     assert report.samples == sum(entry["samples"] for entry in entries(labels)) > 20
     assert sum(entry["pixels"]["tumour"] for entry in entries(labels)) > 100
     assert sample.LEVELS == LEVELS
+
+
+def test_pixels_off_the_slide_are_counted_beside_the_rejected_ones(labels):
+    """Labels hold 255 for both."""
+
+    def move(tree):
+        pixels = tree["shards"][0]["pixels"]
+        pixels.update(outside=100, rejected=pixels["rejected"] - 100)
+
+    edit_manifest(labels, move)
+    assert not found(labels)
+    edit_manifest(labels, lambda tree: tree["shards"][0]["pixels"].update(outside=101))
+    assert any("px of rejected" in text for text in found(labels))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Whether there is something to learn each training class from: by the config before the work, by the pairs once they are cut.
+
+The first step of a campaign learns from people's labels alone and draws every class in every step, so it cannot begin without one.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch.config import CampaignConfig
+from launch.run_folder import RunFolder
+from mlseg_core.errors import UserError
+from mlseg_dist.config import CLASSES
+from mlseg_dist.data.order import QUAD
+from mlseg_dist.run_folder import shards_folder
+from shards.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from launch.completion import Standing
+
+
+def check_class_maps(config: CampaignConfig) -> None:
+    """By the config alone. Raises UserError when no pair of some training class can come of its class maps and caps."""
+    for number, name in enumerate(CLASSES):
+        fine = _fine_classes(config, number)
+        if not fine:
+            raise UserError(
+                f"no fine class is mapped to {name} ({number})",
+                "training_classes",
+                "Map one of shards.fine_classes to it.",
+            )
+        given = config.shards.annotation_classes
+        names = config.tiles.classes.values() if config.tiles is not None else given
+        if not fine.intersection(given.get(annotated, "") for annotated in names):
+            what = f"no annotation is mapped to a fine class of {name} ({', '.join(sorted(fine))})"
+            mend = (
+                "Name the annotations there" if config.tiles is None else "Map a value of tiles.classes to one of them"
+            )
+            raise UserError(what, "shards.annotation_classes", f"{mend}, or correct training_classes.")
+        if all(config.shards.class_caps.get(one, config.shards.max_per_class) == 0 for one in fine):
+            raise UserError(
+                f"every fine class of {name} is capped at 0 pairs a slide ({', '.join(sorted(fine))})",
+                "shards.class_caps",
+                "Raise one of these caps.",
+            )
+
+
+def check_annotated(config: CampaignConfig, annotated: Collection[str], where: Path) -> None:
+    """annotated: fine classes that annotations of the train split name. Raises UserError when a training class has none."""
+    for number, name in enumerate(CLASSES):
+        fine = _fine_classes(config, number)
+        if not fine.intersection(annotated):
+            raise _missing(config, f"no slide of the train split has an annotation of class {name}", fine, where)
+
+
+def check_corpus(config: CampaignConfig, corpus: Manifest, where: Path) -> list[str]:
+    """By the pairs that were cut. where: the corpus' manifest. Returns warnings.
+
+    Raises UserError when the train split has no annotated pair of a training class.
+    """
+    pairs = _counts(config, corpus, "train", "seeds")
+    for number, name in enumerate(CLASSES):
+        if not pairs[name]:
+            there = ", ".join(f"{pairs[other]:,} of {other}" for other in CLASSES if pairs[other]) or "none at all"
+            what = f"no pair of the train split is annotated as class {name}; there are {there}"
+            raise _missing(config, what, _fine_classes(config, number), where)
+    return [*_few(config, pairs, where), *_not_validated(_counts(config, corpus, "val", "pixels"), where)]
+
+
+def check_standing(
+    config: CampaignConfig, run: RunFolder, standings: Sequence["Standing"], or_begun: bool = False
+) -> list[str]:
+    """check_corpus of a run whose shards are cut and that still has to train. Returns warnings.
+
+    or_begun: also of a corpus that the shards phase refused; `run` cuts it again, as slides may have been annotated since.
+    Raises UserError.
+    """
+    path = shards_folder(run.path) / "manifest.json"
+    shards = next(standing for standing in standings if standing.phase.kind == "shards")
+    is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
+    is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
+    return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
+
+
+def _few(config: CampaignConfig, pairs: Counter[str], where: Path) -> list[str]:
+    warnings = []
+    for number, name in enumerate(CLASSES):
+        drawn = QUAD.count(number) * config.train.quads_per_step
+        if pairs[name] < drawn:
+            warnings.append(
+                f"{where}: the train split has {pairs[name]:,} pairs of class {name}, and every training step draws {drawn:,}: "
+                "it sees some of them more than once"
+            )
+    return warnings
+
+
+def _not_validated(pixels: Counter[str], where: Path) -> list[str]:
+    missing = [name for name in CLASSES if not pixels[name]]
+    if len(missing) == len(CLASSES):
+        what = "no labelled pixel: each step's teacher is that of its first validation, whatever it has learnt"
+        return [f"{where}: the validation split has {what}"]
+    if missing:
+        what = f"no labelled pixel of class {', '.join(missing)}"
+        then = "teachers are chosen by the mean IoU of the other classes, and precision cannot be measured for it"
+        return [f"{where}: the validation split has {what}: {then}"]
+    return []
+
+
+def _fine_classes(config: CampaignConfig, training_class: int) -> set[str]:
+    return {fine for fine, number in config.training_classes.items() if number == training_class}
+
+
+def _counts(config: CampaignConfig, corpus: Manifest, split: str, part: str) -> Counter[str]:
+    """Training class -> `seeds` (pairs) or `pixels` of the high view in a split."""
+    counted: Counter[str] = Counter()
+    for shard in corpus.of_splits(split):
+        for fine, count in getattr(shard, part).items():
+            number = config.training_classes.get(fine, len(CLASSES))
+            if number < len(CLASSES):
+                counted[CLASSES[number]] += count
+    return counted
+
+
+def _missing(config: CampaignConfig, what: str, fine: Collection[str], where: Path) -> UserError:
+    by_lot = config.tiles is not None and config.tiles.split is None
+    more = "Draw other patients (tiles.seed)" if by_lot else "Annotate some on slides of the train split"
+    named = ", ".join(sorted(fine)) or "none"
+    return UserError(
+        f"{what} (fine classes {named})", where, f"{more}, or correct annotation_classes and training_classes."
+    )
