@@ -128,8 +128,25 @@ def _readable(manifest: Manifest) -> bool:
         and views["low_mpp"] >= 2 * views["high_mpp"]
         and manifest.members == _MEMBERS[manifest.kind]
         and 0 < len(set(manifest.classes)) == len(manifest.classes) < 256
-        and (manifest.kind != "labels" or isinstance(manifest.facts.get("threshold"), int | float))
+        and (manifest.kind != "labels" or _says_what_it_accepts(manifest))
         and (manifest.kind != "styled" or isinstance(manifest.facts.get("targets"), dict))
+    )
+
+
+def _says_what_it_accepts(manifest: Manifest) -> bool:
+    """A threshold for all classes; or for each class of a view, where null accepts none of it."""
+    if "accepting" not in manifest.facts:
+        return isinstance(manifest.facts.get("threshold"), int | float)
+    views = manifest.facts["accepting"]
+    return (
+        isinstance(views, dict)
+        and views.keys() == {"high", "low"}
+        and all(
+            isinstance(of_class, dict)
+            and of_class.keys() == set(manifest.classes)
+            and all(threshold is None or isinstance(threshold, int | float) for threshold in of_class.values())
+            for of_class in views.values()
+        )
     )
 
 

@@ -58,6 +58,7 @@ class _Check:
         self.facts = ShardFacts()
         self.row: SlideEntry | None = next((row for row in manifest.slides if row.slug == entry.slide), None)
         self.side = round(manifest.views["store_px"])
+        self.accepted = _accepted(manifest) if manifest.kind == "labels" else np.ones(256, bool)
         self.seeds = np.zeros(256, np.int64)
         self.pixels = np.zeros(256, np.int64)
         self.counted = True  # every JSON and every label of the high view could be read
@@ -247,9 +248,7 @@ class _Check:
         """Fine classes; of a sidecar the classes that its round accepts."""
         if self.manifest.kind == "corpus":
             return label
-        accepted = (label != UNLABELLED) & (
-            label % sample.LEVELS >= round(self.manifest.facts["threshold"] * (sample.LEVELS - 1))
-        )
+        accepted = self.accepted[label]
         return np.where(accepted, label // sample.LEVELS, UNLABELLED)
 
     def _json(self, key: str, data: bytes) -> dict[str, Any] | None:
@@ -264,6 +263,20 @@ class _Check:
         for what in info_faults(info, key, self.manifest, self.row, self.entry.name):
             self.note(key, f"json {what}")
         return info
+
+
+def _accepted(manifest: Manifest) -> np.ndarray:
+    """Code of the high view -> whether its round accepts it, bool (256,). Earlier rounds have one threshold for all classes."""
+    facts = manifest.facts
+    of_class = (
+        facts["accepting"]["high"] if "accepting" in facts else dict.fromkeys(manifest.classes, facts["threshold"])
+    )
+    found = np.zeros(256, bool)
+    for number, name in enumerate(manifest.classes):
+        threshold, first = of_class[name], number * sample.LEVELS
+        if threshold is not None:
+            found[first + round(threshold * (sample.LEVELS - 1)) : first + sample.LEVELS] = True
+    return found
 
 
 def _key(member: Member) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.labels import LEVELS, decode, encode
-from shards.sample import encode_json, encode_png
+from shards.sample import decode_label, encode_json, encode_png
 from shards.seeds import write_seeds
 from shards.tar import write_shard
 from shards.verify import sample
@@ -67,6 +67,30 @@ def test_a_sound_round_of_labels_is_sound(labels):
     assert report.samples == sum(entry["samples"] for entry in entries(labels)) > 20
     assert sum(entry["pixels"]["tumour"] for entry in entries(labels)) > 100
     assert sample.LEVELS == LEVELS
+
+
+def test_thresholds_differ_by_class(labels):
+    """Tumour from .75 as before, background never, others from .9; the counts of the other thresholds are damage."""
+    accepting = {"high": {"background": None, "tumour": 0.75, "others": 0.9}}
+    accepting["low"] = accepting["high"]
+    edit_manifest(labels, lambda tree: tree["facts"].update(threshold=0.5, accepting=accepting))
+    assert found(labels)
+
+    table = Accepting.from_json(accepting).table("high")
+
+    def count(tree):
+        total = dict.fromkeys(("background", "tumour", "others"), 0)
+        for entry in tree["shards"]:
+            pngs = [decode_label(data["high.png"]) for _, data in read_samples(labels / entry["name"])]
+            classes = decode(np.array(pngs), table)
+            entry["pixels"] = {c: int((classes == i).sum()) for i, c in enumerate(total)}
+            entry["pixels"]["rejected"] = int((classes == 255).sum())
+            for name in total:
+                total[name] += entry["pixels"][name]
+        tree["facts"]["accepted"] = total
+
+    edit_manifest(labels, count)
+    assert not found(labels)
 
 
 def test_pixels_off_the_slide_are_counted_beside_the_rejected_ones(labels):
