@@ -40,7 +40,8 @@ class Predictor:
     """A network in evaluation mode, its norms folded away.
 
     turns: test-time augmentation, mean of the answers to both views flipped (4 ways) or flipped and turned (8, d4).
-    weights: head -> weights of the classes; the head's probabilities are multiplied by them and renormalised.
+    weights: head -> weights of the classes; its answer is then, for each class, the less of its probability and of that which is
+    multiplied by the weights and renormalised: what is sure either way. The classes of such a head add up to less than 1.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class Predictor:
         if len(self.turns) > 1:
             summed = {head: x / len(self.turns) for head, x in summed.items()}
         for head, weights in self._weights.items():
-            answer = summed[head] * weights[:, None, None]
-            summed[head] = answer / answer.sum(dim=1, keepdim=True)
+            light = summed[head] * weights[:, None, None]
+            summed[head] = torch.minimum(summed[head], light / light.sum(dim=1, keepdim=True))
         return summed
 
 

@@ -7,7 +7,9 @@ In: a step's teacher, the train split's unannotated tissue. Out, for each domain
   (distribution alignment, Berthelot et al. 2020).
 
 A network that was trained on 2 : 1 : 1 draws of regions that people chose takes too much plain tissue for tumour or others, the
-more so the less it knows the scanner; and as its probabilities are all near 1 there, no threshold helps.
+more so the less it knows the scanner; and as its probabilities are all near 1 there, no threshold helps. What is written of a
+pixel is the less of both probabilities, with and without weights: a rare class has to be likely in tissue, and what was called a rare class
+before is not called background now, but left open.
 """
 
 import io
@@ -29,7 +31,7 @@ from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.inference import Predictor, kept_teacher, level_ratio, load_teacher, normalise, teacher_weights
 from mlseg_dist.labelling.codes import heads_of_views
-from mlseg_dist.labelling.reliability import measure, spaced, tissue_batches, unannotated
+from mlseg_dist.labelling.reliability import asked, measure, spaced, tissue_batches, unannotated
 from mlseg_dist.labelling.thresholds import shares_of_tissue
 from mlseg_dist.model import build_model
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
@@ -127,7 +129,7 @@ def adaptation_of(config: LearningConfig, step_index: int, run: Path) -> Adaptat
     if not settings.adapts:
         return Adaptation()
     path = labels_folder(run, step_index + 1) / FILE
-    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], settings.decides()])
+    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], asked(config, step_index)])
     known = _read(path, key)
     if known is not None:
         return known

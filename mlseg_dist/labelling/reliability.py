@@ -79,7 +79,7 @@ def reliability_of(
     teachers: loads them. Raises UserError, BadPair.
     """
     path = labels_folder(run, step_index + 1) / FILE
-    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], _asked(config, step_index)])
+    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], asked(config, step_index)])
     known = _read(path, key)
     if known is not None:
         return known
@@ -94,11 +94,11 @@ def reliability_of(
     return Reliability.from_json(read_json(path))
 
 
-def _asked(config: LearningConfig, step_index: int) -> list[Any]:
-    """What the counts depend on beside the teacher."""
+def asked(config: LearningConfig, step_index: int) -> list[Any]:
+    """What is measured of a teacher depends on, beside its weights."""
     settings = config.steps[step_index].label
-    asked = [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
-    return [*asked, settings.adapt, settings.align] if settings.adapts else asked
+    found = [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
+    return [*found, settings.adapt, settings.align] if settings.adapts else found
 
 
 def _read(path: Path, key: str) -> Reliability | None:

@@ -85,13 +85,16 @@ def test_statistics_lie_between_those_of_training_and_those_of_the_domain(run):
         assert set(found) == {key for key in trained if key.endswith(("running_mean", "running_var"))}
 
 
-def test_a_weighted_teacher_gives_probabilities_and_leaves_other_heads_alone(run):
+def test_a_weighted_teacher_says_what_it_is_sure_of_either_way(run):
     corpus = Corpus(shards_folder(run.path), run.config.training_classes)
     high, low, _ = next(tissue_batches(corpus, corpus.refs("train")[:3], 3, 2))
     plain = load_teacher(run.config, 1, run.path).probabilities(high, low)
     light = load_teacher(run.config, 1, run.path, weights={"merged": (1.0, 0.5, 0.1)}).probabilities(high, low)
     wanted = plain["merged"] * torch.tensor([1.0, 0.5, 0.1])[:, None, None]
-    assert torch.allclose(light["merged"], wanted / wanted.sum(1, keepdim=True), atol=1e-6)
+    wanted = wanted / wanted.sum(1, keepdim=True)
+    assert torch.allclose(light["merged"], torch.minimum(wanted, plain["merged"]), atol=1e-6)
+    assert torch.equal(light["merged"][:, 0], plain["merged"][:, 0]), "background is no surer than it was"
+    assert (light["merged"][:, 1:] < plain["merged"][:, 1:]).all()
     assert torch.equal(light["low"], plain["low"]) and torch.equal(light["high"], plain["high"])
 
 
