@@ -7,7 +7,7 @@ In: a step's teacher, the train split's unannotated tissue. Out, for each domain
   (distribution alignment, Berthelot et al. 2020).
 
 A network that was trained on 2 : 1 : 1 draws of regions that people chose takes too much plain tissue for tumour or others, and
-the less it knows the scanner the more; and as its probabilities are all near 1 there, no threshold helps. What is written of a pixel
+less it knows the scanner the more; as its probabilities are all near 1 there, no threshold helps. What is written of a pixel
 is the less of both probabilities, with and without weights: a rare class has to be likely in tissue, and what was called a rare
 class before is not called background now, but left open.
 """
