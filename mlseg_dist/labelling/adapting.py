@@ -6,10 +6,10 @@ In: a step's teacher, the train split's unannotated tissue. Out, for each domain
 - weights of the classes, with which the teacher finds classes as common in the domain as they are estimated to be in tissue
   (distribution alignment, Berthelot et al. 2020).
 
-A network that was trained on 2 : 1 : 1 draws of regions that people chose takes too much plain tissue for tumour or others, and
-less it knows the scanner the more; as its probabilities are all near 1 there, no threshold helps. What is written of a pixel
-is the less of both probabilities, with and without weights: a rare class has to be likely in tissue, and what was called a rare
-class before is not called background now, but left open.
+A network that was trained on 2 : 1 : 1 draws of regions that people chose takes too much plain tissue for tumour or others; the
+less it knows the scanner, the more. As its probabilities are all near 1 there, no threshold helps. What is written of a pixel is
+the less of both probabilities, with and without weights: a rare class has to be likely in tissue, and what was called a rare class
+before is not called background now, but left open.
 """
 
 import io
