@@ -45,7 +45,7 @@ def start(path: Path, out: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 def test_a_sweep_shares_phases_goes_on_after_a_signal_and_ends_with_its_table(tmp_path, capsys):
-    path, out, rows = write_sweep(tmp_path), tmp_path / "runs", tmp_path / "rows" / "trial"
+    path, out, rows = write_sweep(tmp_path), tmp_path / "runs" / "sweep-trial", tmp_path / "rows" / "trial"
     running = start(path, out)
     deadline = time.monotonic() + 300
     while not (rows / "plain-3.json").exists():
@@ -71,7 +71,21 @@ def test_a_sweep_shares_phases_goes_on_after_a_signal_and_ends_with_its_table(tm
     said = capsys.readouterr().out
     assert "| gain | test, 1 patients |" in said and "2 of 2 arms are finished" in said
     assert (tmp_path / "rows" / "trial.md").read_text() in said
+    take_over_from_another_sweep(tmp_path, rows)
     refuse_other_settings(tmp_path, out, capsys)
+
+
+def take_over_from_another_sweep(folder: Path, rows: Path) -> None:
+    """What a sweep beside this one has done is not done again."""
+    path = write_sweep(folder, name="other", arms={"again": []}, compare=[])
+    out = folder / "runs" / "sweep-other"
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    done = {found.parent.name: read_json(found) for found in (out / "again-3").glob("phases/*/done.json")}
+    assert {name.partition("-")[2] for name, record in done.items() if "adopted_from" not in record} <= {"report"}
+    first, again = (
+        json.loads(row.read_text()) for row in (rows / "plain-3.json", folder / "rows" / "other" / "again-3.json")
+    )
+    assert [slide["confusions"] for slide in again["slides"]] == [slide["confusions"] for slide in first["slides"]]
 
 
 def refuse_other_settings(folder: Path, out: Path, capsys) -> None:
