@@ -3,8 +3,7 @@
 The first step of a campaign learns from people's labels alone and draws every class in every step, so it cannot begin without one.
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_dist.config import CLASSES
+from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.data.order import QUAD
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, read_manifest
@@ -34,10 +34,10 @@ def check_class_maps(config: CampaignConfig) -> None:
         names = config.tiles.classes.values() if config.tiles is not None else given
         if not fine.intersection(given.get(annotated, "") for annotated in names):
             what = f"no annotation is mapped to a fine class of {name} ({', '.join(sorted(fine))})"
-            mend = (
+            fix = (
                 "Name the annotations there" if config.tiles is None else "Map a value of tiles.classes to one of them"
             )
-            raise UserError(what, "shards.annotation_classes", f"{mend}, or correct training_classes.")
+            raise UserError(what, "shards.annotation_classes", f"{fix}, or correct training_classes.")
         if all(config.shards.class_caps.get(one, config.shards.max_per_class) == 0 for one in fine):
             raise UserError(
                 f"every fine class of {name} is capped at 0 pairs a slide ({', '.join(sorted(fine))})",
@@ -59,13 +59,14 @@ def check_corpus(config: CampaignConfig, corpus: Manifest, where: Path) -> list[
 
     Raises UserError when the train split has no annotated pair of a training class.
     """
-    pairs = _counts(config, corpus, "train", "seeds")
+    pairs = class_counts(corpus, config.training_classes, "train", "seeds")
     for number, name in enumerate(CLASSES):
         if not pairs[name]:
             there = ", ".join(f"{pairs[other]:,} of {other}" for other in CLASSES if pairs[other]) or "none at all"
             what = f"no pair of the train split is annotated as class {name}; there are {there}"
             raise _missing(config, what, _fine_classes(config, number), where)
-    return [*_few(config, pairs, where), *_not_validated(_counts(config, corpus, "val", "pixels"), where)]
+    validated = class_counts(corpus, config.training_classes, "val", "pixels")
+    return [*_few(config, pairs, where), *_not_validated(validated, where)]
 
 
 def check_standing(
@@ -83,7 +84,7 @@ def check_standing(
     return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
 
 
-def _few(config: CampaignConfig, pairs: Counter[str], where: Path) -> list[str]:
+def _few(config: CampaignConfig, pairs: Mapping[str, int], where: Path) -> list[str]:
     warnings = []
     for number, name in enumerate(CLASSES):
         drawn = QUAD.count(number) * config.train.quads_per_step
@@ -95,7 +96,7 @@ def _few(config: CampaignConfig, pairs: Counter[str], where: Path) -> list[str]:
     return warnings
 
 
-def _not_validated(pixels: Counter[str], where: Path) -> list[str]:
+def _not_validated(pixels: Mapping[str, int], where: Path) -> list[str]:
     missing = [name for name in CLASSES if not pixels[name]]
     if len(missing) == len(CLASSES):
         what = "no labelled pixel: each step's teacher is that of its first validation, whatever it has learnt"
@@ -109,17 +110,6 @@ def _not_validated(pixels: Counter[str], where: Path) -> list[str]:
 
 def _fine_classes(config: CampaignConfig, training_class: int) -> set[str]:
     return {fine for fine, number in config.training_classes.items() if number == training_class}
-
-
-def _counts(config: CampaignConfig, corpus: Manifest, split: str, part: str) -> Counter[str]:
-    """Training class -> `seeds` (pairs) or `pixels` of the high view in a split."""
-    counted: Counter[str] = Counter()
-    for shard in corpus.of_splits(split):
-        for fine, count in getattr(shard, part).items():
-            number = config.training_classes.get(fine, len(CLASSES))
-            if number < len(CLASSES):
-                counted[CLASSES[number]] += count
-    return counted
 
 
 def _missing(config: CampaignConfig, what: str, fine: Collection[str], where: Path) -> UserError:

@@ -23,18 +23,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import fingerprint, publish_first, temporary_beside, write_atomic
 from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.inference import Predictor, kept_teacher, level_ratio, load_teacher, normalise, teacher_weights
 from mlseg_dist.labelling.codes import heads_of_views
-from mlseg_dist.labelling.reliability import asked, measure, spaced, tissue_batches, unannotated
+from mlseg_dist.labelling.measured import measured_once, question
+from mlseg_dist.labelling.reliability import measure, spaced, tissue_batches, unannotated
 from mlseg_dist.labelling.thresholds import shares_of_tissue
 from mlseg_dist.model import build_model
-from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
+from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import Manifest, kept_manifest
 
 FILE = "domains.pt"
@@ -58,7 +57,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Of a round's teacher. shares: of the classes in tissue, as estimated; None: not asked."""
+    """How a round's teacher is adapted to each domain. shares: how common the classes are in tissue; None: nobody asked."""
 
     domains: dict[str, Domain] = field(default_factory=dict)
     shares: tuple[float, ...] | None = None
@@ -87,30 +86,32 @@ class Teachers:
         self._kept: OrderedDict[str, Predictor] = OrderedDict()
 
     def domain(self, slide: str) -> str:
-        """Of a slide, by its slug; empty for one that gets the teacher as it was trained."""
+        """Name of the domain that a slide belongs to. slide: its slug. "" where it gets the teacher as it was trained."""
         name = self._domains.get(slide, "")
         return name if name in self._adaptation.domains else ""
 
     def of(self, domain: str) -> Predictor:
-        """The teacher of a domain; the last ones are kept. Raises UserError."""
-        turns = self._config.steps[self._step].label.tta
-        if not domain:
-            return kept_teacher(self._config, self._step, self._run, turns)
+        """The teacher of a domain, "" for the one that was trained; the last ones are kept. Raises UserError."""
         if domain not in self._kept:
-            found = self._adaptation.domains[domain]
-            self._kept[domain] = load_teacher(self._config, self._step, self._run, turns, found.norms, found.weights)
+            turns = self._config.steps[self._step].label.tta
+            if domain:
+                found = self._adaptation.domains[domain]
+                teacher = load_teacher(self._config, self._step, self._run, turns, found.norms, found.weights)
+            else:
+                teacher = kept_teacher(self._config, self._step, self._run, turns)
+            self._kept[domain] = teacher
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(domain)
         return self._kept[domain]
 
 
-_teachers: dict[str, Teachers] = {}
+_teachers: dict[tuple[Path, str], Teachers] = {}
 
 
 def kept_teachers(config: LearningConfig, step_index: int, run: Path) -> Teachers:
     """For a map's worker: settled once a process, by the teacher's weights and how it is asked. Raises UserError, BadPair."""
-    key = _key(config, step_index, run)
+    key = (run.absolute(), question(config, step_index, run))
     if key not in _teachers:
         _teachers.clear()
         corpus = kept_manifest(shards_folder(run) / "manifest.json")
@@ -118,32 +119,13 @@ def kept_teachers(config: LearningConfig, step_index: int, run: Path) -> Teacher
     return _teachers[key]
 
 
-def _key(config: LearningConfig, step_index: int, run: Path) -> str:
-    step = config.steps[step_index]
-    return fingerprint([teacher_record(run, step.name)["sha256"], step.label.decides(), str(run.absolute())])
-
-
 def adaptation_of(config: LearningConfig, step_index: int, run: Path) -> Adaptation:
     """As measured by whichever worker came first, else measured now. Raises UserError, BadPair."""
     settings = config.steps[step_index].label
     if not settings.adapts:
         return Adaptation()
-    path = labels_folder(run, step_index + 1) / FILE
-    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], asked(config, step_index)])
-    known = _read(path, key)
-    if known is not None:
-        return known
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = _bytes(key, _measured(config, step_index, run))
-    if path.exists():  # of before an edit
-        write_atomic(path, data)
-    else:
-        temporary = temporary_beside(path)
-        temporary.write_bytes(data)
-        publish_first(temporary, path)
-    found = _read(path, key)
-    assert found is not None
-    return found
+    path, key = labels_folder(run, step_index + 1) / FILE, question(config, step_index, run)
+    return measured_once(path, lambda: _read(path, key), lambda: _bytes(key, _measured(config, step_index, run)))
 
 
 def _bytes(key: str, adaptation: Adaptation) -> bytes:
@@ -217,10 +199,11 @@ def _norms(
     model.load_state_dict(state)
     device = kept_teacher(config, step_index, run, step.label.tta).device
     model.eval().to(device)
-    for module in norm_layers(model):
-        module.reset_running_stats()
-        module.momentum = None  # the mean over all batches
-        module.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches
+            module.train()
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
         for high, low, _ in tissue_batches(corpus, refs, step.label.batch, step.label.stride):
             model(normalise(high.to(device)), normalise(low.to(device)))
@@ -232,14 +215,10 @@ def _norms(
     }
 
 
-def norm_layers(model: nn.Module) -> list[_BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
-
-
 def _weights(
     teacher: Predictor, corpus: Corpus, refs: Sequence[PairRef], settings: LabelConfig, shares: np.ndarray
 ) -> Weights:
-    """Of the classes, for each head that speaks of a view."""
+    """The weights of the classes for each head that speaks of a view."""
     kept: dict[str, list[np.ndarray]] = {}
     for high, low, off in tissue_batches(corpus, refs, settings.batch, settings.stride):
         answers = teacher.probabilities(high, low)

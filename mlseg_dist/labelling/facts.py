@@ -24,7 +24,10 @@ _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for whe
 
 
 class _Looked(NamedTuple):
-    """Of a pair: px accepted and px taught, int64 (256,) by class; px outside; its drawing class, if no person says it."""
+    """What is counted in a pair. accepted, taught: px by class, int64 (256,). outside: px off the slide.
+
+    seed: the class that the pair is drawn for, if no person says it.
+    """
 
     accepted: np.ndarray
     taught: np.ndarray
@@ -39,7 +42,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     learns, human px first, then accepted; all at the sidecar's resolution.
     Raises RuntimeError unless its keys are those of its shard, each once, in order.
     """
-    config, step_index, run, shard_name, name = unit.payload
+    config, step_index, run, shard_name, name, _ = unit.payload
     accepted_as = accepting_of(config, step_index, run).table("high")
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
     table, outside = class_table(corpus.classes, config.training_classes), Outside(corpus)

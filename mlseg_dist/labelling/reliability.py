@@ -4,6 +4,7 @@ Out: counts of codes on labelled pixels, each pixel once, and of codes on tissue
 classes are there. Both are asked in the very way in which the round labels: fields as stored, test-time augmentation, stride.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from mlseg_core.files import fingerprint, publish_first, read_json, temporary_beside, write_json
+from mlseg_core.files import read_json
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.inference import Predictor
-from mlseg_dist.labelling.codes import heads_of_views
-from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
+from mlseg_dist.labelling.codes import heads_of_views, on_slide
+from mlseg_dist.labelling.measured import measured_once, question
+from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.outside import Outside
 from shards.sample import decode_rgb
 from shards.seeds import read_seeds
@@ -78,27 +80,13 @@ def reliability_of(
 
     teachers: loads them. Raises UserError, BadPair.
     """
-    path = labels_folder(run, step_index + 1) / FILE
-    key = fingerprint([teacher_record(run, config.steps[step_index].name)["sha256"], asked(config, step_index)])
-    known = _read(path, key)
-    if known is not None:
-        return known
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = {"key": key, **measure(config, step_index, run, teachers()).to_json()}
-    if path.exists():  # another teacher's, of before an edit
-        write_json(path, found)
-    else:
-        temporary = temporary_beside(path)
-        write_json(temporary, found)
-        publish_first(temporary, path)
-    return Reliability.from_json(read_json(path))
+    path, key = labels_folder(run, step_index + 1) / FILE, question(config, step_index, run)
 
+    def content() -> bytes:
+        found = {"key": key, **measure(config, step_index, run, teachers()).to_json()}
+        return (json.dumps(found, indent=1) + "\n").encode()
 
-def asked(config: LearningConfig, step_index: int) -> list[Any]:
-    """What is measured of a teacher depends on, beside its weights."""
-    settings = config.steps[step_index].label
-    found = [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
-    return [*found, settings.adapt, settings.align] if settings.adapts else found
+    return measured_once(path, lambda: _read(path, key), content)
 
 
 def _read(path: Path, key: str) -> Reliability | None:
@@ -147,7 +135,7 @@ def measure(
         teacher = teachers.of(domain)
         for high, low, off in tissue_batches(corpus, [tissue[i] for i in indices], settings.batch, stride):
             for view, said in _batch_codes(teacher, high, low, stride).items():
-                found.tissue[view][:] += _counted(np.where(off[view], IGNORED, said))
+                found.tissue[view][:] += _counted(on_slide(said, off[view]))
     return found
 
 

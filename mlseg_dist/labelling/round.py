@@ -13,7 +13,7 @@ from mlseg_core.files import fingerprint, read_json, sha256_file
 from mlseg_core.map import Done, merge
 from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.config import CLASSES, LearningConfig
-from mlseg_dist.data.corpus import class_table
+from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.events import Events
 from mlseg_dist.labelling.adapting import adaptation_of
 from mlseg_dist.labelling.gate import Collapse, Shares, collapses, shares, told
@@ -51,7 +51,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     facts = {"round": number, "teacher": step.name, "accepted": accepted, "drawn": drawn}
     if lost:
         _stop(events, lost, step.name, number, folder / name if name else None, facts)
-    _refuse_to_teach_without_a_class(config, step_index, number, packed, events, facts)
+    _refuse_to_teach_without_a_class(config, step_index, folder, packed, events, facts)
     harms = settle(step.label, reliability)[1] if reliability is not None else []
     if harms:
         _tell_harm(events, harms, step.label.on_harm, step.name, number, folder / name if name else None, facts)
@@ -99,7 +99,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
 def _refuse_to_teach_without_a_class(
     config: LearningConfig,
     step_index: int,
-    number: int,
+    folder: Path,
     packed: dict[str, str],
     events: Events | None,
     facts: dict[str, Any],
@@ -113,15 +113,15 @@ def _refuse_to_teach_without_a_class(
     if missing:
         teacher = config.steps[step_index].name
         what = (
-            f"round {number}, labelled by {teacher}, has no pair to draw for class {', '.join(missing)}, "
+            f"round {step_index + 1}, labelled by {teacher}, has no pair to draw for class {', '.join(missing)}, "
             f"and {learner.name} learns from it alone"
         )
-        mend = (
+        fix = (
             f"Train {teacher} longer, lower steps.{teacher}.label.threshold, or teach people's labels too: "
             f"mlseg resume RUN steps.{learner.name}.teach=both"
         )
-        told(events, "nothing-to-draw", f"{what}. {mend}", "error", **facts)
-        raise UserError(what, labels_folder(Path("RUN"), number), mend)
+        told(events, "nothing-to-draw", f"{what}. {fix}", "error", **facts)
+        raise UserError(what, folder, fix)
 
 
 def _tell_harm(
@@ -190,15 +190,8 @@ def _stains(corpus: Manifest, entries: Sequence[ShardEntry]) -> list[str]:
 
 def human_shares(config: LearningConfig, corpus: Manifest) -> Shares:
     """In the human labels of the train split: px of the high view, and seeds."""
-    table = class_table(corpus.classes, config.training_classes)
-    counted: dict[str, dict[str, int]] = {"pixels": dict.fromkeys(CLASSES, 0), "seeds": dict.fromkeys(CLASSES, 0)}
-    for shard in corpus.of_splits("train"):
-        for part, total in counted.items():
-            for fine, number in getattr(shard, part).items():
-                name = corpus.classes.index(fine) if fine in corpus.classes else None
-                if name is not None and table[name] < len(CLASSES):
-                    total[CLASSES[table[name]]] += number
-    return Shares({}, shares(counted["pixels"]), shares(counted["seeds"]))
+    pixels, seeds = (class_counts(corpus, config.training_classes, "train", part) for part in ("pixels", "seeds"))
+    return Shares({}, shares(pixels), shares(seeds))
 
 
 def _accepted_before(step_index: int, run: Path) -> dict[str, float]:

@@ -61,7 +61,7 @@ def units(config: LearningConfig, step_index: int, run: Path) -> list[Unit]:
         borders = {} if known is None else {"inside": known.model_dump()}
         key = fingerprint({**inputs, **borders, "shard": shard.sha256})
         stem = shard.name.removesuffix(".tar")
-        payload = (config, step_index, run, shard.name, f"{stem}-{key[:8]}.tar")
+        payload = (config, step_index, run, shard.name, f"{stem}-{key[:8]}.tar", shard.slide)
         made.append(Unit(stem, key, payload, cost=shard.samples))
     return made
 
@@ -76,10 +76,9 @@ def prepare(config: LearningConfig, step_index: int, run: Path) -> None:
 
 def label(unit: Unit, scratch: Scratch) -> None:
     """Label one shard. Raises BadShard for a damaged sample."""
-    config, step_index, run, shard_name, name = unit.payload
+    config, step_index, run, shard_name, name, slide = unit.payload
     teachers = kept_teachers(config, step_index, run)
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
-    slide = next(shard.slide for shard in corpus.shards if shard.name == shard_name)
     teacher = teachers.of(teachers.domain(slide))
     with ShardReader(shards_folder(run) / shard_name, corpus.members) as shard:
         samples = sidecars(config, step_index, shard, teacher, corpus, accepting_of(config, step_index, run), scratch)
