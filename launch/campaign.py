@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.classes import check_annotated, check_class_maps, check_standing
+from launch.classes import check_annotated, check_class_maps, check_corpus
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.frozen_config import check_taken
@@ -23,6 +23,7 @@ from launch.styling import check_styles
 from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
+from shards.manifest import read_manifest
 
 _MOST_CHANGES = 3
 
@@ -190,3 +191,18 @@ def enter_working_folder(run: RunFolder) -> None:
 def _enter_for_tiles(run: RunFolder, config: CampaignConfig) -> None:
     if config.tiles is not None and not config.tiles.folder.is_absolute():
         run.enter_working_folder()
+
+
+def check_standing(
+    config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], or_begun: bool = False
+) -> list[str]:
+    """check_corpus of a run whose shards are cut and that still has to train. Returns warnings.
+
+    or_begun: also of a corpus that the shards phase refused; `run` cuts it again, as slides may have been annotated since.
+    Raises UserError.
+    """
+    path = shards_folder(run.path) / "manifest.json"
+    shards = next(standing for standing in standings if standing.phase.kind == "shards")
+    is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
+    is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
+    return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []

@@ -3,21 +3,15 @@
 The first step of a campaign learns from people's labels alone and draws every class in every step, so it cannot begin without one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from launch.config import CampaignConfig
-from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.data.order import QUAD
-from mlseg_dist.run_folder import shards_folder
-from shards.manifest import Manifest, read_manifest
-
-if TYPE_CHECKING:
-    from launch.completion import Standing
+from shards.manifest import Manifest
 
 
 def check_class_maps(config: CampaignConfig) -> None:
@@ -67,21 +61,6 @@ def check_corpus(config: CampaignConfig, corpus: Manifest, where: Path) -> list[
             raise _missing(config, what, _fine_classes(config, number), where)
     validated = class_counts(corpus, config.training_classes, "val", "pixels")
     return [*_few(config, pairs, where), *_not_validated(validated, where)]
-
-
-def check_standing(
-    config: CampaignConfig, run: RunFolder, standings: Sequence["Standing"], or_begun: bool = False
-) -> list[str]:
-    """check_corpus of a run whose shards are cut and that still has to train. Returns warnings.
-
-    or_begun: also of a corpus that the shards phase refused; `run` cuts it again, as slides may have been annotated since.
-    Raises UserError.
-    """
-    path = shards_folder(run.path) / "manifest.json"
-    shards = next(standing for standing in standings if standing.phase.kind == "shards")
-    is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
-    is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
-    return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
 
 
 def _few(config: CampaignConfig, pairs: Mapping[str, int], where: Path) -> list[str]:

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from launch import rates
 from launch.amounts import job_of, measure
-from launch.campaign import enter_working_folder, load_where
-from launch.classes import check_class_maps, check_standing
+from launch.campaign import check_standing, enter_working_folder, load_where
+from launch.classes import check_class_maps
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig, JobConfig
 from launch.costs import Cost, add_up, cost_of

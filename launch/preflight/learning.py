@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from launch.classes import check_annotated, check_class_maps, check_standing
+from launch.campaign import check_standing
+from launch.classes import check_annotated, check_class_maps
 from launch.completion import survey
 from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
