@@ -67,6 +67,8 @@ class PhantomConfig(Strict):
     """Of the slide's tiles."""
     groups: GroupsConfig | None = None
     """None: every lab and scanner has annotated train slides."""
+    left_out: tuple[str, ...] = ()
+    """Stains and scanners that no slide of train or val has; test keeps them. What is it worth to have seen them?"""
     regions: float = Field(1.0, gt=0.0, le=1.0)
     """Part of the annotated regions of the train slides that is kept; the rest is unannotated tissue."""
     careless_um: float = Field(0.0, ge=0.0, le=40.0)
@@ -86,11 +88,22 @@ class PhantomConfig(Strict):
             _check("dev_appearances", self.dev_appearances, DEV)
         if self.final_appearances:
             _check("final_appearances", self.final_appearances, FINAL)
+        if self.left_out:
+            _check("left_out", self.left_out, [*SEEN["stain"], *SEEN["scanner"]])
+            if any(set(names) <= set(self.left_out) for names in self._train_looks()):
+                raise ValueError("left_out: no stain or no scanner is left for the slides of train and val")
         if self.swapped > self.train:
             raise ValueError(f"swapped: {self.swapped} of {self.train} annotated train slides")
         if self.train_annotations == "whole-truth" and not self.has_truth:
             raise ValueError("train_annotations: whole-truth needs groups, regions, careless_um or swapped")
         return self
+
+    def _train_looks(self) -> list[list[str]]:
+        """What slides of train are stained with and scanned on, were none left out: every list has to keep a name."""
+        if self.groups is None:
+            return [SEEN["stain"], SEEN["scanner"]]
+        others = [name for name in SEEN["scanner"] if name not in self.groups.scanners]
+        return [SEEN["stain"], list(self.groups.scanners), others]
 
     @property
     def has_truth(self) -> bool:
@@ -102,7 +115,7 @@ class PhantomConfig(Strict):
         """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
         values: dict[str, Any] = dump(self)
         added = (
-            "groups", "regions", "careless_um", "swapped", "train_annotations", "dev_appearances", "final_appearances",
+            "groups", "left_out", "regions", "careless_um", "swapped", "train_annotations", "dev_appearances", "final_appearances",
         )  # fmt: skip
         fields = type(self).model_fields
         return {

@@ -125,8 +125,11 @@ def _looks(config: PhantomConfig, split: str, count: int) -> list[_Look]:
 
 
 def _mixed_looks(config: PhantomConfig, part: str, count: int, scanners: list[str], sources: list[str]) -> list[_Look]:
+    """part: a split, or the part of one that nobody annotated or that has other labs and scanners."""
+    left_out = () if part.startswith("test") else config.left_out
     lists = []
-    for kind, names in (("stain", SEEN["stain"]), ("scanner", scanners), ("source", sources)):
+    for kind, every in (("stain", SEEN["stain"]), ("scanner", scanners), ("source", sources)):
+        names = [name for name in every if name not in left_out]
         random = generator(config.seed, "phantom", part, kind)
         rounds = -(-count // len(names))
         lists.append([str(name) for _ in range(rounds) for name in random.permutation(names)])

@@ -105,6 +105,20 @@ def test_people_annotated_slides_of_few_labs_and_scanners():
     assert not any(row.specimen.swapped for row in train if not row.annotated)
 
 
+@pytest.mark.parametrize("groups", [None, GroupsConfig(unannotated=12)])
+def test_what_is_left_out_is_on_no_slide_of_train_and_val_and_test_stays_the_same(groups):
+    every = GROUPS.model_copy(update={"groups": groups})
+    fewer = every.model_copy(update={"left_out": ("HER2", "Philips")})
+    learnt = [row.specimen for row in rows(fewer) if row.split in ("train", "val")]
+    assert {specimen.stain for specimen in learnt} == {"ER", "PR", "Ki67"}
+    assert {specimen.scanner for specimen in learnt} == {"Morphle", "Optrascan"}
+    test = [row for row in rows(fewer) if row.split == "test"]
+    assert test == [row for row in rows(every) if row.split == "test"]
+    assert {"HER2", "ER"} <= {row.specimen.stain for row in test}
+    assert {"Philips", "Morphle"} <= {row.specimen.scanner for row in test}
+    assert len(learnt) == sum(row.split in ("train", "val") for row in rows(every))
+
+
 def test_a_quarter_of_the_regions_and_the_whole_truth_beside_them(tmp_path):
     assert run_units(units(FEW), draw, tmp_path) == []
     write_table(FEW, tmp_path)
@@ -202,6 +216,9 @@ def test_shards_are_cut_without_a_look_at_the_truth(tmp_path):
         ({"groups": {"sources": ["DS9"]}}, "unknown: DS9"),
         ({"groups": {"scanners": ["Morphle", "Optrascan", "Philips"]}}, "must be left"),
         ({"groups": {"sources": []}}, "none"),
+        ({"left_out": ["Ki-67"]}, "unknown: Ki-67"),
+        ({"left_out": ["ER", "PR", "HER2", "Ki67"]}, "no stain or no scanner is left"),
+        ({"left_out": ["Morphle"], "groups": {}}, "no stain or no scanner is left"),
         ({"swapped": 13}, "13 of 12"),
         ({"train_annotations": "whole-truth"}, "needs groups"),
     ],
