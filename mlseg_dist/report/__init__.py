@@ -8,6 +8,7 @@ from mlseg_core.own import is_page, refuse_foreign, starts_with
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.report.metrics import checks, metrics
 from mlseg_dist.report.sources import Sources, read_sources
+from mlseg_dist.report.verdict import gain_in_words
 
 __all__ = ["PAGE", "SINGLE_FILE", "write"]
 
@@ -49,7 +50,7 @@ def _write_numbers(report: Path, sources: Sources, found: dict) -> None:
     """metrics.json and checks.json; where there are only figures of an earlier version, those that it wrote stay."""
     if sources.is_earlier and (report / "metrics.json").exists() and (report / "checks.json").exists():
         return
-    write_json(report / "metrics.json", metrics(sources.evaluation))
+    write_json(report / "metrics.json", metrics(sources.evaluation, sources.rounds, gain_in_words(sources)))
     write_json(report / "checks.json", found)
 
 

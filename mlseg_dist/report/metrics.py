@@ -1,5 +1,6 @@
 """metrics.json and checks.json: the few numbers that programs and the command line read. In: evaluation.json (version 2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlseg_dist.config import CheckConfig
@@ -10,11 +11,15 @@ BAD_REGIONS = "bad_regions_"
 """Prefix of the checks whose figure is the recall of bad regions; that of the others is mean IoU."""
 
 
-def metrics(evaluation: Evaluation) -> dict[str, Any]:
+def metrics(evaluation: Evaluation, rounds: Sequence[dict[str, Any]] = (), gain: str = "") -> dict[str, Any]:
     """Pooled mIoU and IoU per step and split, with the interval of the mIoU, and of the controls' steps; under `test` the last
-    step on all splits but val, and the baselines. `seen` is the test split."""
+    step on all splits but val, and the baselines. `seen` is the test split.
+
+    rounds: facts of the rounds of labels; what is expected of each is under `labels`. gain: the sentence that says what they gave.
+    """
+    said = {"labels": expected_of(rounds), "gain": gain}
     if evaluation is None or not evaluation["steps"]:
-        return {"steps": [], "test": {}}
+        return {"steps": [], "test": {}, **said}
     figures = evaluation["figures"]
 
     def row(step: str) -> dict[str, Any]:
@@ -30,7 +35,22 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "steps": steps,
         "controls": [{**row(step), "of": own} for step, own in evaluation.get("controls", {}).items()],
         "test": {"step": last["step"], **test, "majority": {"class": evaluation["majority"], **baselines}},
+        **said,
     }
+
+
+def expected_of(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Round, teacher, and by view and class how much of what is accepted is expected to be right (precision) and which part of
+    the class is accepted so (recall). Without rounds of earlier versions, which did not ask."""
+    return [
+        {
+            "round": one["round"],
+            "teacher": one["teacher"],
+            **{key: one["expected"][key] for key in ("precision", "recall")},
+        }
+        for one in rounds
+        if one.get("expected")
+    ]
 
 
 def _short(pooled: dict[str, Any]) -> dict[str, Any]:

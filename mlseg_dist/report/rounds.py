@@ -6,8 +6,10 @@ from mlseg_dist.config import CLASSES
 from mlseg_dist.pseudonyms import shows_pseudonyms
 from mlseg_dist.report import figures
 from mlseg_dist.report.html import Html, Part, cell, details, figure, head_cell, join, note, number, part, table, text
+from mlseg_dist.report.metrics import expected_of
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.words import ORDER
 
 _WORST_SLIDES = 10
 
@@ -21,10 +23,35 @@ def labels_accepted(sources: Sources, pictures: Pictures) -> Part | None:
         "Pixels of the train split on which each round's teacher was sure enough. A class whose share collapses from "
         "round to round is a warning: self-training drifts."
     )
-    parts = [chart, _by_stain(sources.rounds)]
+    parts = [chart, *_reliability(sources.rounds), _by_stain(sources.rounds)]
     parts.append(details(f"The {_WORST_SLIDES} slides of which the last round accepted least", _worst_slides(sources)))
     sheets = [_sheet(entry, pictures) for entry in sources.rounds]
     return part("Labels accepted per round", lead, *parts, *(sheet for sheet in sheets if sheet is not None))
+
+
+def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
+    """How often each round's teacher is expected to be right, and how much of each class it accepts so: a row a round and view."""
+    asked = expected_of(rounds)
+    if not asked:
+        return []
+    names = [head_cell(text(name), "first" if name == ORDER[0] else "") for _ in range(2) for name in ORDER]
+    head = [
+        [head_cell(text(""), "left", 2), head_cell(text("right, of what is accepted"), "first", len(ORDER))],
+        [head_cell(text("round"), "left"), head_cell(text("view"), "left"), *names],
+    ]
+    head[0].append(head_cell(text("accepted and right, of the class"), "first", len(ORDER)))
+    rows = []
+    for one in asked:
+        for view in one["precision"]:
+            figures = [(kind, name) for kind in ("precision", "recall") for name in ORDER]
+            cells = [cell(number(one[kind][view][name]), "first" if name == ORDER[0] else "") for kind, name in figures]
+            named = [cell(text(f"{one['round']} ({one['teacher']})"), "left"), cell(text(view), "left")]
+            rows.append(Html(f"<tr>{join([*named, *cells], '')}</tr>"))
+    said = (
+        "Expected by what the teacher answers on the validation slides, in the shares of classes that unannotated tissue is "
+        "estimated to have. On labs and scanners that the validation slides do not have this is optimistic."
+    )
+    return [table(head, rows), note(said)]
 
 
 def _by_stain(rounds: list[dict[str, Any]]) -> Html:

@@ -18,6 +18,9 @@ EARLIER = (
 )
 
 
+_OF_LABELS = "How much of what each round accepted is expected to be right, by its answers on the validation slides."
+
+
 def print_table(run: Path, console: Console | None = None, page: str = "index.html") -> None:
     """Show RUN/report/metrics.json and checks.json. page: the file that is named at the end.
 
@@ -31,9 +34,16 @@ def print_table(run: Path, console: Console | None = None, page: str = "index.ht
         console.print(EARLIER if _is_earlier(metrics) else _legend(metrics), style="dim", highlight=False)
     else:
         console.print("No step has been evaluated yet.")
+    if metrics.get("labels"):
+        console.print()
+        console.print(_labels(metrics["labels"]))
+        console.print(_OF_LABELS, style="dim", highlight=False)
     if checks["checks"]:
         console.print()
         console.print(_checks(checks["checks"]))
+    if metrics.get("gain"):
+        console.print()
+        console.print(metrics["gain"], markup=False, highlight=False)
     console.print(f"report: {report / page}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -96,6 +106,19 @@ def _interval(found: dict[str, Any]) -> str:
 
 def _values(figures: dict[str, Any]) -> list[float | None]:
     return [figures["miou"], *(figures["iou"][name] for name in ORDER)]
+
+
+def _labels(rounds: list[dict[str, Any]]) -> Table:
+    """A row a round of labels and view: how often its teacher is expected to be right where it is accepted."""
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("labels right", "teacher", "view", *ORDER):
+        found.add_column(name, justify="right" if name in ORDER else "left", no_wrap=True)
+    for one in rounds:
+        views = list(one["precision"])
+        for view in views:
+            first = [f"round {one['round']}", escape(one["teacher"])] if view == views[0] else ["", ""]
+            found.add_row(*first, view, *(share(one["precision"][view].get(name)) for name in ORDER))
+    return found
 
 
 def _checks(rows: list[dict[str, Any]]) -> Table:

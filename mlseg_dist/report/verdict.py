@@ -153,7 +153,8 @@ def sentences(sources: Sources) -> list[str]:
     if len(sources.steps) == 1:
         return [_alone(sources, split), *_unseen(sources, split)]
     later = [_worse(sources), _reached(sources, split), *_network(sources, split), *_unseen(sources, split)]
-    return [*_rounds(sources), *later]
+    gain = gain_in_words(sources)
+    return [gain, *later] if gain else later
 
 
 def over_control(sources: Sources) -> list[Change]:
@@ -171,20 +172,20 @@ def over_control(sources: Sources) -> list[Change]:
     return found
 
 
-def _rounds(sources: Sources) -> list[str]:
-    """The first sentence of a campaign with a control."""
+def gain_in_words(sources: Sources) -> str:
+    """The first sentence of a campaign with a control: what the rounds of labels gave over it. "" where there is none."""
     found = over_control(sources)
     if not found:
-        return []
+        return ""
     told = listed([f"{_difference(one)} {one.where}" for one in found])
     said = f"Over the same steps on people\u2019s labels alone, the rounds of labels changed mean IoU by {told}"
     patients = min(one.patients for one in found)
     evidence = counted(patients, "patient") if all(one.has_interval for one in found) else _no_interval(patients)
     if any(one.is_clear and one.size < 0 for one in found):
-        return [f"{said} ({evidence}): they do harm."]
+        return f"{said} ({evidence}): they do harm."
     if not any(one.is_clear for one in found):
-        return [f"{said} ({evidence}): no clear change."]
-    return [f"{said} ({evidence})."]
+        return f"{said} ({evidence}): no clear change."
+    return f"{said} ({evidence})."
 
 
 def _worse(sources: Sources) -> str:

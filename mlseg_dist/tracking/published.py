@@ -44,6 +44,8 @@ def _round(manifest: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
     for stain, counts in facts.get("by_stain", {}).items():
         figures[f"acceptance/by_stain/{stain}"] = 1 - counts["rejected"] / max(1, sum(counts.values()))
     figures |= flatten({"drawn": facts.get("drawn", {}), "threshold": facts.get("threshold")}, "labels/")
+    expected = facts.get("expected") or {}
+    figures |= flatten({key: expected[key] for key in ("precision", "recall") if key in expected}, "labels/expected/")
     return [(round_number, {"round": round_number, **figures})], figures
 
 

@@ -277,6 +277,7 @@ def test_done_phases_are_sent_once_with_what_they_published(tmp_path):
     phase = run / "phases" / "03-label-1"
     facts = {"round": 1, "threshold": 0.9, "accepted": {"background": 60, "tumour": 20, "others": 0}, "rejected": 20}
     facts["by_stain"] = {"ER": {"background": 30, "tumour": 18, "others": 0, "rejected": 2}}
+    facts["expected"] = {"precision": {"low": {"tumour": 0.9, "others": None}}, "recall": {"low": {"tumour": 0.4}}}
     write_json(run / "data" / "labels-1" / "manifest.json", {"facts": facts})
     done = {"kind": "label", "outputs": {"path": "data/labels-1/manifest.json"}, "seconds": 3.0, "host": "n1"}
     write_json(phase / "done.json", {**done, "ended": time.time()})
@@ -288,6 +289,8 @@ def test_done_phases_are_sent_once_with_what_they_published(tmp_path):
     shares = {name.partition("/")[2]: value for name, value in line.items() if name.startswith("acceptance/")}
     by_class = {"background": 0.6, "tumour": 0.2, "others": 0.0, "all": 0.8}
     assert line["round"] == 1 and shares == {**by_class, "by_stain/ER": 0.96}
+    expected = {name: value for name, value in line.items() if name.startswith("labels/expected/")}
+    assert expected == {"labels/expected/precision/low/tumour": 0.9, "labels/expected/recall/low/tumour": 0.4}
     assert [a["title"] for a in wandb_files.alerts(found)] == ["tiny/03-label-1: phase done"]
     again = Follower(config(), phase, "offline")
     assert not again.poll(), "nothing is new"

@@ -1,5 +1,7 @@
 """Policies as data: names, lists, mistakes; the six of Table 8; every op of the paper is there and does something."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -142,3 +144,16 @@ def test_shapes_and_dtypes(stored, patch):
             assert set(np.unique(label)) <= {0, 1, 255}
     after = [getattr(views, n) for n in ("high", "low", "high_label", "low_label")]
     assert all(np.array_equal(x, y) for x, y in zip(before, after, strict=True)), "the stored views are not written to"
+
+
+@pytest.mark.parametrize(("name", "missing"), [("demo", set()), ("glas", {"gan_style"}), ("paper", set())])
+def test_a_campaign_runs_every_op_of_table_8(name, missing):
+    """But for GAN style where a corpus has slides of one scanner only."""
+    table = _ops_of(CONFIGS / "paper.yaml")
+    assert table == {*OPS, "gan_style"}
+    assert _ops_of(CONFIGS / f"{name}.yaml") == table - missing
+
+
+def _ops_of(path: Path) -> set[str]:
+    policies = [step.augment for step in load_campaign(path).steps]
+    return {op.op for one in policies for op in one}

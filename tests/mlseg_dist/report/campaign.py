@@ -195,7 +195,9 @@ def write_rounds(data: Path) -> None:
     counts = {"background": 700, "tumour": 200, "others": 50, "rejected": 50}
     groups = {"by_stain": {"ER": counts}, "by_slide": {"train-p00-0": counts}}
     accepted = {name: count for name, count in counts.items() if name != "rejected"}
-    facts = {"accepted": accepted, "rejected": 50, "drawn": {}, **groups}
+    right = {"background": 0.991, "tumour": 0.912, "others": None}
+    expected = {"precision": {"high": right, "low": right}, "recall": {"high": right, "low": right}}
+    facts = {"accepted": accepted, "rejected": 50, "drawn": {}, "expected": expected, **groups}
     write_json(data / "labels-1" / "manifest.json", {"facts": facts})
 
 

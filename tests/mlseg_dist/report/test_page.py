@@ -108,6 +108,13 @@ def test_the_page_shows_the_figures_of_the_evaluation(run):
     assert read_json(run.path / "phases" / "02-base" / "teacher.json")["sha256"] in run.page
 
 
+def test_the_page_shows_how_right_the_labels_of_each_view_are(run):
+    for view in ("high", "low"):
+        row = rf"1 \(base\)</td><td[^>]*>{view}</td>(<td[^>]*>[^<]*</td>){{6}}</tr>"
+        found = re.search(row, run.page)
+        assert found and re.findall(r">([.\d–]+)</td>", found[0]) == [".912", "–", ".991"] * 2
+
+
 def test_pictures_lie_beside_the_page_and_it_fetches_nothing_else(run):
     found = outline(run.page)
     beside = [source for source in found.sources if not source.startswith("data:image/svg+xml;base64,")]
@@ -225,7 +232,7 @@ def test_half_a_campaign_gets_half_a_report(run, tmp_path):
     assert (
         "not evaluated yet" in half.page and "<h2>Training</h2>" in half.page and "<h2>Confusion</h2>" not in half.page
     )
-    assert read_json(half.path / "report" / "metrics.json") == {"steps": [], "test": {}}
+    assert read_json(half.path / "report" / "metrics.json") == {"steps": [], "test": {}, "labels": [], "gain": ""}
     assert read_json(half.path / "report" / "checks.json")["passed"] is False
     assert not (half.path / "report" / "slides.csv").exists() and not (half.path / "report" / "pictures").exists()
 

@@ -14,6 +14,7 @@ from mlseg_dist.report.table import print_table
 from mlseg_dist.report.words import share
 from tests.mlseg_dist.report.campaign import Reported, made_run
 
+GAIN = "Over the same steps on people’s labels alone, the rounds of labels changed mean IoU by +.05 on the test slides."
 CHECKS = {"last_over_base": {"val": -2.0, "test": -2.0}, "last_over_majority": {"dev-unseen": 0.999}}
 
 
@@ -21,7 +22,7 @@ CHECKS = {"last_over_base": {"val": -2.0, "test": -2.0}, "last_over_majority": {
 def run(tmp_path_factory) -> Reported:
     made = made_run(tmp_path_factory.mktemp("table"), checks=CHECKS)
     found = made.sources().evaluation
-    write_json(made.path / "report" / "metrics.json", metrics(found))
+    write_json(made.path / "report" / "metrics.json", metrics(found, made.sources().rounds, GAIN))
     write_json(made.path / "report" / "checks.json", checks(made.config.checks, found))
     return made
 
@@ -50,6 +51,14 @@ def test_it_fits_80_columns_and_ends_with_the_page(run):
     assert (
         sum(line.startswith("passed") for line in lines) == 2 and sum(line.startswith("FAILED") for line in lines) == 1
     )
+
+
+def test_it_says_how_right_the_labels_are_and_what_they_gave(run):
+    lines = printed(run.path)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert ["labels right", "teacher", "view", "tumour", "others", "background"] in rows
+    assert ["round 1", "base", "high", ".912", "–", ".991"] in rows and ["low", ".912", "–", ".991"] in rows
+    assert GAIN in re.sub(r"\s+", " ", " ".join(lines))
 
 
 def test_figures_of_an_earlier_version_are_named_so(run, tmp_path):
