@@ -206,6 +206,9 @@ class StepConfig(Strict):
     teach: Teach = "both"
     """What the step learns from: people's labels, those that the step before made as teacher, or both, people's first. The first
     step has people's alone."""
+    keep_better: bool = False
+    """Of a step that starts from its teacher: that teacher is the first to be validated, and stays where no later weights score
+    better. So a round of labels that does harm is not handed on."""
     control: str = ""
     """The control that the step belongs to; `controls` writes such steps."""
 
@@ -218,7 +221,14 @@ class StepConfig(Strict):
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
         values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if (key, value) not in (("teach", "both"), ("control", ""))}
+        unset = (("teach", "both"), ("keep_better", False), ("control", ""))
+        return {key: value for key, value in values.items() if (key, value) not in unset}
+
+    @model_validator(mode="after")
+    def _has_one_to_keep(self) -> Self:
+        if self.keep_better and self.start != "teacher":
+            raise ValueError("keep_better needs start: teacher; a fresh network has no teacher to keep")
+        return self
 
 
 class HealthConfig(Strict):

@@ -19,6 +19,7 @@ TITLES = {
     "stuck": "a rank is stuck",
     "straggler": "a rank is slow",
     "out-of-memory": "out of GPU memory",
+    "kept-teacher": "a step learnt nothing better",
     "class-collapse": "a class has collapsed",
     "metrics-failed": "metrics.jsonl could not be written",
     "teacher": "phase done",

@@ -141,6 +141,8 @@ class Session:
             self._progress = Progress(self.row.name, self.total, "steps", tally, done=step, prints=False)
         self._begin_at(step)
         if found is None:
+            if self.row.keep_better:
+                self.validate(0)
             self.save(0)
         return step
 
@@ -294,6 +296,9 @@ class Session:
         if self._progress and best:
             text = f"teacher of {self.row.name}: step {best['step']} of {self.total}, mIoU {best['miou']:.4f}"
             self.events.tell("teacher", text, "info", **best)
+            if best["step"] == 0:
+                text = f"no weights of {self.row.name} score better on validation than those it started from: they stay"
+                self.events.tell("kept-teacher", text, miou=best["miou"])
         if self._progress:
             self._progress.finish()
         self.pulse.at("reduce", self.total)

@@ -4,16 +4,18 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
+from mlseg_core.files import read_json_lines, sha256_file, write_json
 from mlseg_dist.config import IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.run_folder import labels_folder, teacher_record
 from mlseg_dist.training.inputs import open_corpus
 from shards.sample import decode_label
-from tests.mlseg_dist.prepared_run import ONE_QUAD, STEP, Prepared, prepare
+from tests.mlseg_dist.prepared_run import ONE_QUAD, STEP, Prepared, figures, prepare
 from tests.mlseg_dist.ranks import run_ranks
 
 
@@ -69,3 +71,38 @@ def test_a_step_without_its_round_does_not_start(prepared, tmp_path):
     (labels_folder(copy.run, 1) / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"manifest\.json"):
         open_corpus(copy.config, STEP, copy.run)
+
+
+def test_a_step_that_makes_its_teacher_worse_hands_on_the_one_it_started_from(prepared, tmp_path):
+    """With `keep_better` the weights at the start are validated too: one step learns, the next one ruins what it learnt."""
+    learnt = _trained(prepared.copy(tmp_path / "learn", warmup_steps=0), rate=0.02)
+    assert teacher_record(learnt.run, "master-1")["step"] == 40
+    good = learnt.phase / teacher_record(learnt.run, "master-1")["weights"]
+    before = prepared.copy(tmp_path / "ruin", warmup_steps=0)
+    base = before.run / "phases" / "02-base"
+    shutil.copy(good, base / "teacher.pt")
+    write_json(base / "teacher.json", {"weights": "teacher.pt", "sha256": sha256_file(base / "teacher.pt")})
+    ruined = _trained(before, rate=30.0)
+    record = teacher_record(ruined.run, "master-1")
+    validations = [line for line in figures(ruined.phase) if line["kind"] == "val"]
+    assert [line["step"] for line in validations] == [0, 40] and validations[0]["miou"] > validations[1]["miou"]
+    assert record["step"] == 0 and record["miou"] == validations[0]["miou"]
+    mine, first = (torch.load(path, weights_only=True) for path in (ruined.phase / record["weights"], good))
+    assert all(torch.equal(mine[name], first[name]) for name in first)
+    for run, told in ((learnt, 0), (ruined, 1)):
+        events = read_json_lines(run.phase / "events.jsonl")
+        assert sum(line["event"] == "kept-teacher" for line in events) == told
+
+
+def _trained(copy: Prepared, rate: float) -> Prepared:
+    """master-1 trained for 40 steps from the base's weights, on people's labels."""
+    raw = copy.config.model_dump(mode="json")
+    raw["steps"][STEP] |= {"model": raw["steps"][0]["model"], "start": "teacher", "keep_better": True, "teach": "human"}
+    raw["steps"][STEP] |= {"lr": rate, "epochs": 20}
+    assert run_ranks(copy.run, validate(raw, LearningConfig, "test"), STEP, 1) == [0]
+    return copy
+
+
+def test_a_step_with_fresh_weights_has_no_teacher_to_keep(prepared):
+    with pytest.raises(UserError, match="keep_better needs start: teacher"):
+        changed(prepared, keep_better=True)
