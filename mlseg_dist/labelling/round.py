@@ -39,10 +39,11 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
     entries = _entries(done, corpus)
     packed = {next(iter(record.files)): record.facts["seed_of_each"] for record in done}
     accepting, reliability = accepting_of(config, step_index, run), measured(folder)
+    hoped = None if reliability is None else expected(accepting, reliability)
     name = None
     if step.label.sheet:
         seeds = {sidecar: unpack_seeds(text) for sidecar, text in packed.items()}
-        name = write_sheet(config, step_index, run, folder, corpus, entries, seeds, accepting)
+        name = write_sheet(config, step_index, run, folder, corpus, entries, seeds, accepting, hoped)
     accepted, drawn = _summed(entries, "pixels"), _summed(entries, "seeds")
     taught = {c: sum(record.facts["taught"][c] for record in done) for c in CLASSES}
     now, human = Shares(shares(accepted), shares(taught), shares(drawn)), human_shares(config, corpus)
@@ -74,7 +75,7 @@ def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path
             "teacher": step.name,
             "threshold": step.label.threshold,
             "accepting": accepting.to_json(),
-            "expected": None if reliability is None else asdict(expected(accepting, reliability)),
+            "expected": None if hoped is None else asdict(hoped),
             "harmful": [asdict(harm) for harm in harms],
             "tta": step.label.tta,
             **({"adapted": adaptation_of(config, step_index, run).facts()} if step.label.adapts else {}),

@@ -1,4 +1,4 @@
-"""A round's contact sheet for people: high view, human label and what the teacher's round accepts, of a few pairs.
+"""A round's contact sheet for people: both views of a few pairs, with human labels and what the teacher's round accepts.
 
 Slides with least acceptance come first, then the others in turns of stains; pairs take turns among drawing classes. The choice
 follows from the round's records alone. Out: contact-sheet.jpg in the round's folder, which no manifest lists as a shard.
@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,7 +20,9 @@ from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.accepting import Accepting, in_words
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.labelling.thresholds import Expected
 from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
+from mlseg_dist.report.words import ORDER, share
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import Manifest, ShardEntry
 from shards.outside import OUTSIDE, Outside
@@ -30,7 +33,8 @@ from shards.tar import ShardReader
 SHEET = "contact-sheet.jpg"
 TILE_PX = 224
 _GAP_PX, _CAPTION_PX, _HEADER_PX, _COLUMNS = 6, 22, 34, 2
-_TITLES = ("high view", "human label", "accepted")
+_TITLES = ("view", "human label", "accepted")
+_VIEWS: tuple[Literal["high", "low"], ...] = ("high", "low")
 _TURNS = (1, 2, 0)
 _LEAST = 3
 """Every so many-th slide is one of those with least acceptance."""
@@ -99,16 +103,20 @@ def write_sheet(
     entries: Sequence[ShardEntry],
     accepted: Mapping[str, np.ndarray],
     accepting: Accepting,
+    hoped: Expected | None,
 ) -> str:
-    """Draw the round's sheet into its folder. accepted: sidecar name -> class at each seed. Returns its name."""
+    """Draw the round's sheet into its folder. accepted: sidecar name -> class at each seed. Returns its name.
+
+    hoped: what is expected of the round; None where nobody asked.
+    """
     step, source = config.steps[step_index], shards_folder(run)
     table = class_table(corpus.classes, config.training_classes)
     human = {name: table[seeds] for name, seeds in kept_seeds(source).items()}
     shown = choose(entries, corpus, human, accepted, step.label.sheet)
     names = _names(run)
-    cells = [_cell(one, folder, source, corpus, table, accepting.table("high"), names) for one in shown]
+    cells = [_cell(one, folder, source, corpus, table, accepting, names) for one in shown]
     title = f"Round {step_index + 1}: labels by {step.name}, accepted {in_words(accepting)}"
-    write_atomic(folder / SHEET, _sheet(cells, title))
+    write_atomic(folder / SHEET, _sheet(cells, title, _hope(hoped)))
     return SHEET
 
 
@@ -118,28 +126,44 @@ def _cell(
     source: Path,
     corpus: Manifest,
     table: np.ndarray,
-    accepted_as: np.ndarray,
+    accepting: Accepting,
     names: Pseudonyms | None,
 ) -> tuple[str, list[np.ndarray]]:
-    """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3)."""
+    """Caption, and tiles uint8 (TILE_PX, TILE_PX, 3): those of the high view, then those of the low one."""
     from mlseg_dist.labelling.work import MEMBERS
     from mlseg_dist.report.overlay import overlay
 
     with ShardReader(folder / one.sidecar.name, MEMBERS) as sidecar:
-        codes = decode_label(sidecar.read(one.row)["high.png"])
+        written = sidecar.read(one.row)
+    codes = {view: decode_label(written[f"{view}.png"]) for view in _VIEWS}
     with ShardReader(source / one.sidecar.of, corpus.members) as pairs:
         key, members = pairs.key(one.row), pairs.read(one.row)
-        stride = round(corpus.views["store_px"]) // codes.shape[0]
-        off = Outside(corpus).of_row(pairs, one.row, stride).get("high", np.zeros(codes.shape, bool))
-    image = cv2.resize(decode_rgb(members["high.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
-    accepted = labels.decode(codes, accepted_as)
-    maps = (table[decode_label(members["high.png"])], accepted)
-    small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
-    here = float((accepted[~off] != IGNORED).mean()) if not off.all() else 0.0
+        stride = round(corpus.views["store_px"]) // codes["high"].shape[0]
+        outside = Outside(corpus).of_row(pairs, one.row, stride)
+    tiles, here = [], []
+    for view in _VIEWS:
+        image = cv2.resize(decode_rgb(members[f"{view}.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+        accepted = labels.decode(codes[view], accepting.table(view))
+        maps = (table[decode_label(members[f"{view}.png"])], accepted)
+        small = [cv2.resize(m, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST) for m in maps]
+        tiles += [image, *(overlay(image, m) for m in small)]
+        off = outside.get(view, np.zeros(accepted.shape, bool))
+        here.append(float((accepted[~off] != IGNORED).mean()) if not off.all() else 0.0)
     place = key.partition("+")[2]
     who = [one.stain, *([names.slide(one.sidecar.slide)] if names else []), place]
-    caption = f"{' · '.join(who)} · accepted {here:.0%} here, {one.kept:.0%} of the slide"
-    return caption, [image, *(overlay(image, m) for m in small)]
+    caption = f"{' · '.join(who)} · accepted {here[0]:.0%} (low {here[1]:.0%}), slide {one.kept:.0%}"
+    return caption, tiles
+
+
+def _hope(hoped: Expected | None) -> str:
+    """How often each class is expected to be right, by view; "" where nobody asked."""
+    if hoped is None:
+        return ""
+    views = [
+        f"{view} view {', '.join(f'{name} {share(found[name], 2)}' for name in ORDER if name in found)}"
+        for view, found in hoped.precision.items()
+    ]
+    return f"expected to be right, of what is accepted: {'; '.join(views)}"
 
 
 def _names(run: Path) -> Pseudonyms | None:
@@ -150,13 +174,13 @@ def _names(run: Path) -> Pseudonyms | None:
         return None
 
 
-def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:
+def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str, hope: str) -> bytes:
     """JPEG of captioned rows of tiles, in columns, under a legend."""
     from mlseg_dist.evaluation.pictures import FONT
     from mlseg_dist.report.style import CLASS_COLOURS, INK, MUTED
 
     width = len(_TITLES) * TILE_PX + (len(_TITLES) - 1) * _GAP_PX
-    height = _CAPTION_PX + TILE_PX + _GAP_PX
+    height = _CAPTION_PX + len(_VIEWS) * (TILE_PX + _GAP_PX)
     lines = max(1, -(-len(cells) // _COLUMNS))
     size = (_COLUMNS * width + (_COLUMNS + 1) * 3 * _GAP_PX, 2 * _HEADER_PX + lines * height + _GAP_PX)
     sheet = Image.new("RGB", size, "white")
@@ -169,15 +193,20 @@ def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str) -> bytes:
         pen.text((left + 20, 12), name, fill=INK, font=font)
         left += 36 + int(pen.textlength(name, font))
     pen.text((left, 12), "paled: no human label, or not accepted", fill=MUTED, font=font)
+    pen.text((3 * _GAP_PX, _HEADER_PX - 4), hope, fill=INK, font=font)
     for number, (caption, tiles) in enumerate(cells):
         line, column = divmod(number, _COLUMNS)
         left, top = 3 * _GAP_PX + column * (width + 3 * _GAP_PX), 2 * _HEADER_PX + line * height
         pen.text((left, top + 4), caption, fill=INK, font=font)
-        for place, (tile, name) in enumerate(zip(tiles, _TITLES, strict=True)):
-            x = left + place * (TILE_PX + _GAP_PX)
-            sheet.paste(Image.fromarray(tile), (x, top + _CAPTION_PX))
-            if line == 0:
-                pen.text((x, _HEADER_PX + 14), name, fill=MUTED, font=font)
+        for place, tile in enumerate(tiles):
+            row, across = divmod(place, len(_TITLES))
+            x, y = left + across * (TILE_PX + _GAP_PX), top + _CAPTION_PX + row * (TILE_PX + _GAP_PX)
+            sheet.paste(Image.fromarray(tile), (x, y))
+            if across == 0:
+                pen.rectangle((x, y, x + 8 + int(pen.textlength(_VIEWS[row], font)), y + 16), fill="white")
+                pen.text((x + 4, y + 2), _VIEWS[row], fill=INK, font=font)
+            if number < _COLUMNS and row == 0:
+                pen.text((x, _HEADER_PX + 16), _TITLES[across], fill=MUTED, font=font)
     data = io.BytesIO()
     sheet.save(data, "JPEG", quality=88, subsampling=0, comment=PICTURE_MARK)
     return data.getvalue()

@@ -133,11 +133,11 @@ def test_the_contact_sheet_speaks_of_the_tile(run, tmp_path, monkeypatch):
     """Everything on the tile is accepted, so that is what the captions say."""
     captions, draw = [], sheet._sheet
     monkeypatch.setattr(
-        sheet, "_sheet", lambda cells, title: captions.extend(c for c, _ in cells) or draw(cells, title)
+        sheet, "_sheet", lambda cells, *words: captions.extend(c for c, _ in cells) or draw(cells, *words)
     )
     make(run, accepts_all(run, 0, sheet=4), tmp_path)
     assert len(captions) == 4
-    assert all(caption.endswith("accepted 100% here, 100% of the slide") for caption in captions)
+    assert all("accepted 100% (low " in caption and caption.endswith("slide 100%") for caption in captions)
 
 
 def test_a_corpus_of_an_earlier_version_is_labelled_as_before(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,13 +22,14 @@ from mlseg_core.files import read_json, write_json
 from mlseg_core.map import Incomplete, Scratch, run_units
 from mlseg_dist import labelling
 from mlseg_dist.cleaned import is_cleaned, mark_cleaned
-from mlseg_dist.config import CLASSES
+from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.events import read_events
 from mlseg_dist.labelling import sheet
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
 from mlseg_dist.pseudonyms import shows_pseudonyms
+from mlseg_dist.report.overlay import overlay
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
 from shards.index import Place
 from shards.manifest import ShardEntry, read_manifest
@@ -238,12 +240,28 @@ def test_the_sheet_is_the_same_each_time_and_shows_so_many(run, tmp_path):
     assert not (tmp_path / "none" / SHEET).exists()
 
 
+def test_the_sheet_shows_what_is_accepted_of_the_low_view_too(run, tmp_path, monkeypatch):
+    """The base answers for the high view only: of the low view its centre is accepted, and nothing around it."""
+    cells, draw = [], sheet._sheet
+    monkeypatch.setattr(sheet, "_sheet", lambda found, *words: cells.extend(found) or draw(found, *words))
+    make(run, with_label(run.config, sheet=2, threshold=0.0), tmp_path / "round")
+    assert len(cells) == 2
+    for caption, tiles in cells:
+        assert len(tiles) == 6 and all(tile.shape == (sheet.TILE_PX, sheet.TILE_PX, 3) for tile in tiles)
+        assert re.search(r"accepted \d+% \(low \d+%\), slide \d+%$", caption)
+        low_image, accepted = tiles[3], tiles[5]
+        paled = overlay(low_image, np.full(low_image.shape[:2], IGNORED, np.uint8))
+        border = np.ones(low_image.shape[:2], bool)
+        border[80:-80, 80:-80] = False
+        assert np.array_equal(accepted[border], paled[border]) and not np.array_equal(accepted, paled)
+
+
 def test_the_sheet_shows_slides_by_their_pseudonyms(run, tmp_path, monkeypatch):
     """The captions become pixels, where no search finds a name: they are looked at before that."""
     captions: list[str] = []
     draw = sheet._sheet
     monkeypatch.setattr(
-        sheet, "_sheet", lambda cells, title: captions.extend(c for c, _ in cells) or draw(cells, title)
+        sheet, "_sheet", lambda cells, *words: captions.extend(c for c, _ in cells) or draw(cells, *words)
     )
     slugs = [slide.slug for slide in run.manifest.slides]
     make(run, with_label(run.config, sheet=3), tmp_path / "named")
