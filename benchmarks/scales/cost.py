@@ -24,7 +24,7 @@ from mlseg_dist.model.summary import summarise
 
 GPUS = (1, 8, 64)
 VIEWS = 12_000_000
-"""Of an epoch (SPEC §1)."""
+"""Pairs of an epoch."""
 PUBLISHED_IMAGES_S, PUBLISHED_GMAC = 331.0, 4.2
 """Training EfficientNet-B4 at 380 px on one A100 with AMP (NVIDIA DeepLearningExamples); its multiply-adds (Tan and Le 2019)."""
 PUBLISHED_SPEED_UP = {64: 57 / 64}

@@ -13,7 +13,7 @@ class GanStyleOp(Op):
 
     op: Literal["gan_style"]
     p: Fraction = 0.3
-    """Probability (the paper's, Table 8)."""
+    """Probability (the paper's, "StyleGAN Augmentations")."""
 
     def draw(self, random: np.random.Generator) -> float:
         return float(random.random())

@@ -1,4 +1,4 @@
-"""The drift gate (SPEC §4): has a class's share collapsed?
+"""The drift gate: has a class's share collapsed?
 
 Self-training forgets rare classes: what a teacher does not find its student is not taught. Two things are looked at: what this
 round accepts, against the round before; and what the next step will be taught (human px first, then accepted ones; pairs to

@@ -1,4 +1,4 @@
-"""Hooks of the m-UNet: maps of the low decoder onto a map of the high branch (figure 10; SPEC §2).
+"""Hooks of the m-UNet: maps of the low decoder onto a map of the high branch (figure 10 of the paper).
 
 Level ratio r = low µm/px over high µm/px. High stride h and low stride h / r have cells of the same size in µm, and the
 centre 1/r of the low map lies cell by cell on the high map.

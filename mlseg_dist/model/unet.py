@@ -11,7 +11,7 @@ from mlseg_dist.model.grid import Grid, Meeting
 
 
 class UNet(nn.Module):
-    """One encoder, one decoder, one head on the grid of its view (SPEC §2)."""
+    """One encoder, one decoder, one head on the grid of its view."""
 
     def __init__(self, config: ModelConfig, bn_momentum: float = 0.1) -> None:
         super().__init__()

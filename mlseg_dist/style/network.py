@@ -1,8 +1,9 @@
 """The generator, which keeps the image's grid, and its discriminator.
 
-StyleGAN's two sources of randomness (Karras 2019, 2020): a mapping network turns a latent into weights' modulation of every
-layer behind the stem, and every such layer adds noise at a learnt strength. The generator is an encoder-decoder, since its
-input is a patch, not a constant; it answers with what to add to the patch, at first nothing.
+StyleGAN's two sources of randomness (Karras 2019, 2020): a mapping network turns a latent into weights' modulation of
+every block behind the stem, and every such block adds noise at a learnt strength; convolutions that only change the grid, and the
+last one, to colours, have neither. The generator is an encoder-decoder, since its input is a patch, not a constant; it answers
+with what to add to the patch, at first nothing.
 
 High and low views go through the same weights. What a scanner does to colour is the same at both magnifications, and weights
 of their own would be free to disagree about it; texture is not, so each view adds a learnt vector to the latent's.

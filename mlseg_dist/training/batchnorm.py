@@ -1,5 +1,5 @@
 """BatchNorm over micro-batches: each normalises with its own statistics; running statistics advance once an optimizer
-step, from the mean over all micro-batches of all ranks (SPEC §3). So nothing depends on the number of ranks."""
+step, from the mean over all micro-batches of all ranks. So nothing depends on the number of ranks."""
 
 import torch
 import torch.distributed as dist

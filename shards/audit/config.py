@@ -18,7 +18,7 @@ class TissueConfig(Strict):
     """How tissue is told from glass. Both methods are Otsu thresholds of a thumbnail."""
 
     method: Literal["saturation", "glass"] = "glass"
-    """saturation: the paper's; glass: distance from the slide's own glass colour, which also finds pale IHC."""
+    """saturation: usual for stained slides; glass: distance from the slide's own glass colour, which also finds pale IHC."""
     mpp: Annotated[float, Field(gt=0)] = 8.0
     """Resolution of the mask, µm/px; coarser where the slide would exceed 4096 px a side."""
 

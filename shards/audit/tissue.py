@@ -1,6 +1,6 @@
 """Tissue detection at a coarse resolution: in, an open slide; out, where tissue is, over the whole slide.
 
-Otsu's threshold, on saturation (the paper) or on what the tissue takes from the slide's own glass colour. What is far
+Otsu's threshold, on saturation or on what the tissue takes from the slide's own glass colour. What is far
 above is clipped first: Otsu finds the widest gap, which else lies inside the tissue, between its pale and dark parts.
 """
 

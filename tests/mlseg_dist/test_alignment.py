@@ -1,4 +1,4 @@
-"""Alignment proof (SPEC §2): grids computed from layers agree in µm where paths meet; impulse responses confirm them.
+"""Alignment proof: grids computed from layers agree in µm where paths meet; impulse responses confirm them.
 
 Impulse responses: norms and squeeze-excite as identity, constant weights, Jacobian at zero, one path at a time.
 """

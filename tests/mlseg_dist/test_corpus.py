@@ -55,7 +55,7 @@ def edit(path, change):
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_class_that_a_pair_is_drawn_for(run, labels):
-    """Written out pair by pair (SPEC section 1)."""
+    """Written out pair by pair."""
     corpus = opened(run, labels)
     assert len(set(corpus.drawing_classes)) == 4 or not labels
     number = 0

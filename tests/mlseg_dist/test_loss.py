@@ -1,4 +1,4 @@
-"""The loss against a float64 reference written from the equations, and its edges (SPEC §3)."""
+"""The loss against a float64 reference written from the equations, and its edges."""
 
 import numpy as np
 import pytest

@@ -72,7 +72,7 @@ def test_centre_of_the_low_grid_is_the_field_of_the_high_view():
 
 
 def test_compress_folds_about_the_centre():
-    """A point at d from the centre of the low map arrives at d / ratio (SPEC §2)."""
+    """A point at d from the centre of the low map arrives at d / ratio."""
     fold = Compress(1, 1, 4, 0.1).eval()
     for module in fold.modules():
         if isinstance(module, nn.Conv2d):
