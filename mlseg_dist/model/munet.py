@@ -1,4 +1,4 @@
-"""The m-UNet (figure 10 of the paper): a high and a low U-Net, hooks from the low decoder into the high branch, three heads."""
+"""The m-UNet (figures 9 and 10): a high and a low U-Net, hooks from the low decoder into the high branch, three heads."""
 
 from functools import partial
 
