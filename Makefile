@@ -1,4 +1,4 @@
-# make demo      the whole campaign on phantom slides, on this machine
+# make demo      the whole campaign on phantom slides, on this machine; then how right its pseudo-labels are, by the whole truth
 # make test      the tests, on two processes (J=1: one after the other)
 # make test-torch TORCH=2.11.0  the tests of what depends on torch, with another release of it (PyPI's build, some gigabytes, in
 #                .venv-torch-2.11.0; all else comes from .venv); TESTS=... chooses others
@@ -22,9 +22,10 @@ install: .venv/installed
 
 demo: install
 	bash slurm/master.sh configs/demo.yaml
+	$(BIN)/python -m benchmarks.pseudo_labels runs/demo
 
 test: install
-	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup
+	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup --durations 40
 
 TORCH ?= 2.11.0
 TORCH_ENV := .venv-torch-$(TORCH)

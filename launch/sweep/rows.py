@@ -49,11 +49,13 @@ def _slide(slide: dict[str, Any], patients: dict[str, int]) -> dict[str, Any]:
 
 
 def _labels(run: RunFolder) -> list[dict[str, Any]]:
-    """Of each round: what its teacher accepted, px by class, and the pairs that can be drawn."""
+    """Of each round: what its teacher accepted, px by class, the pairs that can be drawn, from which probability on, and how often
+    that is expected to be right."""
     rounds = []
     for path in sorted(run.data.glob("labels-[0-9]*/manifest.json")):
         facts = read_json(path)["facts"]
-        rounds.append({name: facts[name] for name in ("round", "teacher", "accepted", "rejected", "drawn")})
+        known = ("round", "teacher", "accepted", "rejected", "drawn", "accepting", "expected")
+        rounds.append({name: facts[name] for name in known if name in facts})
     return rounds
 
 

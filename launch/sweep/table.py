@@ -34,7 +34,8 @@ def _line(result: Result) -> str:
     of, over = (f"{side}: {v.mean():.3f}" if len(v) else side for side, v in zip(sides, reached, strict=True))
     if not result.seeds:
         return f"| {one.name} | {_where(result)} | {of} | {over} | – | – | {result.wanted:+.3f} | no seed is finished |"
-    difference = f"{result.difference:+.3f} (spread {result.spread:.3f}, n = {len(result.seeds)})"
+    spread = f"spread {result.spread:.3f}, " if len(result.seeds) > 1 else ""
+    difference = f"{result.difference:+.3f} ({spread}n = {len(result.seeds)})"
     cells = (one.name, _where(result), of, over, difference, _interval(result), _wanted(result), _verdict(result))
     return f"| {' | '.join(cells)} |"
 
