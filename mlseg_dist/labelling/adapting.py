@@ -12,6 +12,7 @@ the less of both probabilities, with and without weights: a rare class has to be
 before is not called background now, but left open.
 """
 
+import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -40,8 +41,9 @@ FILE = "domains.pt"
 _ROUNDS = 200
 _CELLS = 48
 """Cells of a pair's side whose probabilities are kept to find the weights by."""
-
 _MOST_KEPT = 4
+_DIGEST_BYTES = 32
+"""SHA-256 of all that comes before, at the end of the file."""
 
 Weights = dict[str, tuple[float, ...]]
 """Head -> weights of the classes."""
@@ -139,13 +141,22 @@ def _bytes(key: str, adaptation: Adaptation) -> bytes:
     }
     stream = io.BytesIO()
     torch.save(found, stream)
-    return stream.getvalue()
+    content = stream.getvalue()
+    return content + hashlib.sha256(content).digest()
 
 
 def _read(path: Path, key: str) -> Adaptation | None:
     if not path.exists():
         return None
-    found = torch.load(path, weights_only=True, map_location="cpu")
+    content = path.read_bytes()
+    content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError(
+            "the statistics to which the round's teacher is adapted are damaged",
+            path,
+            "Delete this file: the next worker measures them again, and gets the same.",
+        )
+    found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     if found.get("key") != key:
         return None
     domains = {

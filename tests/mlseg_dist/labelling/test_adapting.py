@@ -133,6 +133,22 @@ def test_another_question_is_measured_anew(run):
     assert not torch.equal(other.domains[DOMAIN].norms[name], found.domains[DOMAIN].norms[name])
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_damaged_statistics_are_refused_and_measured_again_once_deleted(run, damage):
+    config = asked(run, adapt=0.5, measured_pairs=5)
+    before = adaptation_of(config, 1, run.path)
+    path = labels_folder(run.path, 2) / FILE
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    path.write_bytes({"flip": flipped, "cut": whole[:-1], "empty": b""}[damage])
+    with pytest.raises(UserError, match=r"domains\.pt.*are damaged.*Delete this file"):
+        adaptation_of(config, 1, run.path)
+    path.unlink()
+    adaptation_of(config, 1, run.path)
+    assert path.read_bytes() == whole and before.domains
+
+
 def test_tissue_without_any_says_how_to_go_on(run, monkeypatch):
     for module in (adapting, reliability):
         monkeypatch.setattr(module, "unannotated", lambda corpus: [])
