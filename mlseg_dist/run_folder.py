@@ -1,4 +1,4 @@
-"""Where learning finds and leaves things in a run folder (DESIGN, "Run folder")."""
+"""Where learning finds and leaves things in a run folder (docs/design.md, "Run folder")."""
 
 from pathlib import Path
 from typing import Any
