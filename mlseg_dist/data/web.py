@@ -53,7 +53,7 @@ def web_dataset(
     A sample is a dict: `high`, `low`: uint8 (S, S, 3) RGB, the whole stored field; `high_label`, `low_label`: uint8 (S, S)
     training classes, 255 = unlabelled; `slide`: its name in keys; and webdataset's `__key__` and `__url__` (the shard's name).
 
-    shards, labels: folder, or an URL that fsspec opens, of a corpus and of a round of labels made for it.
+    shards, labels: folder, or a URL that fsspec opens, of a corpus and of a round of labels made for it.
     training_classes: fine class -> 0, 1, 2 or 255. seed: of the order; None: the manifest's order, nothing is shuffled.
     shuffle: undecoded samples that a worker shuffles among; 0: only shards are shuffled. people: whether their labels of pairs
     with a sidecar count. accepting: thresholds of the teacher's labels; None: those of the round.
