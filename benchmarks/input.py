@@ -24,14 +24,16 @@ from benchmarks.rows.row import ONE_THREAD
 from mlseg_core.errors import UserError
 
 _LEAST_ROUNDS = 2
-_SHARDS = 16
+_SHARDS, _SHARDS_EACH = 16, 4
+"""At least, and for each worker: webdataset deals whole shards to its workers."""
 
 
 def main(arguments: list[str], pairs: int = 640, store_px: int = 768, seconds: float = 5.0) -> int:
     """Run the table and write it. pairs, store_px: of the corpus made here; seconds: that a row is measured for, once warm."""
     options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="mlseg-input-") as name:
-        shards = options.shards or write_corpus(Path(name) / "shards", pairs, _SHARDS, store_px)
+        count = max(_SHARDS, _SHARDS_EACH * options.threads)
+        shards = options.shards or write_corpus(Path(name) / "shards", pairs, count, store_px)
         job = Job("ours", "base", str(shards.absolute()), options.patch, options.threads, seconds=seconds)
         try:
             training_classes(job.manifest())

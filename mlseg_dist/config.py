@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlseg_core.config import Strict
+from mlseg_dist.augment.albumentations_ops import cpu_only
 from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
 from mlseg_dist.ladder import ControlName, Teach, round_of, step_before, with_controls
 from mlseg_dist.style.config import StyleConfig
@@ -464,6 +465,16 @@ class LearningConfig(Strict):
     @classmethod
     def spelled_out(cls, raw: Any, where: Path | str) -> Any:
         return with_controls(named(raw, where))
+
+    @model_validator(mode="after")
+    def _gpu_has_every_op(self) -> Self:
+        for step in self.steps:
+            lacking = cpu_only(step.augment) if self.train.augment_on == "gpu" else []
+            if lacking:
+                raise ValueError(
+                    f"train.augment_on: gpu: DALI cannot do {', '.join(lacking)} of steps.{step.name}; set it to cpu"
+                )
+        return self
 
     @model_validator(mode="after")
     def _equal_steps(self) -> Self:

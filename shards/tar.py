@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -174,6 +174,12 @@ class ShardReader:
     def read_member(self, position: int, column: int) -> bytes:
         return self._read(self._row(position), column)
 
+    def check(self, position: int, members: Mapping[str, bytes]) -> None:
+        """Compare members of the sample at `position`, read in some other way, with their crc32c. Raises BadShard."""
+        row = self._row(position)
+        for column, member in enumerate(self.members):
+            self._check(row, column, members[member])
+
     def _row(self, position: int) -> np.void:
         if "index" in self.__dict__:
             return self.index[position]
@@ -184,10 +190,13 @@ class ShardReader:
 
     def _read(self, row: np.void, column: int) -> bytes:
         data = os.pread(self._file, int(row["size"][column]), int(row["offset"][column]))
+        self._check(row, column, data)
+        return data
+
+    def _check(self, row: np.void, column: int, data: bytes) -> None:
         if google_crc32c.value(data) != row["crc32c"][column]:
             key = row["key"].decode("ascii", "replace")
             raise BadShard(f"{self.path}: {key}.{self.members[column]} is damaged (crc32c differs)")
-        return data
 
 
 def _bad(path: Path, error: Exception) -> BadShard:

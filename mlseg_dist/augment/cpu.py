@@ -1,18 +1,17 @@
 """The CPU executor: OpenCV on one thread; all geometry in one warp, all linear colour in one matrix.
 
 Order: warp (with glass) → targeted_hsv → colour matrix → gamma → clahe → Gaussian blur → motion blur → emboss →
-gaussian_noise → random_noise. Stains are shifted while they have their own colours; the camera's noise comes last.
+gaussian_noise → random_noise → albumentations. Stains are shifted while they have their own colours; the camera's noise comes last.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import albumentations.augmentations.pixel.functional as pixels
 import cv2
 import numpy as np
 from albucore import sz_lut
 
-from mlseg_dist.augment import bank, kernels, tone, transform
+from mlseg_dist.augment import albumentations_ops, bank, kernels, tone, transform
 from mlseg_dist.augment.parameters import GlassBlur, Noise, Parameters, StainShift
 from mlseg_dist.config import IGNORED
 
@@ -34,6 +33,8 @@ def augment(views: "Views", parameters: Parameters, mpp: dict[str, float], patch
         )
         out[view] = finish(recolour(image, parameters, mpp[view]), parameters, mpp[view], view)
         out[f"{view}_label"] = label
+    for drawn in parameters.albumentations or ():
+        out["high"], out["low"] = albumentations_ops.apply(drawn, out["high"], out["low"])
     return replace(views, **out, high_fine=np.empty((0, 0), np.uint8))
 
 
@@ -84,8 +85,15 @@ def recolour(image: np.ndarray, p: Parameters, mpp: float) -> np.ndarray:
         image = sz_lut(image, tone.gamma_table(p.gamma), inplace=False)
     if p.clahe is not None:
         tiles = max(1, round(image.shape[0] * mpp / p.clahe.tile_um))
-        image = pixels.clahe(image, p.clahe.clip, (tiles, tiles))
+        image = clahe(image, p.clahe.clip, tiles)
     return image
+
+
+def clahe(image: np.ndarray, clip: float, tiles: int) -> np.ndarray:
+    """Of the lightness, L of CIELAB, in tiles x tiles."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(clip, (tiles, tiles)).apply(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
 def shift_stains(image: np.ndarray, stains: tuple[StainShift, ...]) -> np.ndarray:

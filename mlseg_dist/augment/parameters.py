@@ -114,10 +114,20 @@ class StainShift:
 
 
 @dataclass(frozen=True)
+class Albumentation:
+    """A transform of albumentations, by class name. params: what its class is given, JSON. seed: of all that it draws."""
+
+    transform: str
+    params: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class Parameters:
     """flip: along x, y. crop: share of the stored margin, x, y. rotate: radians. rescale: > 1 magnifies. shear: tangents
     of x by y and y by x. shift: µm along the patch's axes. xy_jitter: µm along the slide's axes. gaussian_blur: sigma, µm.
     pca: added to R, G, B, grey levels. gan_style: in [0, 1), says which of a shard's styled views are read.
+    albumentations: in the policy's order.
     """
 
     rotate: float | None = None
@@ -145,7 +155,8 @@ class Parameters:
     heavy_colour: Jitter | None = None
     targeted_hsv: tuple[StainShift, ...] | None = None
     gan_style: float | None = None
+    albumentations: tuple[Albumentation, ...] | None = None
 
 
-OPS = tuple(field.name for field in fields(Parameters) if field.name != "gan_style")
-"""Names of all ops that an executor does; gan_style is done when the sample is read."""
+OPS = tuple(field.name for field in fields(Parameters) if field.name not in ("gan_style", "albumentations"))
+"""Names of our own ops, which every executor does. gan_style is done when the sample is read, albumentations on a CPU only."""

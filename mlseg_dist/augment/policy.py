@@ -1,4 +1,5 @@
-"""A policy is data: a list of ops, each with ranges and a probability, drawn together once a sample. An op comes at most once.
+"""A policy is data: a list of ops, each with ranges and a probability, drawn together once a sample. An op comes at most once,
+albumentations once with each transform.
 
 Policies have names (`policies:` of a config); a list may hold names of others, and a step gives a name or a list:
 
@@ -19,19 +20,22 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from mlseg_core.errors import UserError
+from mlseg_dist.augment.albumentations_ops import AlbumentationsOp
 from mlseg_dist.augment.colour_ops import ColourOp
 from mlseg_dist.augment.geometry_ops import FlipOp, GeometryOp, RotateOp
 from mlseg_dist.augment.optics_ops import OpticsOp
 from mlseg_dist.augment.style_ops import GanStyleOp
 
-OpConfig = Annotated[GeometryOp | OpticsOp | ColourOp | GanStyleOp, Field(discriminator="op")]
+OpConfig = Annotated[GeometryOp | OpticsOp | ColourOp | GanStyleOp | AlbumentationsOp, Field(discriminator="op")]
 
 
 def _each_once(ops: tuple[OpConfig, ...]) -> tuple[OpConfig, ...]:
-    names = [op.op for op in ops]
+    names = [op.stream for op in ops]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"op {twice[0]} comes twice; a policy has each op once")
+        raise ValueError(
+            f"op {twice[0]} comes twice; a policy has each op once, albumentations once with each transform"
+        )
     return ops
 
 

@@ -31,10 +31,16 @@ Turn = Annotated[
 
 
 class Op(Strict):
-    """What all ops share."""
+    """What all ops share. Each has a field `op`, its name."""
 
     p: Fraction = 1.0
     """Probability that the op is drawn."""
+
+    @property
+    def stream(self) -> str:
+        """What its draws are keyed by, and what it is called; a policy has each once."""
+        name: str = self.op  # type: ignore[attr-defined]
+        return name
 
 
 def uniform(random: np.random.Generator, limits: tuple[float, float]) -> float:

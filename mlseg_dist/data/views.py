@@ -41,12 +41,22 @@ def joined_labels(corpus: Corpus, ref: PairRef, fine: Mapping[ViewName, np.ndarr
 
     fine: view -> fine ids of humans. Where the corpus leaves people's labels out, a pair with a sidecar has the sidecar's alone.
     """
-    sidecar = corpus.read_sidecar(ref)
-    known = corpus.training_class_of if corpus.people or sidecar is None else np.full(256, IGNORED, np.uint8)
+    return filled_labels(fine, corpus.read_sidecar(ref), corpus.training_class_of, corpus.accepted, corpus.people)
+
+
+def filled_labels(
+    fine: Mapping[ViewName, np.ndarray],
+    sidecar: Mapping[str, bytes] | None,
+    training_class_of: np.ndarray,
+    accepted: Mapping[ViewName, np.ndarray],
+    people: bool,
+) -> dict[ViewName, np.ndarray]:
+    """joined_labels, of what was read. sidecar: its members, None where a pair has none. accepted, people: see Corpus."""
+    known = training_class_of if people or sidecar is None else np.full(256, IGNORED, np.uint8)
     if sidecar is None:
         return {view: known[human] for view, human in fine.items()}
     return {
-        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]), corpus.accepted[view])
+        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]), accepted[view])
         for view, human in fine.items()
     }
 

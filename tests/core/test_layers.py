@@ -2,8 +2,11 @@
 
 import ast
 import graphlib
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,22 @@ def test_no_module_imports_one_that_imports_it():
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_what_is_imported_is_declared():
+    """What another package happens to bring may be gone with its next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {normal(line) for line in (*project["dependencies"], *extras["cuda12"], *extras["cuda13"])}
+    distributions = importlib.metadata.packages_distributions()
+    for path in (path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")):
+        for name in imports(path) - set(MAY_IMPORT) - sys.stdlib_module_names:
+            assert declared & {normal(found) for found in distributions.get(name, [name])}, (name, path)
+
+
+def normal(requirement: str) -> str:
+    """The name alone."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ One graph serves a policy (graph.py): ops that the policy never draws are left o
 parameters that do nothing where the op was not drawn; only clahe skips the views that did not draw it. A sample's high and low
 view are two images of one batch.
 
+The op `albumentations` is refused: it runs on a CPU only.
+
 A node is a pass over the pixels of a micro-batch, so a step is a matrix (coord_transform) or a constant table (lookup_table,
 tables.py) where it can be one. `python -m benchmarks.dali_nodes` counts the nodes of each policy.
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlseg_core.errors import UserError
+from mlseg_dist.augment.albumentations_ops import cpu_only
 from mlseg_dist.augment.colour_ops import ClaheOp, TargetedHsvOp
 from mlseg_dist.augment.parameters import StainShift
 from mlseg_dist.augment.policy import OpConfig
@@ -86,6 +88,10 @@ class Recipe:
 
 
 def recipe(policy: tuple[OpConfig, ...], mpp: dict[str, float], store_px: int, patch_px: int) -> Recipe:
+    """Raises UserError for an op that the graph cannot have."""
+    lacking = cpu_only(policy)
+    if lacking:
+        raise UserError(f"DALI cannot do {', '.join(lacking)}", "train.augment_on: gpu", "Set train.augment_on=cpu.")
     ops = {op.op: op for op in policy if op.p > 0}
     out = Recipe(frozenset(ops), (mpp["high"], mpp["low"]), store_px, patch_px)
     hsv, clahe = ops.get("targeted_hsv"), ops.get("clahe")

@@ -5,6 +5,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from mlseg_core.config import Strict
+from mlseg_dist.augment.albumentations_ops import AlbumentationsOp
 from mlseg_dist.augment.parameters import OPS
 from mlseg_dist.augment.policy import OpConfig, PolicyConfig
 from mlseg_dist.augment.show import sheets, spread
@@ -60,7 +61,7 @@ def _policies(sources: Sources, seed: int, pictures: dict[str, bytes]) -> Html:
     parts = []
     for names, step in sources.policies.items():
         drawn = sheets.sheet(sources, step.augment, seed, step.name, DRAWS_OF_POLICY)
-        said = ", ".join(op.op + (f" ({op.p:g})" if op.p < 1 else "") for op in step.augment) or "nothing"
+        said = ", ".join(op.stream + (f" ({op.p:g})" if op.p < 1 else "") for op in step.augment) or "nothing"
         said += "; images of gan_style are shown by mlseg style show, not here" if reads_styled(step.augment) else ""
         parts.append(Html(f'<h3>{text(names)}</h3><p class="lead">{text(said)}</p>'))
         parts.append(_sheet(drawn, f"draws of {names}", f"policy-{step.name}.png", pictures))
@@ -82,12 +83,12 @@ def _spread(sources: Sources, seed: int, pictures: dict[str, bytes]) -> Html:
 def _ops(sources: Sources, seed: int, pictures: dict[str, bytes]) -> Html:
     configured: dict[str, OpConfig] = {}
     for step in sources.config.steps:
-        configured = {op.op: op for op in step.augment} | configured
+        configured = {op.stream: op for op in step.augment} | configured
     cards = []
-    for name in OPS:
+    for name in (*OPS, *(name for name, op in configured.items() if isinstance(op, AlbumentationsOp))):
         (op,) = TypeAdapter(PolicyConfig).validate_python((configured.get(name) or {"op": name},))
         drawn = sheets.sheet(sources, (op.model_copy(update={"p": 1.0}),), seed, "alone", DRAWS_OF_OP)
-        shown = _sheet(drawn, f"draws of {name} alone", f"op-{name}.png", pictures)
+        shown = _sheet(drawn, f"draws of {name} alone", f"op-{name.replace(' ', '-')}.png", pictures)
         origin = "" if name in configured else " No step of this config uses it: its defaults."
         said = f"<p>{text(_sentence(op))}</p><p><code>{text(_strengths(op))}</code>{text(origin)}</p>"
         cards.append(Html(f"<div><h3>{text(name)}</h3>{said}{shown}</div>"))

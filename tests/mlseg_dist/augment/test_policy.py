@@ -1,5 +1,7 @@
 """Policies as data: names, lists, mistakes; the six of Table 8; every op of the paper is there and does something."""
 
+import re
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,21 @@ def test_every_config_in_the_folder_is_read():
     for path in CONFIGS.glob("*.yaml"):
         if "steps" in yaml.safe_load(path.read_text()) and path.name != "small.yaml":
             assert all(step.augment for step in load_campaign(path).steps), path
+
+
+def test_the_page_lists_every_op_with_its_keys():
+    page = (CONFIGS.parent / "docs" / "augmentation.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    union, _ = typing.get_args(OpConfig)
+    models = {typing.get_args(model.model_fields["op"].annotation)[0]: model for model in typing.get_args(union)}
+    assert rows.keys() == models.keys() == {*OPS, "gan_style", "albumentations"}
+    for name, model in models.items():
+        keys = {*model.model_fields} - {"op", "p"}
+        assert keys <= set(re.findall(r"`(\w+)", rows[name].split("|")[3])), name
+        for key in keys & {*re.findall(r"`(\w+):", rows[name])}:
+            told = re.search(rf"`{key}: ([^`]*)`", rows[name])[1]
+            default = model.model_fields[key].default
+            assert yaml.safe_load(told) == (list(default) if isinstance(default, tuple) else default), (name, key)
 
 
 @pytest.mark.parametrize("name", OPS)

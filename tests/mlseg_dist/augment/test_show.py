@@ -17,6 +17,11 @@ from tests.launch.conftest import tiny_campaign
 from tests.mlseg_dist.augment.scene import policy
 from tests.mlseg_dist.tiny_run import tiny_run
 
+FOREIGN = [
+    {"op": "albumentations", "transform": "InvertImg"},
+    {"op": "albumentations", "transform": "GaussNoise", "p": 0.25, "params": {"std_range": [0.1, 0.2]}},
+]
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -33,7 +38,7 @@ def campaign(folder, run):
     path = tiny_campaign(folder)
     raw = yaml.safe_load(path.read_text())
     raw["train"]["patch_px"], raw["shards"]["store_px"] = 32, 64
-    raw["steps"][0]["augment"] = [{"op": "rotate"}, {"op": "heavy_colour", "p": 0.5}]
+    raw["steps"][0]["augment"] = [{"op": "rotate"}, {"op": "heavy_colour", "p": 0.5}, *FOREIGN]
     raw["steps"][1]["augment"] = [{"op": "rotate"}, {"op": "flip"}, {"op": "gan_style"}]
     raw["style"] = {"crop_px": 64}
     path.write_text(yaml.safe_dump(raw))
@@ -48,6 +53,8 @@ def test_show_writes_a_page_and_a_picture_of_every_op_and_policy(run, tmp_path, 
     assert capsys.readouterr().out.splitlines() == [str(out / "index.html") for out in outs]
     names = {path.name for path in outs[0].iterdir()}
     expected = {f"op-{name}.png" for name in OPS} | {
+        "op-albumentations-InvertImg.png",
+        "op-albumentations-GaussNoise.png",
         "policy-base.png",
         "policy-master-1.png",
         "spread.png",
@@ -57,9 +64,13 @@ def test_show_writes_a_page_and_a_picture_of_every_op_and_policy(run, tmp_path, 
     page = (outs[0] / "index.html").read_text()
     assert page == (outs[1] / "index.html").read_text(), "the same seed gives the same page"
     assert (outs[0] / "policy-base.png").read_bytes() != (outs[2] / "policy-base.png").read_bytes()
-    assert page.count("<img") == len(OPS) + 3
+    assert page.count("<img") == len(OPS) + len(FOREIGN) + 3
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing is loaded from elsewhere"
-    assert "heavy_colour (0.5)" in page and "gan_style (0.3); images of gan_style are shown by mlseg style show" in page
+    assert "heavy_colour (0.5), albumentations InvertImg, albumentations GaussNoise (0.25)" in page
+    assert (
+        "transform GaussNoise, params {std_range: [0.1, 0.2]}" in page
+        and "gan_style (0.3); images of gan_style are shown by mlseg style show" in page
+    )
     width = (1 + 6) * sheets.TILE_PX
     assert Image.open(outs[0] / "policy-base.png").size[0] > width
 
