@@ -22,7 +22,7 @@ install: .venv/installed
 
 demo: install
 	bash slurm/master.sh configs/demo.yaml
-	$(BIN)/python -m benchmarks.pseudo_labels runs/demo
+	$(BIN)/python -m benchmarks.pseudo_labels runs/demo --brief
 
 test: install
 	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup --durations 40

@@ -1,4 +1,4 @@
-"""python -m benchmarks.pseudo_labels RUN [--out FILE.json] [--thresholds]: how right the pseudo-labels of a campaign's rounds are.
+"""python -m benchmarks.pseudo_labels RUN [--out FILE.json] [--thresholds | --brief]: how right pseudo-labels are, round by round.
 
 RUN is a run folder, finished or not, whose phantom has written the whole truth of its train slides (docs/experiments.md).
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.pseudo_labels.count import score
-from benchmarks.pseudo_labels.table import in_words
+from benchmarks.pseudo_labels.table import in_brief, in_words
 from mlseg_core.errors import UserError, exit_status
 from mlseg_core.files import write_json
 from shards.tar import BadShard
@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="a campaign's run folder")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all counts and figures")
     parser.add_argument("--thresholds", action="store_true", help="also show what other thresholds would have given")
+    parser.add_argument("--brief", action="store_true", help="one line a round and view")
     options = parser.parse_args(arguments)
     try:
         scores = score(options.run)
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
     except (UserError, BadShard, OSError) as error:
         print(f"pseudo_labels: error: {error}", file=sys.stderr)
         return exit_status(error)
-    print(in_words(scores, options.thresholds))
+    print(in_brief(scores) if options.brief else in_words(scores, options.thresholds))
     return 0
 
 

@@ -23,6 +23,20 @@ def in_words(scores: Sequence[RoundScore], thresholds: bool = False) -> str:
     return "\n".join([*lines, *textwrap.wrap(_NOTE, WIDTH)])
 
 
+def in_brief(scores: Sequence[RoundScore]) -> str:
+    """A line a round and view: right of what is accepted / part of the class that is accepted as it, by the whole truth."""
+    order = (*CLASSES[1:], CLASSES[0])
+    lines = [f"{'by the truth':14}{'teacher':14}{'view':8}" + "".join(f"{name:>14}" for name in order)]
+    for score in scores:
+        for view in VIEWS:
+            first = (f"round {score.round}", score.teacher) if view == VIEWS[0] else ("", "")
+            figures = score.figures(view, None)
+            cells = "".join(f"{_both(figures[name]):>14}" for name in order)
+            lines.append(f"{first[0]:14}{first[1]:14}{view:8}{cells}")
+    said = "Of pixels that nobody labelled: right, of what was accepted as the class / accepted as it, of the class."
+    return "\n".join([*lines, *textwrap.wrap(said, WIDTH)])
+
+
 def _round(score: RoundScore, thresholds: bool) -> Iterator[str]:
     yield f"Round {score.round}, labelled by {score.teacher}; stride {score.stride}"
     for view in VIEWS:

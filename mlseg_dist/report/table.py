@@ -1,7 +1,7 @@
 """The table at the end of a campaign: IoU per step on every split with intervals, checks, and where the page lies. No torch."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,7 @@ EARLIER = (
 )
 
 
+_STEP_CHARS = 14
 _OF_LABELS = "How much of what each round accepted is expected to be right, by its answers on the validation slides."
 
 
@@ -52,7 +53,10 @@ def iou_table(metrics: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     has_intervals = not _is_earlier(metrics)
     for name in ("IoU on", "step", "mean", *(["95 %"] if has_intervals else []), *ORDER):
-        table.add_column(name, justify="left" if name in ("IoU on", "step", "95 %") else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if name in ("IoU on", "step", "95 %") else "right"
+        table.add_column(
+            name, justify=justify, no_wrap=name != "step", max_width=_STEP_CHARS if name == "step" else None
+        )
     majority, controls = metrics["test"]["majority"], metrics.get("controls", [])
     for split in _splits(metrics):
         constant = [f"[dim]{share(value)}[/]" for value in _values(majority[split])]
@@ -73,8 +77,15 @@ def iou_table(metrics: dict[str, Any]) -> Table:
         for control in controls:
             cells = [f"[dim]{share(value)}[/]" for value in _values(control[split])]
             cells.insert(1, f"[dim]{_interval(control[split])}[/]")
-            table.add_row("", f"[dim]{escape(control['step'])}[/]", *cells, end_section=control is controls[-1])
+            step = _of_control(control, metrics["steps"])
+            table.add_row("", f"[dim]{escape(step)}[/]", *cells, end_section=control is controls[-1])
     return table
+
+
+def _of_control(control: dict[str, Any], steps: list[dict[str, Any]]) -> str:
+    """`human-only` beside the last step, which is what people look at; else which step's control it is, on a line of its own."""
+    name = control["step"].removesuffix(f"-{control['of']}")
+    return name if control["of"] == steps[-1]["step"] else f"{name} ({control['of']})"
 
 
 def _splits(metrics: dict[str, Any]) -> list[str]:

@@ -287,6 +287,14 @@ def _the_report_says_it(bench: Bench, found: RoundScore, capsys) -> None:
     figures = found.figures("low")["others"]
     assert small["low"]["others"] == [figures.accepted, figures.right, figures.truth]
     assert set(small) == {"round", "teacher", "stride", *VIEWS} and set(small["high"]) == set(CLASSES)
+    assert main([str(bench.run), "--brief"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[-4:] == ["view", "tumour", "others", "background"] and max(map(len, [head, *lines])) <= 80
+    for line, view in zip(lines, VIEWS, strict=False):
+        cell = line.split()[-3:][1]
+        right, recall = (float(share) for share in cell.split("/"))
+        figures = found.figures(view)["others"]
+        assert right == pytest.approx(figures.precision, abs=1e-3) and recall == pytest.approx(figures.recall, abs=1e-3)
 
 
 def test_a_run_may_be_unfinished_and_have_been_cleaned(labels, capsys):

@@ -12,7 +12,7 @@ from mlseg_dist.report.heatmap import round_length
 from mlseg_dist.report.metrics import checks, metrics
 from mlseg_dist.report.table import print_table
 from mlseg_dist.report.words import share
-from tests.mlseg_dist.report.campaign import Reported, made_run
+from tests.mlseg_dist.report.campaign import Reported, made_run, with_control
 
 GAIN = "Over the same steps on people’s labels alone, the rounds of labels changed mean IoU by +.05 on the test slides."
 CHECKS = {"last_over_base": {"val": -2.0, "test": -2.0}, "last_over_majority": {"dev-unseen": 0.999}}
@@ -59,6 +59,19 @@ def test_it_says_how_right_the_labels_are_and_what_they_gave(run):
     assert ["labels right", "teacher", "view", "tumour", "others", "background"] in rows
     assert ["round 1", "base", "high", ".912", "–", ".991"] in rows and ["low", ".912", "–", ".991"] in rows
     assert GAIN in re.sub(r"\s+", " ", " ".join(lines))
+
+
+def test_controls_stand_below_the_steps_and_no_figure_is_cut_off(tmp_path):
+    order = ("base", "human-only-master-1", "master-1", "human-only-master-2", "master-2")
+    _, found = with_control(order)
+    write_json(tmp_path / "report" / "metrics.json", metrics(found))
+    write_json(tmp_path / "report" / "checks.json", {"passed": True, "checks": []})
+    lines = printed(tmp_path)
+    assert all(len(line.rstrip()) <= 80 for line in lines[:-1]) and "…" not in "".join(lines[:-1])
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    controls = {control["of"]: control for control in metrics(found)["controls"]}
+    assert ["human-only", share(controls["master-2"]["test"]["miou"])] in [row[:2] for row in rows]
+    assert ["(master-1)"] in rows, "which step's control it is, on a line of its own"
 
 
 def test_figures_of_an_earlier_version_are_named_so(run, tmp_path):
