@@ -56,7 +56,9 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(picture, tmp_path, c
     (tmp_path / "text.png").write_text("no picture")
     assert main([*command, str(picture), str(tmp_path / "text.png")]) == 2
     assert main([*command, str(picture), str(picture)]) == 2
-    assert main(["augment", "hits", str(CONFIGS / "demo.yaml"), "--images", str(picture), "--out", str(out)]) == 2
+    assert (
+        main(["augment", "hits", str(CONFIGS / "proof/groups.yaml"), "--images", str(picture), "--out", str(out)]) == 2
+    )
     said = capsys.readouterr().err
     assert "none.svs" in said and "same name" in said and "no step's policy has targeted_hsv" in said
     assert "text.png" in said and said.count("\n") == 4 and not out.exists()
