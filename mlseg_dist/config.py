@@ -208,8 +208,8 @@ class StepConfig(Strict):
     """What the step learns from: people's labels, those that the step before made as teacher, or both, people's first. The first
     step has people's alone."""
     keep_better: bool = False
-    """Of a step that starts from its teacher: that teacher is the first to be validated, and stays where no later weights score
-    better. So a round of labels that does harm is not handed on."""
+    """Also validate the teacher that the step starts from (`start: teacher`), and publish it again where no later weights score
+    better: a round of labels that does harm is then not handed on."""
     control: str = ""
     """The control that the step belongs to; `controls` writes such steps."""
 

@@ -7,6 +7,7 @@ from benchmarks.pseudo_labels.score import Figures, RoundScore
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.report.words import ORDER
 
 WIDTH = 80
 _FIRST_LEVEL = 8  # of the table of thresholds: a class of three that is said has a third or more
@@ -25,13 +26,12 @@ def in_words(scores: Sequence[RoundScore], thresholds: bool = False) -> str:
 
 def in_brief(scores: Sequence[RoundScore]) -> str:
     """A line a round and view: right of what is accepted / part of the class that is accepted as it, by the whole truth."""
-    order = (*CLASSES[1:], CLASSES[0])
-    lines = [f"{'by the truth':14}{'teacher':14}{'view':8}" + "".join(f"{name:>14}" for name in order)]
+    lines = [f"{'by the truth':14}{'teacher':14}{'view':8}" + "".join(f"{name:>14}" for name in ORDER)]
     for score in scores:
         for view in VIEWS:
             first = (f"round {score.round}", score.teacher) if view == VIEWS[0] else ("", "")
             figures = score.figures(view, None)
-            cells = "".join(f"{_both(figures[name]):>14}" for name in order)
+            cells = "".join(f"{_both(figures[name]):>14}" for name in ORDER)
             lines.append(f"{first[0]:14}{first[1]:14}{view:8}{cells}")
     said = "Of pixels that nobody labelled: right, of what was accepted as the class / accepted as it, of the class."
     return "\n".join([*lines, *textwrap.wrap(said, WIDTH)])

@@ -49,8 +49,8 @@ def _slide(slide: dict[str, Any], patients: dict[str, int]) -> dict[str, Any]:
 
 
 def _labels(run: RunFolder) -> list[dict[str, Any]]:
-    """Of each round: what its teacher accepted, px by class, the pairs that can be drawn, from which probability on, and how often
-    that is expected to be right."""
+    """One entry a round of labels: pixels that its teacher accepted, by class; pairs that can be drawn; the thresholds; and how
+    often the accepted pixels are expected to be right."""
     rounds = []
     for path in sorted(run.data.glob("labels-[0-9]*/manifest.json")):
         facts = read_json(path)["facts"]

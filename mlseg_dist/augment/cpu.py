@@ -90,7 +90,7 @@ def recolour(image: np.ndarray, p: Parameters, mpp: float) -> np.ndarray:
 
 
 def clahe(image: np.ndarray, clip: float, tiles: int) -> np.ndarray:
-    """Of the lightness, L of CIELAB, in tiles x tiles."""
+    """Equalise the lightness (L of CIELAB) in tiles x tiles cells."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(clip, (tiles, tiles)).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)

@@ -151,7 +151,7 @@ class _Sidecars:
     def open(
         cls, address: Path | str, corpus: _Place, entries: Sequence[ShardEntry], accepting: Accepting | None
     ) -> Self:
-        """Of these shards of a corpus; those of the train split must have one. Raises UserError."""
+        """The sidecars of these shards; every shard of the train split must have one. Raises UserError."""
         place = _Place.open(address, "labels")
         if place.manifest.parents.get("corpus") != corpus.sha256:
             raise UserError("the labels were made for another corpus", f"{place.where}/manifest.json", "Label again.")

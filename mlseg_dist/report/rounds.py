@@ -36,10 +36,13 @@ def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
         return []
     names = [head_cell(text(name), "first" if name == ORDER[0] else "") for _ in range(2) for name in ORDER]
     head = [
-        [head_cell(text(""), "left", 2), head_cell(text("right, of what is accepted"), "first", len(ORDER))],
+        [
+            head_cell(text(""), "left", 2),
+            head_cell(text("right, of what is accepted"), "first", len(ORDER)),
+            head_cell(text("accepted and right, of the class"), "first", len(ORDER)),
+        ],
         [head_cell(text("round"), "left"), head_cell(text("view"), "left"), *names],
     ]
-    head[0].append(head_cell(text("accepted and right, of the class"), "first", len(ORDER)))
     rows = []
     for one in asked:
         for view in one["precision"]:
