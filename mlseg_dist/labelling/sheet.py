@@ -8,7 +8,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import Accepting, in_words
+from mlseg_dist.data.accepting import VIEWS, Accepting, in_words
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.labelling.thresholds import Expected
 from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
@@ -34,7 +33,6 @@ SHEET = "contact-sheet.jpg"
 TILE_PX = 224
 _GAP_PX, _CAPTION_PX, _HEADER_PX, _COLUMNS = 6, 22, 34, 2
 _TITLES = ("view", "human label", "accepted")
-_VIEWS: tuple[Literal["high", "low"], ...] = ("high", "low")
 _TURNS = (1, 2, 0)
 _LEAST = 3
 """Every so many-th slide is one of those with least acceptance."""
@@ -135,13 +133,13 @@ def _cell(
 
     with ShardReader(folder / one.sidecar.name, MEMBERS) as sidecar:
         written = sidecar.read(one.row)
-    codes = {view: decode_label(written[f"{view}.png"]) for view in _VIEWS}
+    codes = {view: decode_label(written[f"{view}.png"]) for view in VIEWS}
     with ShardReader(source / one.sidecar.of, corpus.members) as pairs:
         key, members = pairs.key(one.row), pairs.read(one.row)
         stride = round(corpus.views["store_px"]) // codes["high"].shape[0]
         outside = Outside(corpus).of_row(pairs, one.row, stride)
     tiles, here = [], []
-    for view in _VIEWS:
+    for view in VIEWS:
         image = cv2.resize(decode_rgb(members[f"{view}.jpg"]), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
         accepted = labels.decode(codes[view], accepting.table(view))
         maps = (table[decode_label(members[f"{view}.png"])], accepted)
@@ -180,7 +178,7 @@ def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str, hope: str)
     from mlseg_dist.report.style import CLASS_COLOURS, INK, MUTED
 
     width = len(_TITLES) * TILE_PX + (len(_TITLES) - 1) * _GAP_PX
-    height = _CAPTION_PX + len(_VIEWS) * (TILE_PX + _GAP_PX)
+    height = _CAPTION_PX + len(VIEWS) * (TILE_PX + _GAP_PX)
     lines = max(1, -(-len(cells) // _COLUMNS))
     size = (_COLUMNS * width + (_COLUMNS + 1) * 3 * _GAP_PX, 2 * _HEADER_PX + lines * height + _GAP_PX)
     sheet = Image.new("RGB", size, "white")
@@ -203,8 +201,8 @@ def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str, hope: str)
             x, y = left + across * (TILE_PX + _GAP_PX), top + _CAPTION_PX + row * (TILE_PX + _GAP_PX)
             sheet.paste(Image.fromarray(tile), (x, y))
             if across == 0:
-                pen.rectangle((x, y, x + 8 + int(pen.textlength(_VIEWS[row], font)), y + 16), fill="white")
-                pen.text((x + 4, y + 2), _VIEWS[row], fill=INK, font=font)
+                pen.rectangle((x, y, x + 8 + int(pen.textlength(VIEWS[row], font)), y + 16), fill="white")
+                pen.text((x + 4, y + 2), VIEWS[row], fill=INK, font=font)
             if number < _COLUMNS and row == 0:
                 pen.text((x, _HEADER_PX + 16), _TITLES[across], fill=MUTED, font=font)
     data = io.BytesIO()
