@@ -31,7 +31,7 @@ _DEFORMING = ("shear", "shift", "elastic", "grid_distortion", "optical_distortio
 _ELASTIC_SIGMA_PX = 50
 """albumentations' default. Ours moves control points 80 to 160 px apart, a wider and for it a dearer kernel."""
 _GAMMA = 2.2
-"""Of the light in which ShotNoise counts photons."""
+"""Exponent from stored values to the light in which ShotNoise counts photons."""
 _OUTSIDE = {"border_mode": cv2.BORDER_CONSTANT, "fill": 255, "fill_mask": IGNORED}
 
 

@@ -62,7 +62,7 @@ class Job:
         return read_manifest(self.folder / "manifest.json")
 
     def ops(self) -> PolicyConfig:
-        """Of the policy, as configs/augment/table8.yaml has it."""
+        """The ops of the policy, from configs/augment/table8.yaml."""
         return table8()[self.policy]
 
     def write(self, path: Path) -> Path:

@@ -30,7 +30,7 @@ from shards.tar import ShardReader, write_shard
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one pass over the corpus. cpu_s: user and system, all threads."""
+    """One pass over the corpus. cpu_s: user and system time of all threads."""
 
     pairs: int
     seconds: float
@@ -79,7 +79,7 @@ class Bench:
         assert not failed, failed
 
     def serial(self, folder: Path) -> None:
-        """The same, one thing after another, probabilities coming back from the device as float32 (as until issue 7)."""
+        """The same, one step after another; probabilities come back from the device as float32."""
         config = self.config.model_copy(update={"train": self.config.train.model_copy(update={"workers": 1})})
         units = labelling.units(config, 0, self.run)
         failed = run_units(units, self._label_serially, folder, describe=labelling.describe)

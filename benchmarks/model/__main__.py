@@ -59,7 +59,7 @@ class _Others:
         self.start = self._clocks()
 
     def share(self) -> float:
-        """Of all cores' time."""
+        """Share of all cores' time that other processes used."""
         passed, others = (now - then for now, then in zip(self._clocks(), self.start, strict=True))
         return max(0.0, others / passed)
 

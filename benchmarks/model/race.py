@@ -31,7 +31,7 @@ class Race:
             self.points.setdefault((row, point.work, point.batch), []).append(point)
 
     def ms(self, key: tuple[str, str, int]) -> float:
-        """Of a batch, the median of the rounds."""
+        """Time of a batch, the median of the rounds."""
         return statistics.median(point.ms for point in self.points[key])
 
     def spread_ms(self, key: tuple[str, str, int]) -> tuple[float, float]:

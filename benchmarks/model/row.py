@@ -141,7 +141,7 @@ class Bench:
         self.optimizer.zero_grad(set_to_none=True)
 
     def count(self, work: str, views: list[torch.Tensor]) -> list[Op]:
-        """Of one batch, without compile. The loss and the optimizer by rule, not by their operators."""
+        """The operators of one batch, without compile. Loss and optimizer follow a rule and not their operators."""
         with torch.set_grad_enabled(work == "train"), self.autocast(), Counter() as counter:
             out = self.model(*views)
         if work == "label":
@@ -167,7 +167,7 @@ class Bench:
 
 
 def points(bench: Bench) -> Iterator[Point]:
-    """Of all works and batch sizes, as far as memory goes."""
+    """A point for each kind of work and batch size that fits into memory."""
     for work in ("label", "train"):
         bench.model.train(work == "train")
         for batch in bench.job.batches:

@@ -37,7 +37,7 @@ _GPUS_A_NODE = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one phase. costs: GPUs -> cost."""
+    """What one phase costs. costs: GPUs -> cost."""
 
     phase: Phase
     costs: dict[int, Cost]
@@ -54,7 +54,7 @@ def on(config_path: Path, folder: Path, gpus: int) -> CampaignConfig:
 
 
 def assumed_rates(config: CampaignConfig, gpus: int) -> list[Rate]:
-    """Of shards (measured), training and labelling (assumed)."""
+    """Rates of cutting shards (measured), training and labelling (assumed)."""
     found = [Rate("shards", "shards", "pairs", SHARDS_PAIRS_S, 1, 0.0)]
     for phase in build_graph(config):
         if phase.kind not in ("train", "label"):

@@ -27,7 +27,7 @@ LINEAR = 1.1
 
 @dataclass(frozen=True)
 class Size:
-    """Of a corpus."""
+    """How large a corpus is."""
 
     pairs: int
     shards: int
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass
 class Result:
-    """Of one part at one size. said: what it printed. counts: None where strace does not run."""
+    """What one part took at one size. said: what it printed. counts: None where strace does not run."""
 
     said: dict[str, Any]
     counts: Counts | None = None

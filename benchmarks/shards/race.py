@@ -17,7 +17,7 @@ _PROBE = 0.004  # share of the patches that tells how fast a row is
 
 @dataclass
 class Result:
-    """Of one run of a row, all its workers together. peak_mib: of the largest worker. extra: what the row says besides."""
+    """One run of a row, all its workers together. peak_mib: of the largest worker. extra: what else the row reports."""
 
     pairs: int
     seconds: float

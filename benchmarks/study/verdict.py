@@ -15,7 +15,7 @@ _RESAMPLES = 4000
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one arm, all its seeds. confusions: (seeds, units, 3, 3), of the named units: slides, tiles or patients.
+    """Results of one arm with all its seeds. confusions: (seeds, units, 3, 3); units are slides, tiles or patients.
 
     twins: accuracy on the look-alike pair, a seed each.
     """

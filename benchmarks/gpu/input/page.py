@@ -10,7 +10,7 @@ import torch
 GOAL_RATE = 2.0
 """DALI's pairs/s over the network's."""
 GOAL_WAIT = 0.02
-"""Of a step's time, that training is slower when DALI feeds it."""
+"""Share of a step's time by which training may be slower when DALI feeds it."""
 _COLUMNS = ("policy", "DALI", "DALI + host", "host, one thread", "training, fed", "DALI / training", "data wait", "GiB")
 
 
