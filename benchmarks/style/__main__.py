@@ -22,6 +22,7 @@ import torch
 from benchmarks.common.photo_corpus import write_corpus
 from benchmarks.common.processes import ROOT
 from launch.config import load_campaign
+from mlseg_core.errors import UserError
 from mlseg_core.map import run_units
 from mlseg_dist.device import device_for, device_kind, settle_cpu
 from mlseg_dist.labelling.loading import InThreads
@@ -43,7 +44,12 @@ PAIR = Pair("scanner0", "scanner1")
 def main(arguments: list[str]) -> int:
     """Measure, write the page."""
     options = _parser().parse_args(arguments)
-    device, campaign = device_for(), load_campaign(options.config, ["slides=slides.csv"])
+    device = device_for()
+    try:
+        campaign = load_campaign(options.config, ["slides=slides.csv"] if options.config == _PAPER else [])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
     bf16 = device.type == "cuda" and campaign.train.precision == "bf16"
     cv2.setNumThreads(1)
     settle_cpu(options.threads if device.type == "cpu" else 0)
