@@ -1,1 +1,1 @@
-"""Side by side against what users would pick instead. Each benchmark is a module with a command; see README.md."""
+"""Benchmarks, one folder each with a command: `python -m benchmarks.NAME`. See README.md."""

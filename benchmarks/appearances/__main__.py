@@ -12,7 +12,8 @@ import cv2
 from PIL import Image
 
 from benchmarks.appearances.look import Look, nearest, of_picture
-from benchmarks.appearances.pictures import phantoms, real_slides, sheet
+from benchmarks.appearances.pictures import phantoms, sheet
+from benchmarks.common.real_slides import real_slides
 
 
 def main() -> None:

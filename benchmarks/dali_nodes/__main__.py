@@ -7,7 +7,6 @@ Each policy of each of the two is a process of its own (row.py); they take turns
 
 import argparse
 import io
-import json
 import os
 import platform
 import shlex
@@ -20,8 +19,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.race import ROOT, RowFailed
-from benchmarks.rows.row import ONE_THREAD
+from benchmarks.common.processes import ONE_THREAD, ROOT, answer
 
 POLICIES = ("base", "master-1", "master-2", "master-3", "master-4", "master-5")
 _BEFORE = "9ea4422"
@@ -65,12 +63,7 @@ def _row(root: Path, policy: str, sizes: tuple[int, int, int, float], weigh: boo
     """Our row.py with the packages under `root`. Raises RowFailed."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("row.py")), policy]
     command += [*map(str, sizes), str(int(weigh))]
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(root)}
-    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    if ran.returncode:
-        raise RowFailed(f"{policy}: {(ran.stderr.strip().splitlines() or ['it ended without a word'])[-1]}")
-    out: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return out
+    return answer(command, ONE_THREAD | {"PYTHONPATH": str(root)}, policy, root)
 
 
 def page(rows: Rows, options: argparse.Namespace, arguments: list[str]) -> str:

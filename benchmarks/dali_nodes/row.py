@@ -16,13 +16,18 @@ import numpy as np
 from nvidia.dali import Pipeline
 from nvidia.dali.types import DALIDataType
 
-from benchmarks.gpu.feed import MPP, Feed, stored_pairs
-from benchmarks.policies import table8
 from mlseg_dist.augment.dali import graph
 from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import sources
 from mlseg_dist.augment.dali.recipe import recipe
 from mlseg_dist.augment.policy import OpConfig
+
+try:
+    from benchmarks.common.feed import MPP, Feed, stored_pairs
+    from benchmarks.common.policies import table8
+except ModuleNotFoundError:  # an earlier commit, from before benchmarks had a common folder
+    from benchmarks.gpu.feed import MPP, Feed, stored_pairs
+    from benchmarks.policies import table8
 
 _BATCHES = 3
 

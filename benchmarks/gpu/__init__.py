@@ -1,1 +1,1 @@
-"""All that waits for a GPU: `make gpu` (python -m benchmarks.gpu). Results: benchmarks/results/gpu/*.md."""
+"""Everything that waits for a GPU: `make gpu`. It runs other benchmarks and two of its own, first and input."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.common.processes import ROOT
 from benchmarks.gpu.first.stages import STAGES
-from benchmarks.race import ROOT
 
 FOLDER = ROOT / "benchmarks/results/gpu"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.policies import table8
+from benchmarks.common.policies import table8
 from benchmarks.targeted_hsv.count import Counts, count
 from benchmarks.targeted_hsv.pictures import artefacts, phantoms, real
 from benchmarks.targeted_hsv.truth import Truth, truth

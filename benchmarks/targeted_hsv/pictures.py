@@ -7,7 +7,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from benchmarks.appearances.pictures import real_slides
+from benchmarks.common.real_slides import real_slides
 from benchmarks.targeted_hsv.truth import Truth
 from shards.phantom import PhantomConfig
 from shards.phantom.appearances import DEV

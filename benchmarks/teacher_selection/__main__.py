@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.race import ROOT
+from benchmarks.common.processes import ROOT
 from benchmarks.teacher_selection.ways import WAYS, Patches, count
 from launch.campaign import load_where
 from mlseg_dist.device import settle_cpu

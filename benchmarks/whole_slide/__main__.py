@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.race import ROOT
+from benchmarks.common.processes import ROOT
 from benchmarks.whole_slide import memory, rate, seams
 
 

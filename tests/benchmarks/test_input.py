@@ -9,12 +9,12 @@ import albumentations as A
 import numpy as np
 import pytest
 
-import benchmarks.input as benchmark
-from benchmarks.inputs.corpus import CLASSES, write_corpus
-from benchmarks.inputs.ops import LIGHT, transforms
-from benchmarks.inputs.page import Race, heaviest, markdown
-from benchmarks.inputs.row import BARE, LEAST, POLICIES, SOURCES, Job, Point, Tree, source_of, training_classes
-from benchmarks.race import RowFailed
+from benchmarks.common.photo_corpus import CLASSES, training_classes, write_corpus
+from benchmarks.common.processes import RowFailed
+from benchmarks.input import __main__ as benchmark
+from benchmarks.input.ops import LIGHT, transforms
+from benchmarks.input.page import Race, heaviest, markdown
+from benchmarks.input.row import BARE, LEAST, POLICIES, SOURCES, Job, Point, Tree, source_of
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.views import stored_views
@@ -127,7 +127,7 @@ def test_cheaper_ops_take_the_place_of_dear_ones():
 
 @pytest.mark.skipif(not WITH_DALI, reason="NVIDIA DALI is not installed (extra cuda12)")
 def test_dali_does_or_lacks_every_op_of_the_policies():
-    from benchmarks.inputs import dali
+    from benchmarks.input import dali
 
     warped = {"rotate", "flip", "crop", "rescale", "shift", "shear", "xy_jitter"}
     used = {op.op for policy in POLICIES for op in Job("dali", policy, "", PATCH, 1).ops()}

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.model import main
-from benchmarks.models.counting import Counter, Op, Roofs, loss_ops, optimizer_op
-from benchmarks.models.networks import ROWS, Scale, fitting_side
-from benchmarks.models.page import markdown
-from benchmarks.models.race import Race, run_row
-from benchmarks.models.roofs import conv_macs_s, copy_bytes_s, matmul_macs_s
-from benchmarks.models.row import Job
-from benchmarks.race import RowFailed
+from benchmarks.common.processes import RowFailed
+from benchmarks.model.__main__ import main
+from benchmarks.model.counting import Counter, Op, Roofs, loss_ops, optimizer_op
+from benchmarks.model.networks import ROWS, Scale, fitting_side
+from benchmarks.model.page import markdown
+from benchmarks.model.race import Race, run_row
+from benchmarks.model.roofs import conv_macs_s, copy_bytes_s, matmul_macs_s
+from benchmarks.model.row import Job
 
 TINY = Scale(encoder="b0", filters=2)
 
@@ -162,7 +162,7 @@ def test_a_row_that_fails_says_why():
 def test_the_whole_table_is_written(tmp_path, monkeypatch):
     """Two rounds, at a size that is too small for one of the rows."""
     some = ("ours-light", "hooknet-valid", "two-unets")
-    monkeypatch.setattr("benchmarks.model.ROWS", {row: ROWS[row] for row in some})
+    monkeypatch.setattr("benchmarks.model.__main__.ROWS", {row: ROWS[row] for row in some})
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     out = tmp_path / "deep/model.md"
     arguments = ["--size", "64", "--batches", "1", "--minutes", "0", "--out", str(out)]

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import order as benchmark
-from benchmarks.orders.corpus import TRAINING_CLASSES, write_corpus
-from benchmarks.orders.locality import copied_mb, global_shuffle, mixing, ours, reading
+from benchmarks.common.bare_corpus import TRAINING_CLASSES, write_corpus
+from benchmarks.order import __main__ as benchmark
+from benchmarks.order.locality import copied_mb, global_shuffle, mixing, ours, reading
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.order import Order

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scales import crowd, traced
-from benchmarks.scales.campaign import ROUND, STEP, make_campaign
-from benchmarks.scales.cost import PUBLISHED_GMAC, PUBLISHED_IMAGES_S, assumed_rates, estimates, gmac, on
-from benchmarks.scales.job import _PARTS
-from benchmarks.scales.page import Result, Size, Table, exponent, lies_in_memory, markdown
+from benchmarks.common.processes import ROOT
+from benchmarks.scale import crowd, traced
+from benchmarks.scale.campaign import ROUND, STEP, make_campaign
+from benchmarks.scale.cost import PUBLISHED_GMAC, PUBLISHED_IMAGES_S, assumed_rates, estimates, gmac, on
+from benchmarks.scale.job import _PARTS
+from benchmarks.scale.page import Result, Size, Table, exponent, lies_in_memory, markdown
 from launch.cli import main as mlseg
 from launch.run_folder import RunFolder
 from mlseg_core.files import fingerprint
@@ -20,8 +21,6 @@ from mlseg_core.map import Unit, merge
 from mlseg_dist import labelling
 from mlseg_dist.run_folder import labels_folder
 from shards.manifest import read_manifest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +119,7 @@ def test_workers_do_not_read_each_others_records(tmp_path):
         folder = tmp_path / str(workers)
         folder.mkdir()
         crowd.write_task(tmp_path / "task.json", units, folder, deaths=0, workers=workers)
-        command = [sys.executable, "-m", "benchmarks.scales.crowd", str(tmp_path / "task.json"), "1"]
+        command = [sys.executable, "-m", "benchmarks.scale.crowd", str(tmp_path / "task.json"), "1"]
         found.append(traced.trace(command, folder, cwd=ROOT)[1])
     alone, many = found
     again = many.calls["link"] - alone.calls["link"]  # units that two workers did at once, and what each start probes

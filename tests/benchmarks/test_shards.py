@@ -7,13 +7,12 @@ import numpy as np
 import openslide
 import pytest
 
-from benchmarks.race import RowFailed, run_row
-from benchmarks.rows.job import write_job
-from benchmarks.rows.row import Row
-from benchmarks.slides import write_slides
+from benchmarks.common.processes import ROOT, RowFailed
+from benchmarks.shards.race import run_row
+from benchmarks.shards.rows.job import write_job
+from benchmarks.shards.rows.row import Row
+from benchmarks.shards.slides import write_slides
 from mlseg_core.config import read_yaml
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import study
-from benchmarks.studies.arms import ENCODER, GLAS, MERGES, PHANTOMS, Arm
-from benchmarks.studies.verdict import Outcome, by_patient, differences, grouped, markdown, twin_accuracy, unit_miou
+from benchmarks.study import __main__ as study
+from benchmarks.study.arms import ENCODER, GLAS, MERGES, PHANTOMS, Arm
+from benchmarks.study.verdict import Outcome, by_patient, differences, grouped, markdown, twin_accuracy, unit_miou
 
 RIGHT = np.diag([50, 30, 20])
 WRONG = np.array([[50, 0, 0], [0, 0, 30], [0, 20, 0]])

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.scales import traced
+from benchmarks.scale import traced
 from mlseg_core.errors import Interrupted
 from mlseg_core.map import merge, run_units
 from mlseg_core.marks import Marks

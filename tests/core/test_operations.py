@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scales import traced
+from benchmarks.scale import traced
 from mlseg_core.files import fingerprint
 from mlseg_core.map import Incomplete, Unit, merge, run_units
 from mlseg_core.progress import Progress, Tally, parse_tally

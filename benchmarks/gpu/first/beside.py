@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.engines import loops
+from benchmarks.common.photo_corpus import write_corpus
+from benchmarks.engine import loops
 from benchmarks.gpu.first.engines import PaperSized, alone_in_the_world
 from benchmarks.gpu.first.networks import job
 from benchmarks.gpu.first.parts import Rows, Settings, Skipped
-from benchmarks.inputs.corpus import write_corpus
-from benchmarks.models.networks import ROWS as NETWORKS
+from benchmarks.model.networks import ROWS as NETWORKS
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
 from mlseg_dist.config import LossConfig, TrainConfig

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.processes import ROOT
 from benchmarks.gpu.first.parts import Rows, Settings
-from benchmarks.race import ROOT
 
 _CONFIG = Path(__file__).with_name("campaign.yaml")
 _TINY = (

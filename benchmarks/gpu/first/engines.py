@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.engines import loops
+from benchmarks.engine import loops
 from benchmarks.gpu.first.networks import job
 from benchmarks.gpu.first.parts import Rows, Settings, Skipped
-from benchmarks.models.networks import ROWS as NETWORKS
-from benchmarks.models.row import Bench
+from benchmarks.model.networks import ROWS as NETWORKS
+from benchmarks.model.row import Bench
 from mlseg_core.files import write_atomic
 from mlseg_dist.config import LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
@@ -29,7 +29,7 @@ _TOP = 25
 
 @dataclass(frozen=True)
 class PaperSized(loops.Bench):
-    """The rows of benchmarks.engines with the m-UNet of this benchmark in place of the demo's."""
+    """The rows of benchmarks.engine with the m-UNet of this benchmark in place of the demo's."""
 
     settings: Settings
 

@@ -7,11 +7,11 @@ from functools import partial
 import cv2
 import torch
 
-from benchmarks.gpu.feed import MPP, Feed, Pair, rate, stored_pairs
+from benchmarks.common.feed import MPP, Feed, Pair, rate, stored_pairs
+from benchmarks.common.policies import table8
 from benchmarks.gpu.first.networks import job
 from benchmarks.gpu.first.parts import Rows, Settings
-from benchmarks.models.row import Bench
-from benchmarks.policies import table8
+from benchmarks.model.row import Bench
 from mlseg_dist.augment import augment, draw_parameters
 from mlseg_dist.augment.policy import OpConfig
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
@@ -38,7 +38,7 @@ def rates(settings: Settings, rows: Rows) -> None:
     seconds, warm = (0.0, 1) if settings.tiny else (_SECONDS, 2 + _AHEAD)
     pairs = stored_pairs(side * 3 // 2, 4 if settings.tiny else 32)
     views, labels = bench.batch(batch)
-    alone = rate((bench.train(views, labels) for _ in itertools.count()), batch, seconds, bench, warm, _LEAST)
+    alone = rate((bench.train(views, labels) for _ in itertools.count()), batch, seconds, bench.wait, warm, _LEAST)
     rows.add(policy="any", made_by="lies on the device", made=None, trained=alone, waits=0.0)
     device_id = 0 if settings.device == "cuda" else None
     for name in _POLICIES[:1] if settings.tiny else _POLICIES:
@@ -52,8 +52,8 @@ def rates(settings: Settings, rows: Rows) -> None:
 
         by_cpu = partial(_cpu_batches, policy, pairs, side, batch, settings)
         for kind, source in (("DALI", by_dali), ("CPU", by_cpu)):
-            made = rate(source(), batch, seconds, bench, warm, _LEAST)
-            trained = rate(_trained(source(), bench), batch, seconds, bench, warm, _LEAST)
+            made = rate(source(), batch, seconds, bench.wait, warm, _LEAST)
+            trained = rate(_trained(source(), bench), batch, seconds, bench.wait, warm, _LEAST)
             rows.add(policy=name, made_by=kind, made=made, trained=trained, waits=max(0.0, 1 - trained / alone))
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 
 from benchmarks.gpu.first.parts import Rows, Settings
-from benchmarks.models import roofs
-from benchmarks.models.counting import Roofs
-from benchmarks.models.networks import Scale
-from benchmarks.models.row import Bench, Job
+from benchmarks.model import roofs
+from benchmarks.model.counting import Roofs
+from benchmarks.model.networks import Scale
+from benchmarks.model.row import Bench, Job
 
 _DECODERS = {"light": "ours", "plain": "ours-plain"}
 _SECONDS = 1.5

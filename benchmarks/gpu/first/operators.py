@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.feed import stored_pairs
+from benchmarks.common.feed import stored_pairs
+from benchmarks.common.policies import table8
+from benchmarks.common.processes import ROOT
 from benchmarks.gpu.first.parts import Rows, Settings
-from benchmarks.policies import table8
-from benchmarks.race import ROOT
 from mlseg_dist.augment import augment, draw_parameters
 from mlseg_dist.augment.policy import OpConfig
 from mlseg_dist.data.views import Views

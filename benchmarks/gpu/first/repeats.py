@@ -7,12 +7,12 @@ import sys
 
 import torch
 
-from benchmarks.engines.loops import LR, micro_batch
+from benchmarks.common.processes import ROOT
+from benchmarks.engine.loops import LR, micro_batch
 from benchmarks.gpu.first.engines import alone_in_the_world
 from benchmarks.gpu.first.parts import Rows, Settings
-from benchmarks.models.networks import PUBLISHED, Scale
-from benchmarks.models.networks import ROWS as NETWORKS
-from benchmarks.race import ROOT
+from benchmarks.model.networks import PUBLISHED, Scale
+from benchmarks.model.networks import ROWS as NETWORKS
 from mlseg_dist.config import LossConfig, TrainConfig
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import SegmentationLoss

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from benchmarks.studies.patches import fine_counts
+from benchmarks.study.patches import fine_counts
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import PairRef
 from mlseg_dist.evaluation import patches, pictures

@@ -1,0 +1,4 @@
+"""The DALI executor beside the network that it feeds.
+
+page  the results as Markdown
+"""

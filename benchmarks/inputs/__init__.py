@@ -1,9 +1,0 @@
-"""Parts of benchmarks/input.py: stored pairs as augmented micro-batches, ours and what users would pick instead.
-
-corpus    pairs to read where no shards are given
-ours      our batches; reading and decoding alone
-loader    webdataset and albumentations in a torch DataLoader; ops: what it does for a policy
-dali      DALI's readers.webdataset and CPU operators
-row       one row in a process of its own, and what is measured of it and its children
-page      the Markdown
-"""

@@ -1,7 +1,0 @@
-"""The plain loop with PNG at Pillow's defaults."""
-
-from benchmarks.rows.loop import loop
-from benchmarks.rows.row import run
-
-if __name__ == "__main__":
-    run(lambda row: loop(row, "png"))

@@ -1,0 +1,24 @@
+"""Ours: one worker's part of `mlseg shards build`, all that a user gets but the manifest, which comes at the end.
+
+Audit, tars with both views and both labels, index, overview; crc32c and sha256; synced to disk.
+"""
+
+from benchmarks.shards.rows.job import load
+from benchmarks.shards.rows.row import Row, run
+from mlseg_core.map import run_units
+from shards import build
+
+
+def work(row: Row) -> dict[str, float]:
+    """Raises RuntimeError when a slide fails."""
+    config, table = load(row.job)
+    failed = run_units(
+        build.units(config, table), build.cut, row.out, describe=build.describe, worker=row.worker, workers=row.workers
+    )
+    if failed:
+        raise RuntimeError(f"{failed[0].unit}: {failed[0].reason}")
+    return {}
+
+
+if __name__ == "__main__":
+    run(work)

@@ -1,0 +1,1 @@
+"""What gan_style costs: training a generator and styling shards."""
