@@ -22,6 +22,7 @@ from mlseg_core.html.elements import (
     legend,
     note,
     table,
+    tagged,
     warning,
 )
 from mlseg_core.html.templates import Html, Templates, count, percent, place
@@ -48,5 +49,6 @@ __all__ = [
     "percent",
     "place",
     "table",
+    "tagged",
     "warning",
 ]

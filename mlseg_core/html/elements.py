@@ -106,6 +106,11 @@ def dotted(name: str, colour: str) -> Html:
     return _made.dotted(name, colour)
 
 
+def tagged(name: str, tags: Iterable[str]) -> Html:
+    """A name, and behind it what it needs to be known for."""
+    return _made.tagged(name, tags)
+
+
 def legend(colours: Mapping[str, str]) -> Html:
     """Name -> colour."""
     return _made.legend(colours)

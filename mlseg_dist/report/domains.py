@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, Row, head_row, left, note, table
+from mlseg_core.html import Cell, Html, Part, Row, head_row, left, note, table, tagged
 from mlseg_dist.config import FACTORS
 from mlseg_dist.report.elements import Mark, class_heads, interval, made
 from mlseg_dist.report.sources import Sources
@@ -70,7 +70,7 @@ def _head(first: str) -> list[list[Cell]]:
 def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str], dict[str, Any]]) -> list[Row]:
     rows = [Row([Cell(factor, "kind", span=8 + bool(before))])] if found else []
     for one in found:
-        name = made.tagged(one["value"], ["unseen"] if one["unseen"] else [])
+        name = tagged(one["value"], ["unseen"] if one["unseen"] else [])
         was = before.get((factor, one["value"]), {}).get("miou") or {}
         cells = [left(name), *(Cell(f"{one[key]:,}") for key in ("slides", "patients"))]
         cells += [interval(one["miou"], "miou"), Cell(_drawn(one, was), "drawn")]

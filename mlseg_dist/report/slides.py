@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, details, grid, head_row, heading, join, left, note, table, warning
+from mlseg_core.html import Cell, Html, Part, details, grid, head_row, heading, join, left, note, table, tagged, warning
 from mlseg_dist.config import CLASSES, FACTORS, HELD_OUT
 from mlseg_dist.report.elements import class_heads, made
 from mlseg_dist.report.pictures import Pictures
@@ -123,7 +123,7 @@ def _extremes(sources: Sources) -> Html:
 def _slide_row(sources: Sources, slug: str) -> list[Cell | str]:
     facts, last = sources.block("slides", slug), sources.steps[-1]
     unseen = "unseen" if len(facts["unseen"]) == len(FACTORS) else f"unseen {listed(facts['unseen'])}"
-    domain = made.tagged(" · ".join(facts[name] for name in FACTORS), [unseen] if facts["unseen"] else [])
+    domain = tagged(" · ".join(facts[name] for name in FACTORS), [unseen] if facts["unseen"] else [])
     now, was = (_miou(sources, slug, step) for step in (last, sources.steps[0]))
     named = [left(sources.shown_slide(slug)), left(SPLIT_NAMES[facts["split"]]), left(domain)]
     cells: list[Cell | str] = [*named, Cell(share(now), "miou")]
