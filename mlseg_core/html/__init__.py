@@ -25,7 +25,7 @@ from mlseg_core.html.elements import (
     tagged,
     warning,
 )
-from mlseg_core.html.templates import Html, Templates, count, percent, place
+from mlseg_core.html.templates import Html, Templates, count, percent
 
 __all__ = [
     "Cell",
@@ -47,7 +47,6 @@ __all__ = [
     "legend",
     "note",
     "percent",
-    "place",
     "table",
     "tagged",
     "warning",

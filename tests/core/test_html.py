@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 import jinja2
 import pytest
 
+from launch.run_folder import code_hash
 from mlseg_core import html
+from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.html import Cell, Html, Part, Row, Templates
 from tests.core.test_layers import MAY_IMPORT, ROOT
 
@@ -109,3 +111,14 @@ def test_the_command_line_loads_no_templates():
     """jinja2 takes a tenth of a second to load."""
     code = "import launch.cli, mlseg_dist.report.table, sys; raise SystemExit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_hash_of_the_code_covers_templates_and_is_as_before_without_them(tmp_path):
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    bare = code_hash({"x": tmp_path})
+    assert bare == fingerprint({"x/a.py": sha256_file(tmp_path / "a.py")})
+    (tmp_path / "a.html").write_text("")
+    first = code_hash({"x": tmp_path})
+    (tmp_path / "a.html").write_text("changed")
+    assert len({bare, first, code_hash({"x": tmp_path})}) == 3
