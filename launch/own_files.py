@@ -37,7 +37,7 @@ _STATE = re.compile(r"(?:META|cursor)\.json|[a-z][a-z0-9_]*\.pt")
 _WANDB_RUN = re.compile(r"wandb/(?:offline-)?run-\d{8}_\d{6}-[^/]+/(?P<name>.*)")
 _WANDB_LINKS = ("latest-run", "debug.log", "debug-internal.log")
 _CODE = re.compile(
-    r"frozen\.json|(?:launch|mlseg_core|mlseg_dist|shards)/(?:[a-z0-9_]+/)*(?:__pycache__/)?[A-Za-z0-9_.-]+\.pyc?"
+    r"frozen\.json|(?:launch|mlseg_core|mlseg_dist|shards)/(?:[a-z0-9_]+/)*(?:__pycache__/)?[A-Za-z0-9_.-]+\.(?:pyc?|html|css)"
 )
 _FOLDERS = re.compile(
     r"(?:tasks|logs|progress|stacks|pictures|profile|wandb|done|failed|superseded|overview)/"

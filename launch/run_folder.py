@@ -201,12 +201,13 @@ def package_folders() -> dict[str, Path]:
 
 
 def code_hash(folders: dict[str, Path]) -> str:
-    """Hash of all source files of the packages."""
+    """Hash of all source files of the packages: code, templates and style sheets."""
     return fingerprint(
         {
             f"{package}/{path.relative_to(folder)}": sha256_file(path)
             for package, folder in folders.items()
-            for path in sorted(folder.rglob("*.py"))
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in (".py", ".html", ".css")
         }
     )
 

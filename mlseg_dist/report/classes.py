@@ -3,24 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mlseg_core.html import Cell, Html, Part, Row, details, head_row, join, left, note, table
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    details,
-    head_cell,
-    head_row,
-    interval,
-    left,
-    note,
-    part,
-    row,
-    table,
-    text,
-)
-from mlseg_dist.report.ladder import by_split
+from mlseg_dist.report.elements import by_split, class_heads, class_name, interval
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.style import PAPER
 from mlseg_dist.report.verdict import Change
@@ -38,35 +23,34 @@ def confusion(sources: Sources) -> Part | None:
     if len(sources.steps) > 1:
         body.append(details(f"The same for {sources.steps[0]}", _matrices(sources, sources.steps[0])))
     lead = f"{sources.steps[-1]}: rows are the truth, columns the prediction, shares are of the row."
-    return part("Confusion", lead, *body)
+    return Part("Confusion", lead, body)
 
 
 def _matrices(sources: Sources, step: str) -> Html:
     def block(split: str) -> Html | None:
         matrix = sources.block("figures", split, step, "pooled", "confusion")
         accuracy = with_limits(sources.pooled(split, step, "accuracy"), 3)
-        return Html(f"{_matrix(matrix)}{note(f'accuracy {accuracy}')}") if matrix else None
+        return join([_matrix(matrix), note(f"accuracy {accuracy}")]) if matrix else None
 
     return by_split(sources, block)
 
 
 def _matrix(counts: list[list[int]]) -> Html:
-    head = [head_cell(Html("")), *(head_cell(text(name)) for name in CLASSES)]
     rows = []
     for name, line in zip(CLASSES, counts, strict=True):
         total = sum(line)
         cells = [_heat(count / total if total else None, pixels(count)) for count in line]
-        rows.append(row([head_cell(class_name(name)), *cells]))
-    return table([head], rows, "heat", "Confusion matrix")
+        rows.append([Cell(class_name(name), is_head=True), *cells])
+    return table([["", *CLASSES]], rows, "heat", "Confusion matrix")
 
 
-def _heat(part_of_row: float | None, small: str = "", colour: tuple[int, int, int] = HEAT) -> Html:
+def _heat(part_of_row: float | None, small: str = "", colour: tuple[int, int, int] = HEAT) -> Cell:
     """A cell that is darker the larger its share."""
     cover = 0.04 + 0.9 * (part_of_row or 0.0)
     shade = [round(cover * channel + (1 - cover) * 255) for channel in colour]
     style = f"background:rgb({','.join(map(str, shade))});color:{PAPER if _luminance(shade) < 0.19 else DARK}"
     shown = "–" if part_of_row is None else f"{100 * part_of_row:.1f} %"
-    return cell(Html(f"{shown}<small>{text(small)}</small>" if small else shown), style=style)
+    return Cell(shown, style=style, small=small)
 
 
 def _luminance(colour: Sequence[int]) -> float:
@@ -86,7 +70,7 @@ def fine_classes(sources: Sources) -> Part | None:
         f"{sources.steps[-1]}: what the pixels of each annotated class were called. Blue: the training class that it belongs to, "
         "whose share is the recall. Red: another class."
     )
-    return part("Fine classes", lead, *body)
+    return Part("Fine classes", lead, body)
 
 
 def _fine_tables(sources: Sources, step: str) -> Html:
@@ -105,13 +89,13 @@ def _fine_table(sources: Sources, found: dict[str, dict[str, Any]]) -> Html:
     for name in names:
         one, right = found[name], of.get(name, IGNORED)
         total = sum(one["called"].values())
-        cells = [cell(Html(f"{text(name)}<small>{pixels(one['pixels'])}</small>"), "left")]
+        cells = [Cell(name, "left", small=pixels(one["pixels"]))]
         for place, called in enumerate(CLASSES):
             count = one["called"].get(called, 0)
             bounds = limits(one["recall"]) if place == right else ""
             cells.append(_heat(count / total if total else None, bounds, HEAT if place == right else WRONG))
-        rows.append(row(cells))
-    head = [*head_row(["annotated"], []), *(head_cell(class_name(name)) for name in CLASSES)]
+        rows.append(cells)
+    head = [left("annotated"), *class_heads(CLASSES)]
     return table([head], rows, "heat", "Fine classes")
 
 
@@ -132,13 +116,13 @@ def bad_regions(sources: Sources) -> Part | None:
             found = _bad(sources, split, step)
             paired = (sources.difference(split, sources.steps[0], step) or {}).get("bad_regions")
             is_worse = Change("", "", first, found.get("recall") or {}, paired, always_told=True).is_fall
-            cells = [left(step), cell(interval(found.get("recall")), "miou fell" if is_worse else "miou")]
-            cells += [cell(interval(found.get("each", {}).get(kind, {}).get("recall"))) for kind in kinds]
-            rows.append(row(cells, "last" if step == sources.steps[-1] else ""))
+            cells = [left(step), interval(found.get("recall"), "miou fell" if is_worse else "miou")]
+            cells += [interval(found.get("each", {}).get(kind, {}).get("recall")) for kind in kinds]
+            rows.append(Row(cells, "last" if step == sources.steps[-1] else ""))
         return table([head_row(["step"], ["all", *kinds])], rows, "", f"Recall of bad regions on {SPLIT_NAMES[split]}")
 
     lead = "Recall: the share of annotated folds, bubbles, blur and artefacts that is called others. Red: less than the first step."
-    return part("Bad regions", lead, by_split(sources, block))
+    return Part("Bad regions", lead, [by_split(sources, block)])
 
 
 def _bad(sources: Sources, split: str, step: str) -> dict[str, Any]:
@@ -153,14 +137,13 @@ def boundaries(sources: Sources) -> Part | None:
     def block(split: str) -> Html:
         rows = []
         for step in sources.steps:
-            cells = [cell(interval(sources.pooled(split, step, "surface_dice", name))) for name in ORDER]
-            rows.append(row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
-        head = [*head_row(["step"], []), *(head_cell(class_name(name)) for name in ORDER)]
-        return table([head], rows, "", f"Surface Dice on {SPLIT_NAMES[split]}")
+            cells = [interval(sources.pooled(split, step, "surface_dice", name)) for name in ORDER]
+            rows.append(Row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
+        return table([[left("step"), *class_heads(ORDER)]], rows, "", f"Surface Dice on {SPLIT_NAMES[split]}")
 
     tolerance = sources.block("boundary_um") or 0
     lead = (
         f"Surface Dice: the share of true and predicted boundary that lies within {tolerance:g} µm of the other. The border "
         "of an annotation is no boundary of tissue and does not count."
     )
-    return part("Boundaries", lead, by_split(sources, block))
+    return Part("Boundaries", lead, [by_split(sources, block)])

@@ -2,23 +2,9 @@
 
 from typing import Any
 
+from mlseg_core.html import Cell, Html, Part, Row, head_row, left, note, table, tagged
 from mlseg_dist.config import FACTORS
-from mlseg_dist.report.headline import percent
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    head_cell,
-    head_row,
-    interval,
-    note,
-    part,
-    row,
-    table,
-    tag,
-    text,
-)
+from mlseg_dist.report.elements import Mark, class_heads, interval, made
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import Change, domains_named
 from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
@@ -55,7 +41,7 @@ def domains(sources: Sources) -> Part | None:
     if same := _same_slides(sources):
         parts.append(note(f"{same}: the figures above cannot tell which of them matters."))
     pooled = listed([SPLIT_NAMES[split] for split in sources.held_out])
-    return part("Domains", f"Slides of {pooled} together. “Unseen”: not in the train split.", *parts)
+    return Part("Domains", f"Slides of {pooled} together. “Unseen”: not in the train split.", parts)
 
 
 def _same_slides(sources: Sources) -> str:
@@ -74,44 +60,42 @@ def _order(one: dict[str, Any]) -> tuple[bool, float, str]:
     return value is None, value or 0.0, one["value"]
 
 
-def _head(first: str) -> list[list[Html]]:
+def _head(first: str) -> list[list[Cell]]:
     titles = head_row(["domain"], ["slides", "patients", "mIoU"])
-    titles.append(head_cell(Html('<span class="hidden">drawn from 0 to 1</span>'), "drawn"))
-    titles += [head_cell(text(f"since {first}"))] if first else []
-    titles += [head_cell(class_name(name)) for name in LEARNT]
-    return [[*titles, head_cell(text("spread of slides"))]]
+    titles.append(Cell(made.unseen_words("drawn from 0 to 1"), "drawn"))
+    titles += [Cell(f"since {first}")] if first else []
+    return [[*titles, *class_heads(LEARNT), Cell("spread of slides")]]
 
 
-def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str], dict[str, Any]]) -> list[Html]:
-    rows = [row([cell(text(factor), "kind", span=8 + bool(before))])] if found else []
+def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str], dict[str, Any]]) -> list[Row]:
+    rows = [Row([Cell(factor, "kind", span=8 + bool(before))])] if found else []
     for one in found:
-        name = Html(f"{text(one['value'])}{tag('unseen') if one['unseen'] else ''}")
+        name = tagged(one["value"], ["unseen"] if one["unseen"] else [])
         was = before.get((factor, one["value"]), {}).get("miou") or {}
-        cells = [cell(name, "left"), *(cell(text(f"{one[key]:,}")) for key in ("slides", "patients"))]
-        cells += [cell(interval(one["miou"]), "miou"), cell(_drawn(one, was), "drawn")]
+        cells = [left(name), *(Cell(f"{one[key]:,}") for key in ("slides", "patients"))]
+        cells += [interval(one["miou"], "miou"), Cell(_drawn(one, was), "drawn")]
         if before:
             change = Change("", "", was, one["miou"])
             marked = "fell" if change.is_fall else "rose" if change.is_clear else ""
             known = value_of(was) is not None and value_of(one["miou"]) is not None
-            cells.append(cell(text(signed(change.size, 2) if known else "–"), marked))
-        cells += [cell(interval(one["iou"].get(name))) for name in LEARNT]
+            cells.append(Cell(signed(change.size, 2) if known else "–", marked))
+        cells += [interval(one["iou"].get(name)) for name in LEARNT]
         low, high = one.get("spread") or (None, None)
-        cells.append(cell(text(f"{share(low, 2)} – {share(high, 2)}" if low is not None else "–")))
-        rows.append(row(cells))
+        cells.append(Cell(f"{share(low, 2)} – {share(high, 2)}" if low is not None else "–"))
+        rows.append(Row(cells))
     return rows
 
 
 def _drawn(one: dict[str, Any], was: Interval) -> Html:
     """Spread of the slides, the interval over patients, the first step (hollow) and the last (full), from 0 to 1."""
-    parts = []
-    low, high = one.get("spread") or (None, None)
-    for name, ends in (("spread", (low, high)), ("range", _ends(one["miou"]))):
-        if ends[0] is not None and ends[1] is not None:
-            parts.append(f'<i class="{name}" style="left:{percent(ends[0])};width:{percent(ends[1] - ends[0])}"></i>')
-    for name, value in (("was", value_of(was)), ("now", value_of(one["miou"]))):
-        if value is not None:
-            parts.append(f'<i class="{name}" style="left:{percent(value)}"></i>')
-    return Html(f'<span class="rail" aria-hidden="true">{"".join(parts)}</span>')
+    bars = {"spread": one.get("spread") or (None, None), "range": _ends(one["miou"])}
+    marks: list[Mark] = [(kind, *ends) for kind, ends in bars.items() if None not in ends]
+    marks += [
+        (kind, value_of(found), None)
+        for kind, found in (("was", was), ("now", one["miou"]))
+        if value_of(found) is not None
+    ]
+    return made.scale(marks)
 
 
 def _ends(found: Interval) -> tuple[float | None, float | None]:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from mlseg_dist.config import CLASSES
+from mlseg_core.html import Html, Part, details, grid, heading, legend
 from mlseg_dist.report import figures
-from mlseg_dist.report.html import Html, Part, details, figure, grid, heading, join, part, text
+from mlseg_dist.report.elements import drawing, made
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.style import CLASS_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, share
 
 SHOWN_EXAMPLES = 4
@@ -23,23 +24,20 @@ def training(sources: Sources) -> Part | None:
     if not any(sources.curves.values()):
         return None
     drawn = [
-        figure(figures.training_curve(title, key, sources.curves, is_share), f"{title} while training")
+        drawing(figures.training_curve(title, key, sources.curves, is_share), f"{title} while training")
         for title, key, is_share in CURVES
     ]
     lead = (
         "Each step has a band of equal width, whatever its length. Validation losses are unweighted, training losses "
         "carry the step's class weights and augmentation, so the two lines need not meet."
     )
-    return part("Training", lead, grid(drawn))
+    return Part("Training", lead, [grid(drawn)])
 
 
 def examples(sources: Sources, pictures: Pictures) -> Part | None:
     """Patches with truth and predictions of the first and the last step."""
     entries = [one for one in sources.block("pictures") or [] if one.get("kind", "example") == "example"]
-    legend = " ".join(f'<span><i class="dot {name}"></i>{name}</span>' for name in CLASSES)
-    parts = [
-        Html(f'<p class="legend">{legend} <span><i class="dot ignored"></i>paled: not annotated, ignored</span></p>')
-    ]
+    parts = [legend({**CLASS_COLOURS, "paled: not annotated, ignored": ""})]
     for split in sources.splits:
         of_split = [one for one in entries if one["split"] == split]
         drawn = [_example(sources, pictures, place, one) for place, one in enumerate(of_split)]
@@ -47,14 +45,14 @@ def examples(sources: Sources, pictures: Pictures) -> Part | None:
         if shown:
             parts += [heading(SPLIT_NAMES[split]), *shown[:SHOWN_EXAMPLES]]
         if shown[SHOWN_EXAMPLES:]:
-            parts.append(details(f"{len(shown) - SHOWN_EXAMPLES} more", join(shown[SHOWN_EXAMPLES:])))
+            parts.append(details(f"{len(shown) - SHOWN_EXAMPLES} more", *shown[SHOWN_EXAMPLES:]))
     if len(parts) == 1:
         return None
     lead = (
         "Drawn by lot for each class in turn: one from the third of its patches that the last step does best, one from "
         "the third that it does worst. The rectangle on the low view is the field of the high view."
     )
-    return part("Examples", lead, *parts)
+    return Part("Examples", lead, parts)
 
 
 def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, Any]) -> Html | None:
@@ -68,8 +66,4 @@ def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, 
         f"example-{entry['split']}-{place:02d}",
         f"Views, truth and predictions of {sources.shown_key(entry['key'])}",
     )
-    return (
-        None
-        if shown is None
-        else Html(f'<figure class="example"><figcaption>{text(said)}</figcaption>{shown}</figure>')
-    )
+    return None if shown is None else made.pictured("example", shown, said)

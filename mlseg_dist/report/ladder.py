@@ -1,33 +1,15 @@
 """The first sections: how far each step came on every split, differences between steps, and the config's checks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from mlseg_core.html import Cell, Html, Part, Row, details, head_row, heading, left, note, table
 from mlseg_dist.report import figures
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    details,
-    figure,
-    grid,
-    head_cell,
-    head_row,
-    heading,
-    interval,
-    left,
-    note,
-    number,
-    part,
-    row,
-    table,
-    text,
-)
+from mlseg_dist.report.elements import by_split, class_heads, class_name, drawing, interval, made
 from mlseg_dist.report.metrics import in_words
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import NOTABLE, Change
-from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, Interval, counted, limits, share, signed, value_of
+from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, Interval, limits, share, signed, value_of
 
 COLUMNS = ("mIoU", *ORDER)
 
@@ -35,9 +17,9 @@ COLUMNS = ("mIoU", *ORDER)
 def results(sources: Sources) -> Part | None:
     if sources.evaluation is None or not sources.steps:
         return None
-    drawn = figure(_chart(sources), "Mean IoU of every step on every split, with intervals", "chart")
+    drawn = drawing(_chart(sources), "Mean IoU of every step on every split, with intervals", "chart")
     body = [drawn, heading("IoU per step and class"), _pooled(sources), *_means(sources), *_differences(sources)]
-    return part("Results", _lead(sources), *body)
+    return Part("Results", _lead(sources), body)
 
 
 def _lead(sources: Sources) -> str:
@@ -74,29 +56,13 @@ def _fell(sources: Sources, split: str) -> set[str]:
     return found
 
 
-def by_split(sources: Sources, make: Callable[[str], Html | None], level: int = 3) -> Html:
-    """A block a split, side by side where there is room; splits of which there is nothing to show are left out.
-
-    level: of the blocks' headings, one more than that of the heading above them.
-    """
-    shown = [(split, make(split)) for split in sources.splits]
-    blocks = []
-    for split, made in shown:
-        if made is not None:
-            facts = sources.block("splits", split)
-            size = f"{counted(facts.get('patients', 0), 'patient')}, {counted(facts.get('slides', 0), 'slide')}"
-            title = f'<h{level} class="block">{text(SPLIT_NAMES[split])} <small>{size}</small></h{level}>'
-            blocks.append(Html(f"<div>{title}{made}</div>"))
-    return grid(blocks, "two")
-
-
 def _pooled(sources: Sources) -> Html:
     """Pooled IoU with intervals, after the figures of one constant answer; the best of each column is bold."""
 
     def block(split: str) -> Html:
         majority = sources.block("splits", split, "majority")
-        constant = [cell(number(value_in(majority, column))) for column in COLUMNS]
-        rows = [row([left(f"always {sources.block('majority') or 'one class'}"), *constant], "majority")]
+        constant = [share(value_in(majority, column)) for column in COLUMNS]
+        rows = [Row([left(f"always {sources.block('majority') or 'one class'}"), *constant], "majority")]
         best = {column: _best(sources, split, column) for column in COLUMNS}
         for step in [*sources.steps, *sources.controls]:
             cells = [left(step)]
@@ -104,8 +70,8 @@ def _pooled(sources: Sources) -> Html:
                 found = _figure(sources, split, step, column)
                 is_best = value_of(found) is not None and value_of(found) == best[column]
                 classes = ["miou" if column == "mIoU" else "", "best" if is_best else ""]
-                cells.append(cell(interval(found), " ".join(filter(None, classes))))
-            rows.append(row(cells, _kind_of_row(sources, step)))
+                cells.append(interval(found, " ".join(filter(None, classes))))
+            rows.append(Row(cells, _kind_of_row(sources, step)))
         return table([_head()], rows, "", f"IoU on {SPLIT_NAMES[split]}")
 
     return by_split(sources, block, level=4)
@@ -117,12 +83,8 @@ def _kind_of_row(sources: Sources, step: str) -> str:
     return "last" if step == sources.steps[-1] else ""
 
 
-def _head() -> list[Html]:
-    return [head_cell(text("step"), "left"), *(head_cell(_title(column)) for column in COLUMNS)]
-
-
-def _title(column: str) -> Html:
-    return text(column) if column == "mIoU" else class_name(column)
+def _head() -> list[Cell]:
+    return head_row(["step"], [column if column == "mIoU" else class_name(column) for column in COLUMNS])
 
 
 def _figure(sources: Sources, split: str, step: str, column: str) -> Interval:
@@ -148,8 +110,8 @@ def _means(sources: Sources) -> list[Html]:
             rows = []
             for step in sources.steps:
                 means = sources.block("figures", split, step, way)
-                cells = [cell(interval(value_in(means, c)), "miou" if c == "mIoU" else "") for c in COLUMNS]
-                rows.append(row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
+                cells = [interval(value_in(means, c), "miou" if c == "mIoU" else "") for c in COLUMNS]
+                rows.append(Row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
             return table([_head()], rows, "", f"Mean IoU on {SPLIT_NAMES[split]}")
 
         found.append(details(f"The same as means over {words}", by_split(sources, block, level=4)))
@@ -183,21 +145,18 @@ def _difference_blocks(sources: Sources, rows_of: Mapping[str, list[dict[str, An
             cells = [left(f"{one['from']} → {one['to']}"), _change(one.get("miou"), "miou")]
             cells += [_change((one.get("iou") or {}).get(name)) for name in LEARNT]
             better, worse = (len(one.get(key) or ()) for key in ("better", "worse"))
-            cells.append(cell(Html(f"{better:,} better<small>{worse:,} worse</small>")))
-            rows.append(row(cells, "last" if is_overall else ""))
-        head = [*head_row(["from → to"], ["mIoU"]), *(head_cell(class_name(name)) for name in LEARNT)]
-        head.append(head_cell(text("slides")))
+            cells.append(Cell(f"{better:,} better", small=f"{worse:,} worse"))
+            rows.append(Row(cells, "last" if is_overall else ""))
+        head = [*head_row(["from → to"], ["mIoU"]), *class_heads(LEARNT), "slides"]
         return table([head], rows, "", f"Paired differences on {SPLIT_NAMES[split]}") if rows else None
 
     return by_split(sources, block, level=4)
 
 
-def _change(found: Interval | None, classes: str = "") -> Html:
+def _change(found: Interval | None, classes: str = "") -> Cell:
     one = Change("", "", {}, {}, found or {})
-    bounds = limits(found, 2, sign=True)
-    shown = f"{signed(value_of(found))}{f'<small>{bounds}</small>' if bounds else ''}"
     marked = "fell" if one.is_fall else "rose" if one.is_clear else ""
-    return cell(Html(shown), f"{classes} {marked}".strip())
+    return Cell(signed(value_of(found)), f"{classes} {marked}".strip(), small=limits(found, 2, sign=True))
 
 
 def checks_part(checks: dict[str, Any]) -> Part | None:
@@ -206,11 +165,9 @@ def checks_part(checks: dict[str, Any]) -> Part | None:
         return None
     rows = []
     for one in checks["checks"]:
-        verdict = '<span class="pass">✓ passed</span>' if one["passed"] else '<span class="fail">✗ failed</span>'
-        cells = [cell(Html(verdict), "left"), cell(text(in_words(one["check"])), "left wrap")]
+        cells = [left(made.verdict(one["passed"])), Cell(in_words(one["check"]), "left wrap")]
         cells.append(left(SPLIT_NAMES.get(one["split"], one["split"])))
-        cells += [cell(text(signed(one["got"]))), cell(text(f"≥ {signed(one['margin'])}"))]
-        rows.append(row(cells))
+        rows.append([*cells, signed(one["got"]), f"≥ {signed(one['margin'])}"])
     head = head_row(["", "difference of", "on"], ["got", "needed"])
     lead = "Margins that the config asks for; a campaign that misses one ends with status 1."
-    return part("Checks", lead, table([head], rows, "", "Checks"))
+    return Part("Checks", lead, [table([head], rows, "", "Checks")])

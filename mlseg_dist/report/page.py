@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from mlseg_core.html import Part
 from mlseg_dist.report.classes import bad_regions, boundaries, confusion, fine_classes
-from mlseg_dist.report.css import CSS, PAGE_CSS
 from mlseg_dist.report.domains import domains
+from mlseg_dist.report.elements import TEMPLATES
 from mlseg_dist.report.examples import examples, training
 from mlseg_dist.report.headline import headline
-from mlseg_dist.report.html import Part, contents, join, text
 from mlseg_dist.report.ladder import checks_part, results
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.probabilities import calibration, one_against_rest
@@ -20,13 +20,13 @@ from mlseg_dist.report.styles import styled_views
 
 def render(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> str:
     """The whole page; photographs are handed to `pictures`."""
-    shown = [part for part in _parts(sources, checks, pictures) if part is not None]
-    body = join(part.shown for part in shown)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(sources.config.name)} – mlseg report</title><style>{CSS}{PAGE_CSS}</style></head>"
-        f'<body class="report">{contents(shown)}<main>{headline(sources, checks)}\n{body}</main></body></html>\n'
+    return TEMPLATES.page(
+        "report.html",
+        kind="report",
+        name=sources.config.name,
+        headline=headline(sources, checks),
+        parts=[part for part in _parts(sources, checks, pictures) if part is not None],
+        is_single_file=pictures.inside,
     )
 
 

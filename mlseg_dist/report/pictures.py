@@ -14,8 +14,9 @@ from PIL import Image
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
+from mlseg_core.html import Html, data_uri, image
 from mlseg_core.own import is_named_by_content, is_regular, refuse_foreign
-from mlseg_dist.report.html import Html, data_uri, image
+from mlseg_dist.report.elements import made
 
 FOLDER = "pictures"
 JPEG_QUALITY = 88
@@ -39,11 +40,11 @@ class Pictures:
             return None
         data, size = found
         if self.inside:
-            return image(data_uri(data, "jpeg"), alt, size=size)
+            return image(data_uri(data, "jpeg"), alt, size)
         file = f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.jpg"
         self.files[file] = data
         place = f"{FOLDER}/{file}"
-        return Html(f'<a href="{place}">{image(place, alt, size=size)}</a>')
+        return made.linked(place, image(place, alt, size))
 
 
 def _as_jpeg(path: Path) -> tuple[bytes, tuple[int, int]] | None:

@@ -2,26 +2,12 @@
 
 from typing import Any
 
+from mlseg_core.html import Html, Part, Row, grid, head_row, left, table
 from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.report import figures
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    figure,
-    grid,
-    head_row,
-    interval,
-    left,
-    number,
-    part,
-    row,
-    table,
-)
-from mlseg_dist.report.ladder import by_split
+from mlseg_dist.report.elements import by_split, class_name, drawing, interval
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.words import LEARNT, SPLIT_NAMES
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, share
 
 CURVES = (
     (figures.precision_recall, "precision and recall"),
@@ -42,16 +28,16 @@ def calibration(sources: Sources) -> Part | None:
         found = sources.block("calibration", split, last)
         is_scaled = found.get("temperature") not in (None, 1)
         scaled = found.get("reliability_scaled") if is_scaled else None
-        drawing = figures.reliability(split, found.get("reliability") or [], scaled or [])
-        drawn.append(figure(drawing, f"Reliability of {last} on {SPLIT_NAMES[split]}, before and after temperature"))
+        curve = figures.reliability(split, found.get("reliability") or [], scaled or [])
+        drawn.append(drawing(curve, f"Reliability of {last} on {SPLIT_NAMES[split]}, before and after temperature"))
 
     def block(split: str) -> Html | None:
         rows = []
         for step in sources.steps:
             found = sources.block("calibration", split, step)
-            cells = [cell(number(found.get(key))) for key in ("ece", "ece_scaled", "nll", "nll_scaled")]
-            cells.append(cell(number(found.get("temperature"), 2)))
-            rows.append(row([left(step), *cells], "last" if step == last else ""))
+            cells = [share(found.get(key)) for key in ("ece", "ece_scaled", "nll", "nll_scaled")]
+            cells.append(share(found.get("temperature"), 2))
+            rows.append(Row([left(step), *cells], "last" if step == last else ""))
         head = head_row(["step"], ["ECE", "at T", "NLL", "at T", "T"])
         return table([head], rows, "", f"Calibration on {SPLIT_NAMES[split]}") if split in splits else None
 
@@ -60,7 +46,7 @@ def calibration(sources: Sources) -> Part | None:
         "mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an "
         "answer."
     )
-    return part("Calibration", lead, grid(drawn, "three"), by_split(sources, block))
+    return Part("Calibration", lead, [grid(drawn, "three"), by_split(sources, block)])
 
 
 def one_against_rest(sources: Sources) -> Part | None:
@@ -76,9 +62,9 @@ def one_against_rest(sources: Sources) -> Part | None:
     for name in LEARNT:
         curves = {split: one[name] for split, one in found.items() if one.get(name, {}).get("recall")}
         if curves:
-            drawn += [figure(draw(name, curves, threshold), f"{name}: {words}") for draw, words in CURVES]
+            drawn += [drawing(draw(name, curves, threshold), f"{name}: {words}") for draw, words in CURVES]
     lead = f"Probabilities of {last} for one class, thresholds in steps of .01; the dot is at its threshold, {threshold:g}."
-    return part("One class against the rest", lead, _areas(sources, found), grid(drawn, "three"))
+    return Part("One class against the rest", lead, [_areas(sources, found), grid(drawn, "three")])
 
 
 def _areas(sources: Sources, found: dict[str, Any]) -> Html:
@@ -86,9 +72,9 @@ def _areas(sources: Sources, found: dict[str, Any]) -> Html:
     rows = []
     for name in LEARNT:
         for split in found:
-            cells = [cell(class_name(name), "left"), left(SPLIT_NAMES[split])]
+            cells = [left(class_name(name)), left(SPLIT_NAMES[split])]
             for key in ("auc", "average_precision", "precision", "recall", "specificity", "dice"):
-                cells.append(cell(interval(sources.pooled(split, last, key, name))))
-            rows.append(row(cells, "group" if split == next(iter(found)) else ""))
+                cells.append(interval(sources.pooled(split, last, key, name)))
+            rows.append(Row(cells, "group" if split == next(iter(found)) else ""))
     head = head_row(["class", "on"], ["AUC", "average precision", "precision", "recall", "specificity", "Dice"])
     return table([head], rows, "wide", "Areas under curves, precision and recall")

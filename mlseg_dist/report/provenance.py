@@ -2,25 +2,10 @@
 
 from typing import Any
 
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    details,
-    head_cell,
-    head_row,
-    heading,
-    interval,
-    left,
-    number,
-    part,
-    row,
-    table,
-    text,
-)
+from mlseg_core.html import Cell, Html, Part, details, head_row, heading, left, note, table
+from mlseg_dist.report.elements import class_heads, interval, made
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, limits, pixels, signed
+from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, limits, pixels, share, signed
 
 
 def by_hand(sources: Sources) -> Part | None:
@@ -30,28 +15,24 @@ def by_hand(sources: Sources) -> Part | None:
         for split, figures in found["figures"].items():
             step = found["steps"][-1] if found["steps"] else ""
             pooled = figures.get(step, {}).get("pooled", {})
-            cells = [left(name), left(SPLIT_NAMES[split]), left(step), cell(interval(pooled.get("miou")), "miou")]
-            cells += [cell(interval(pooled.get("iou", {}).get(one))) for one in LEARNT]
-            rows.append(row([*cells, _against(found, split, step)]))
+            cells = [left(name), left(SPLIT_NAMES[split]), left(step), interval(pooled.get("miou"), "miou")]
+            cells += [interval(pooled.get("iou", {}).get(one)) for one in LEARNT]
+            rows.append([*cells, _against(found, split, step)])
     if not rows:
         return None
-    head = [*head_row(["evaluation", "on", "step"], ["mIoU"]), *(head_cell(class_name(one)) for one in LEARNT)]
-    body = table([[*head, head_cell(text("over another run"))]], rows, "", "Evaluations by hand")
-    return part(
-        "Evaluations by hand",
-        "Written by `mlseg evaluate` into the run's folder `evaluations`; the last step of each.",
-        body,
-    )
+    head = [*head_row(["evaluation", "on", "step"], ["mIoU"]), *class_heads(LEARNT), "over another run"]
+    lead = "Written by `mlseg evaluate` into the run's folder `evaluations`; the last step of each."
+    return Part("Evaluations by hand", lead, [table([head], rows, "", "Evaluations by hand")])
 
 
-def _against(found: dict[str, Any], split: str, step: str) -> Html:
+def _against(found: dict[str, Any], split: str, step: str) -> Cell:
     """The paired difference from another run's step, with its name."""
     against = found.get("against") or {}
     rows = [one for one in against.get("differences", {}).get(split) or [] if one["to"] == step]
     if not rows:
-        return cell(text("–"))
+        return Cell("–")
     said = f"{signed(rows[0]['miou']['value'])} {limits(rows[0]['miou'], 2, sign=True)}"
-    return cell(Html(f"{text(said)}<small>{text(rows[0]['from'])} of {text(against['name'])}</small>"))
+    return Cell(said, small=f"{rows[0]['from']} of {against['name']}")
 
 
 def openings(sources: Sources) -> Part | None:
@@ -62,14 +43,13 @@ def openings(sources: Sources) -> Part | None:
     for one in sources.openings:
         reason = sources.shown_text(one.reason) if one.reason else "first opening"
         state = "" if one.finished else " (not finished)"
-        steps = ", ".join(one.teachers)
-        rows.append(row([left(one.time), cell(text(f"{reason}{state}"), "left wrap"), cell(text(steps), "left wrap")]))
+        rows.append([left(one.time), Cell(f"{reason}{state}", "left wrap"), Cell(", ".join(one.teachers), "left wrap")])
     lead = (
         "Slides of final-unseen are to be scored once, at the very end. These are all openings of this corpus that the run and its "
         "user know of; `final-unseen.jsonl` in the run folder says who."
     )
     body = table([head_row(["time", "why", "teachers"], [])], rows, "", "Openings of final-unseen")
-    return part("Openings of final-unseen", lead, body)
+    return Part("Openings of final-unseen", lead, [body])
 
 
 def provenance(sources: Sources) -> Part:
@@ -79,20 +59,17 @@ def provenance(sources: Sources) -> Part:
     if sources.hashes:
         parts += [heading("Hashes of what went in"), _hashes(sources.hashes)]
     if sources.config_text:
-        parts.append(details("campaign.yaml, resolved, without paths", Html(f"<pre>{text(sources.config_text)}</pre>")))
-    return part(
-        "Where this comes from",
-        "Teachers and their thresholds, hashes of what went in, and the resolved config.",
-        *parts,
-    )
+        parts.append(details("campaign.yaml, resolved, without paths", made.verbatim(sources.config_text)))
+    lead = "Teachers and their thresholds, hashes of what went in, and the resolved config."
+    return Part("Where this comes from", lead, parts)
 
 
 def _teachers(sources: Sources) -> Html:
     rows = []
     for step, one in sources.block("teachers").items():
-        cells = [left(step), cell(number(one.get("threshold"))), cell(number(one.get("temperature"), 2))]
-        rows.append(row([*cells, left(one.get("source") or "–")]))
-    head = [*head_row(["teacher"], ["threshold", "temperature"]), head_cell(text("chosen by"), "left")]
+        figures = [share(one.get("threshold")), share(one.get("temperature"), 2)]
+        rows.append([left(step), *figures, left(one.get("source") or "–")])
+    head = [*head_row(["teacher"], ["threshold", "temperature"]), left("chosen by")]
     return table([head], rows, "", "Teachers and thresholds")
 
 
@@ -109,9 +86,9 @@ def _grid(sources: Sources) -> Html:
     missing = sum(one.get("unanswered", {}).get(last, 0) for one in sources.block("slides").values())
     if missing:
         said.append(f"{pixels(missing)} without an answer of {last}, which count nowhere")
-    return Html(f'<p class="note">Unit: {text(unit or "–")}. {text(", ".join(said))}</p>')
+    return note(f"Unit: {unit or '–'}. {', '.join(said)}")
 
 
 def _hashes(hashes: dict[str, str]) -> Html:
-    rows = [row([left(what), cell(Html(f"<code>{text(digest)}</code>"), "hash")]) for what, digest in hashes.items()]
+    rows = [[left(what), Cell(made.code(digest), "hash")] for what, digest in hashes.items()]
     return table([head_row(["what", "sha256"], [])], rows, "", "Hashes")

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mlseg_dist.config import CLASSES
+from mlseg_core.html import Cell, Html, Part, details, left, note, table
 from mlseg_dist.pseudonyms import shows_pseudonyms
 from mlseg_dist.report import figures
-from mlseg_dist.report.html import Html, Part, cell, details, figure, head_cell, join, note, number, part, table, text
+from mlseg_dist.report.elements import drawing, made
 from mlseg_dist.report.metrics import expected_of
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.words import ORDER
+from mlseg_dist.report.words import LEARNT, ORDER, share
 
 _WORST_SLIDES = 10
 
@@ -18,7 +18,7 @@ def labels_accepted(sources: Sources, pictures: Pictures) -> Part | None:
     """None before the first round."""
     if not sources.rounds:
         return None
-    chart = figure(figures.acceptance(sources.rounds), "Accepted pixels per round and class", "narrow")
+    chart = drawing(figures.acceptance(sources.rounds), "Accepted pixels per round and class", "narrow")
     lead = (
         "Pixels of the train split on which each round's teacher was sure enough. A class whose share collapses from "
         "round to round is a warning: self-training drifts."
@@ -26,7 +26,7 @@ def labels_accepted(sources: Sources, pictures: Pictures) -> Part | None:
     parts = [chart, *_reliability(sources.rounds), _by_stain(sources.rounds)]
     parts.append(details(f"The {_WORST_SLIDES} slides of which the last round accepted least", _worst_slides(sources)))
     sheets = [_sheet(entry, pictures) for entry in sources.rounds]
-    return part("Labels accepted per round", lead, *parts, *(sheet for sheet in sheets if sheet is not None))
+    return Part("Labels accepted per round", lead, [*parts, *(sheet for sheet in sheets if sheet is not None)])
 
 
 def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
@@ -34,22 +34,21 @@ def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
     asked = expected_of(rounds)
     if not asked:
         return []
-    names = [head_cell(text(name), "first" if name == ORDER[0] else "") for _ in range(2) for name in ORDER]
+    names = [Cell(name, "first" if name == ORDER[0] else "") for _ in range(2) for name in ORDER]
     head = [
         [
-            head_cell(text(""), "left", 2),
-            head_cell(text("right, of what is accepted"), "first", len(ORDER)),
-            head_cell(text("accepted and right, of the class"), "first", len(ORDER)),
+            Cell("", "left", 2),
+            Cell("right, of what is accepted", "first", len(ORDER)),
+            Cell("accepted and right, of the class", "first", len(ORDER)),
         ],
-        [head_cell(text("round"), "left"), head_cell(text("view"), "left"), *names],
+        [left("round"), left("view"), *names],
     ]
     rows = []
     for one in asked:
         for view in one["precision"]:
             figures = [(kind, name) for kind in ("precision", "recall") for name in ORDER]
-            cells = [cell(number(one[kind][view][name]), "first" if name == ORDER[0] else "") for kind, name in figures]
-            named = [cell(text(f"{one['round']} ({one['teacher']})"), "left"), cell(text(view), "left")]
-            rows.append(Html(f"<tr>{join([*named, *cells], '')}</tr>"))
+            cells = [Cell(share(one[kind][view][name]), "first" if name == ORDER[0] else "") for kind, name in figures]
+            rows.append([left(f"{one['round']} ({one['teacher']})"), left(view), *cells])
     said = (
         "Expected by what the teacher answers on the validation slides, in the shares of classes that unannotated tissue is "
         "estimated to have. On labs and scanners that the validation slides do not have this is optimistic."
@@ -60,26 +59,20 @@ def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
 def _by_stain(rounds: list[dict[str, Any]]) -> Html:
     """Part of the pixels that was accepted, a row a stain, a column a round; then the last round's tumour and others."""
     stains = sorted({stain for entry in rounds for stain in entry["by_stain"]})
-    head = [head_cell(text("accepted"), "left"), *(head_cell(text(f"round {entry['round']}")) for entry in rounds)]
-    learnt = CLASSES[1:]
-    head += [head_cell(text(f"{name}, last round"), "first" if name == learnt[0] else "") for name in learnt]
+    head = [left("accepted"), *(Cell(f"round {entry['round']}") for entry in rounds)]
+    head += [Cell(f"{name}, last round", "first" if name == LEARNT[0] else "") for name in LEARNT]
     rows = []
     for stain in stains:
         found = [entry["by_stain"].get(stain) for entry in rounds]
-        cells = [cell(text(stain), "left"), *(cell(number(_accepted(one))) for one in found)]
-        cells += [cell(number(_share(found[-1], name)), "first" if name == learnt[0] else "") for name in learnt]
-        rows.append(Html(f"<tr>{join(cells, '')}</tr>"))
+        last = [Cell(share(_share(found[-1], name)), "first" if name == LEARNT[0] else "") for name in LEARNT]
+        rows.append([left(stain), *(share(_accepted(one)) for one in found), *last])
     return table([head], rows)
 
 
 def _worst_slides(sources: Sources) -> Html:
     ordered = sorted(sources.rounds[-1]["by_slide"].items(), key=lambda item: _accepted(item[1]) or 0.0)
-    head = [head_cell(text("slide"), "left"), head_cell(text("accepted"))]
-    rows = [
-        Html(f"<tr>{cell(text(sources.shown_slide(slide)), 'left')}{cell(number(_accepted(counts)))}</tr>")
-        for slide, counts in ordered[:_WORST_SLIDES]
-    ]
-    return table([head], rows)
+    rows = [[left(sources.shown_slide(slide)), share(_accepted(counts))] for slide, counts in ordered[:_WORST_SLIDES]]
+    return table([[left("slide"), "accepted"]], rows)
 
 
 def _sheet(entry: dict[str, Any], pictures: Pictures) -> Html | None:
@@ -92,7 +85,7 @@ def _sheet(entry: dict[str, Any], pictures: Pictures) -> Html | None:
         place = f"data/{path.parent.name}/{path.name}"
         return note(f"{title}: an earlier version drew them with names of slides. They stay in the run folder: {place}")
     shown = pictures.show(path, f"labels-{entry['round']}", title)
-    return None if shown is None else details(title, Html(f"<figure>{shown}</figure>"))
+    return None if shown is None else details(title, made.sheet(shown))
 
 
 def _accepted(counts: dict[str, int] | None) -> float | None:

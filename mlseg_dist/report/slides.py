@@ -4,28 +4,9 @@ import csv
 import io
 from typing import Any
 
+from mlseg_core.html import Cell, Html, Part, details, grid, head_row, heading, join, left, note, table, tagged, warning
 from mlseg_dist.config import CLASSES, FACTORS, HELD_OUT
-from mlseg_dist.report.html import (
-    Html,
-    Part,
-    cell,
-    class_name,
-    details,
-    grid,
-    head_cell,
-    head_row,
-    heading,
-    join,
-    left,
-    note,
-    number,
-    part,
-    row,
-    table,
-    tag,
-    text,
-    warning,
-)
+from mlseg_dist.report.elements import class_heads, made
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, counted, listed, share, signed
@@ -45,13 +26,12 @@ def slides(sources: Sources, pictures: Pictures) -> Part | None:
     body += [heading("Lowest and highest"), _extremes(sources)]
     if len(sources.steps) > 1:
         body += [heading(f"From {sources.steps[0]} to {sources.steps[-1]}"), _moved(sources)]
-    place = f"{TABLE} in the run's folder report" if pictures.inside else f'<a href="{TABLE}">{TABLE}</a>'
-    body.append(Html(f'<p class="note">Every slide and step: {place}</p>'))
+    body.append(made.table_file(TABLE, not pictures.inside))
     lead = (
         "Slides and patients have pseudonyms here; `mlseg names RUN PSEUDONYM` tells whoever may read the run folder which "
         "slide is meant."
     )
-    return part("Slides", lead, *body)
+    return Part("Slides", lead, body)
 
 
 def _not_scored(sources: Sources) -> list[Html]:
@@ -59,14 +39,12 @@ def _not_scored(sources: Sources) -> list[Html]:
     if not missing:
         return []
     rows = [
-        row(
-            [
-                left(sources.shown_slide(one["slide"])),
-                left(SPLIT_NAMES.get(one["split"], one["split"])),
-                left(one["step"] or "all"),
-                cell(text(sources.shown_text(one["why"])), "left wrap"),
-            ]
-        )
+        [
+            left(sources.shown_slide(one["slide"])),
+            left(SPLIT_NAMES.get(one["split"], one["split"])),
+            left(one["step"] or "all"),
+            Cell(sources.shown_text(one["why"]), "left wrap"),
+        ]
         for one in missing[:MOST_WORST]
     ]
     slides_left_out = counted(len({one["slide"] for one in missing}), "slide")
@@ -101,9 +79,7 @@ def _worst_picture(sources: Sources, pictures: Pictures, place: int, entry: dict
     who, figures = _described(sources, entry["slide"]), f"{step}: {_figures(sources, entry['slide'], step)}"
     alt = f"Slide, map of the classes and errors: {who}, {figures}"
     shown = pictures.show(path, f"worst-{entry['split']}-{place:02d}", alt)
-    if shown is None:
-        return None
-    return Html(f'<figure class="worst"><figcaption><b>{text(who)}</b><br>{text(figures)}</figcaption>{shown}</figure>')
+    return None if shown is None else made.pictured("worst", shown, figures, who)
 
 
 def _described(sources: Sources, slug: str) -> str:
@@ -135,37 +111,26 @@ def _extremes(sources: Sources) -> Html:
     if best:
         left_out = len(scored) - len(worst) - len(best)
         if left_out:
-            rows.append(row([cell(text(f"{left_out:,} more"), "kind", span=5 + len(CLASSES))]))
+            rows.append([Cell(f"{left_out:,} more", "kind", span=5 + len(CLASSES))])
         rows += [_slide_row(sources, slug) for slug in best]
     head = head_row(
         ["slide", "on", "stain, scanner, source"],
         ["mIoU", *([f"since {sources.steps[0]}"] if len(sources.steps) > 1 else [])],
     )
-    return table(
-        [[*head, *(head_cell(class_name(name)) for name in ORDER)]],
-        rows,
-        "wide",
-        "Slides with the lowest and highest IoU",
-    )
+    return table([[*head, *class_heads(ORDER)]], rows, "wide", "Slides with the lowest and highest IoU")
 
 
-def _slide_row(sources: Sources, slug: str) -> Html:
+def _slide_row(sources: Sources, slug: str) -> list[Cell | str]:
     facts, last = sources.block("slides", slug), sources.steps[-1]
-    domain = Html(" · ".join(text(facts[name]) for name in FACTORS))
-    if facts["unseen"]:
-        said = "unseen" if len(facts["unseen"]) == len(FACTORS) else f"unseen {listed(facts['unseen'])}"
-        domain = Html(f"{domain}{tag(said)}")
+    unseen = "unseen" if len(facts["unseen"]) == len(FACTORS) else f"unseen {listed(facts['unseen'])}"
+    domain = tagged(" · ".join(facts[name] for name in FACTORS), [unseen] if facts["unseen"] else [])
     now, was = (_miou(sources, slug, step) for step in (last, sources.steps[0]))
-    cells = [
-        left(sources.shown_slide(slug)),
-        left(SPLIT_NAMES[facts["split"]]),
-        cell(domain, "left"),
-        cell(number(now), "miou"),
-    ]
+    named = [left(sources.shown_slide(slug)), left(SPLIT_NAMES[facts["split"]]), left(domain)]
+    cells: list[Cell | str] = [*named, Cell(share(now), "miou")]
     if len(sources.steps) > 1:
-        cells.append(cell(text(signed(now - was if now is not None and was is not None else None))))
+        cells.append(signed(now - was if now is not None and was is not None else None))
     iou = sources.block("slides", slug, "figures", last).get("iou", {})
-    return row([*cells, *(cell(number(iou.get(name))) for name in ORDER)])
+    return [*cells, *(share(iou.get(name)) for name in ORDER)]
 
 
 def _moved(sources: Sources) -> Html:
@@ -179,27 +144,24 @@ def _moved(sources: Sources) -> Html:
         total = sources.block("splits", split).get("slides", 0)
         said = f"{SPLIT_NAMES[split]}: {len(better)} of {counted(total, 'slide')} better, {len(worse)} worse"
         lists = [_moved_table(sources, "worse", worse), _moved_table(sources, "better", better)]
-        shown.append(Html(f"<div><h4>{text(said)}</h4>{join(filter(None, lists))}</div>"))
+        shown.append(made.block(4, said, "", join(one for one in lists if one is not None)))
     return grid(shown, "two")
 
 
-def _moved_table(sources: Sources, which: str, slugs: list[str]) -> Html:
+def _moved_table(sources: Sources, which: str, slugs: list[str]) -> Html | None:
     if not slugs:
-        return Html("")
+        return None
     first, last = sources.steps[0], sources.steps[-1]
     rows = []
     for slug in slugs[:MOST_MOVED]:
         was, now = (_miou(sources, slug, step) for step in (first, last))
         change = now - was if now is not None and was is not None else None
-        cells = [left(sources.shown_slide(slug)), cell(number(was)), cell(number(now))]
-        rows.append(row([*cells, cell(text(signed(change)), "fell" if which == "worse" else "rose")]))
-    body = table([head_row([f"{which} slides"], [first, last, "change"])], rows, "", f"Slides that got {which}")
-    more = note(f"and {len(slugs) - MOST_MOVED:,} more, in {TABLE}") if slugs[MOST_MOVED:] else Html("")
-    return (
-        details(f"The {len(rows)} that got {which} most", Html(f"{body}{more}"))
-        if which == "better"
-        else Html(f"{body}{more}")
-    )
+        moved = Cell(signed(change), "fell" if which == "worse" else "rose")
+        rows.append([left(sources.shown_slide(slug)), share(was), share(now), moved])
+    body = [table([head_row([f"{which} slides"], [first, last, "change"])], rows, "", f"Slides that got {which}")]
+    if slugs[MOST_MOVED:]:
+        body.append(note(f"and {len(slugs) - MOST_MOVED:,} more, in {TABLE}"))
+    return details(f"The {len(rows)} that got {which} most", *body) if which == "better" else join(body)
 
 
 def slides_csv(sources: Sources) -> str:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from mlseg_dist.report.html import Html, Part, cell, details, head_cell, join, number, part, table, text
+from mlseg_core.html import Html, Part, details, left, table
+from mlseg_dist.report.elements import made
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
+from mlseg_dist.report.words import share
 
 
 def styled_views(sources: Sources, pictures: Pictures) -> Part | None:
@@ -15,32 +17,26 @@ def styled_views(sources: Sources, pictures: Pictures) -> Part | None:
         "Generators show patches of the train split as another scanner or source would; steps with gan_style draw them in "
         "place of the slide's own. SSIM of luminance before and after: 1 keeps all structure."
     )
-    sheets = [_sheet(place, made, pictures) for place, made in enumerate(sources.styled["generators"])]
+    sheets = [_sheet(place, pair, pictures) for place, pair in enumerate(sources.styled["generators"])]
     shown = [sheet for sheet in sheets if sheet is not None]
-    return part("Views in other styles", lead, _pairs(sources.styled), *shown)
+    return Part("Views in other styles", lead, [_pairs(sources.styled), *shown])
 
 
 def _pairs(styled: dict[str, Any]) -> Html:
-    titles = ("source → target", "mean SSIM", "least of a patch", "steps", "")
-    head = [head_cell(text(title), "" if 0 < place < 4 else "left") for place, title in enumerate(titles)]
+    head = [left("source → target"), "mean SSIM", "least of a patch", "steps", left("")]
     rows = []
-    for made in styled["generators"]:
-        name = f"{made['source']} -> {made['target']}"
+    for pair in styled["generators"]:
+        name = f"{pair['source']} -> {pair['target']}"
         kept = styled["ssim"].get(name, {})
         said = "left out: it keeps too little" if name in styled["left_out"] else ""
-        cells = [
-            cell(text(name.replace("->", "→")), "left"),
-            cell(number(kept.get("mean"))),
-            cell(number(kept.get("least"))),
-        ]
-        cells += [cell(text(f"{made['steps']:,}")), cell(text(said), "left")]
-        rows.append(Html(f"<tr>{join(cells, '')}</tr>"))
+        figures = [share(kept.get("mean")), share(kept.get("least")), f"{pair['steps']:,}"]
+        rows.append([left(name.replace("->", "→")), *figures, left(said)])
     return table([head], rows)
 
 
-def _sheet(place: int, made: dict[str, Any], pictures: Pictures) -> Html | None:
-    shown = pictures.show(made["sheet"], f"style-{place:02d}", f"{made['source']} styled as {made['target']}")
+def _sheet(place: int, pair: dict[str, Any], pictures: Pictures) -> Html | None:
+    shown = pictures.show(pair["sheet"], f"style-{place:02d}", f"{pair['source']} styled as {pair['target']}")
     if shown is None:
         return None
-    title = f"{made['source']} → {made['target']}: patches, styled, and the target's own"
-    return details(title, Html(f"<figure>{shown}</figure>"))
+    title = f"{pair['source']} → {pair['target']}: patches, styled, and the target's own"
+    return details(title, made.sheet(shown))

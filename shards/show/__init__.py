@@ -8,7 +8,6 @@ charts   class mixes and score histograms
 cards    slides with tissue, annotation and patches drawn in
 pairs    which samples are shown, and their pictures
 colours  of classes and scanners
-html     pieces of HTML: everything that comes from files is escaped there
-css      the style sheet
+parts    the templates
 page     the whole page
 """

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 
 from mlseg_core.files import fingerprint
+from mlseg_core.html import Html, data_uri, percent
 from shards.annotation import UNLABELLED
 from shards.manifest import SlideEntry
 from shards.sample import decode_label, decode_rgb, encode_jpeg
 from shards.show.colours import UNANNOTATED
-from shards.show.html import Html, count, dot, join, jpeg_uri, percent, text
+from shards.show.parts import made
 from shards.show.sources import Corpus, Overview
 from shards.show.words import laid_words
 
@@ -46,39 +47,37 @@ def card(corpus: Corpus, slide: SlideEntry, colours: dict[str, str]) -> Html:
     view, bad = corpus.overviews[slide.slug], corpus.quarantine.get(slide.slug)
     named = [slide.split, slide.stain, slide.scanner, slide.source, f"patient {slide.patient}"]
     named += [f"score {slide.score:g}"] if slide.score is not None else []
-    warnings = [Html(f'<p class="flag bad">quarantine: {text(bad.reason)}</p>')] if bad is not None else []
-    warnings += (
-        [Html(f'<p class="flag">{text(sentence)}</p>') for sentence in view.flags.values()] if view is not None else []
-    )
-    return Html(
-        f'<figure class="card"><figcaption><b>{text(slide.slide)}</b><br>'
-        f'<span class="quiet">{text(" · ".join(part for part in named if part))}</span></figcaption>'
-        f"{_picture(view, list(corpus.manifest.classes), colours)}{join(warnings)}{_facts(corpus, slide, view, colours)}</figure>\n"
+    return made.card(
+        slide.slide,
+        " · ".join(part for part in named if part),
+        bad.reason if bad is not None else None,
+        list(view.flags.values()) if view is not None else [],
+        _picture(view, list(corpus.manifest.classes), colours),
+        _facts(view) if view is not None else [],
+        corpus.samples_of(slide),
+        _seeds(corpus, slide, colours),
     )
 
 
-def _facts(corpus: Corpus, slide: SlideEntry, view: Overview | None, colours: dict[str, str]) -> Html:
-    lines = []
-    if view is not None:
-        side = " × ".join(f"{px * mpp / 1000:.1f}" for px, mpp in zip(view.size, view.mpp, strict=True))
-        lines.append(
-            text(f"{side} mm at {view.mpp[0]:.3g} µm/px, {view.levels} level{'s' * (view.levels != 1)}, {view.vendor}")
-        )
-        said = [f"{name} {percent(view.measures[key])}" for key, name in _MEASURES.items() if key in view.measures]
-        lines.append(text(" · ".join(said)))
-        lines += [text(laid_words(view.laid))] if view.laid is not None else []
+def _facts(view: Overview) -> list[str]:
+    side = " × ".join(f"{px * mpp / 1000:.1f}" for px, mpp in zip(view.size, view.mpp, strict=True))
+    measured = [f"{name} {percent(view.measures[key])}" for key, name in _MEASURES.items() if key in view.measures]
+    return [
+        f"{side} mm at {view.mpp[0]:.3g} µm/px, {view.levels} level{'s' * (view.levels != 1)}, {view.vendor}",
+        " · ".join(measured),
+        *([laid_words(view.laid)] if view.laid is not None else []),
+    ]
+
+
+def _seeds(corpus: Corpus, slide: SlideEntry, colours: dict[str, str]) -> list[tuple[str, str, int]]:
+    """Class, its colour and how many pairs have their seed in it."""
     seeds: Counter[str] = Counter()
     for shard in corpus.manifest.shards:
         if shard.slide == slide.slug:
             seeds.update(shard.seeds)
-    samples = corpus.samples_of(slide)
-    parts = [
-        Html(f"<span>{dot(colours[n])}{text(n)} {count(seeds[n])}</span>") for n in corpus.manifest.classes if seeds[n]
-    ]
-    if samples > sum(seeds.values()):
-        parts.append(Html(f"<span>{dot(UNANNOTATED)}unannotated {count(samples - sum(seeds.values()))}</span>"))
-    lines.append(Html(f'<b>{samples:,} pairs</b> <span class="legend">{join(parts, " ")}</span>'))
-    return join(Html(f'<p class="fact">{line}</p>') for line in lines)
+    found = [(name, colours[name], seeds[name]) for name in corpus.manifest.classes if seeds[name]]
+    others = corpus.samples_of(slide) - sum(seeds.values())
+    return [*found, ("unannotated", UNANNOTATED, others)] if others > 0 else found
 
 
 def _picture(view: Overview | None, classes: list[str], colours: dict[str, str]) -> Html:
@@ -88,43 +87,41 @@ def _picture(view: Overview | None, classes: list[str], colours: dict[str, str])
     except (OSError, ValueError):
         image = mask = None
     if view is None or image is None or mask is None:
-        return Html('<p class="none">no thumbnail</p>')
+        return made.no_thumbnail()
     scale = min(1.0, _THUMB_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     zoom = np.array(size) / view.size  # thumbnail px per level-0 px
-    layers = [
-        Html(f'<image width="{size[0]}" height="{size[1]}" href="{jpeg_uri(encode_jpeg(small, _JPEG_QUALITY))}"/>'),
-        _tissue(mask, size),
-        _patches(view, zoom, classes, colours),
-        _annotation(view, zoom, classes, colours),
-    ]
-    return Html(f'<svg class="slide" viewBox="0 0 {size[0]} {size[1]}">{join(layers)}</svg>')
+    thumbnail = data_uri(encode_jpeg(small, _JPEG_QUALITY), "jpeg")
+    patches, outlines = _patches(view, zoom, classes, colours), _annotation(view, zoom, classes, colours)
+    return made.drawn_slide(size, thumbnail, _tissue(mask, size), *patches, outlines)
 
 
-def _tissue(mask: np.ndarray, size: tuple[int, int]) -> Html:
+def _tissue(mask: np.ndarray, size: tuple[int, int]) -> str:
     """The border of the tissue mask."""
     small = cv2.copyMakeBorder(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     rings, _ = cv2.findContours(
         (small > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(-1, -1)
     )
     large = [ring.reshape(-1, 2) for ring in rings if cv2.contourArea(ring) >= 12]
-    return Html(f'<path class="tissue" d="{_rings(large)}"/>')
+    return _rings(large)
 
 
-def _annotation(view: Overview, zoom: np.ndarray, classes: list[str], colours: dict[str, str]) -> Html:
-    """Outlines in the colours of their classes; weak ones first, as they were drawn into the labels."""
+def _annotation(view: Overview, zoom: np.ndarray, classes: list[str], colours: dict[str, str]) -> list[tuple[str, str]]:
+    """Outlines and the colours of their classes; weak ones first, as they were drawn into the labels."""
     paths = []
     for fine in dict.fromkeys(fine for fine, _ in view.outlines):
         rings = [ring * zoom for number, ring in view.outlines if number == fine]
         colour = colours[classes[fine]] if 0 <= fine < len(classes) else UNANNOTATED
         share = max(1, _MOST_POINTS * sum(map(len, rings)) // max(1, sum(len(ring) for _, ring in view.outlines)))
-        paths.append(Html(f'<path d="{_rings(rings, share)}" stroke="{colour}" fill="{colour}"/>'))
-    return Html(f'<g class="annotation">{join(paths)}</g>')
+        paths.append((_rings(rings, share), colour))
+    return paths
 
 
-def _patches(view: Overview, zoom: np.ndarray, classes: list[str], colours: dict[str, str]) -> Html:
-    """The fields of the high views as one veil, the seeds as dots in the colours of their classes."""
+def _patches(
+    view: Overview, zoom: np.ndarray, classes: list[str], colours: dict[str, str]
+) -> tuple[str, str, float, list[tuple[str, str]]]:
+    """The fields of the high views as one veil; seeds: their halo, the width of a dot, and those of each class with its colour."""
     seeds = view.seeds[:: max(1, -(-len(view.seeds) // _MOST_SEEDS))]
     side = view.field_um / np.array(view.mpp) * zoom
     veil = "".join(
@@ -134,11 +131,10 @@ def _patches(view: Overview, zoom: np.ndarray, classes: list[str], colours: dict
     for fine in sorted(set(seeds[:, 2].astype(int).tolist()), reverse=True):
         colour = colours[classes[fine]] if 0 <= fine < len(classes) and fine != UNLABELLED else UNANNOTATED
         places = seeds[seeds[:, 2] == fine][:, :2] * zoom
-        dots.append(Html(f'<path d="{"".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)}" stroke="{colour}"/>'))
+        dots.append(("".join(f"M{x:.1f} {y:.1f}h0" for x, y in places), colour))
     halo = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in seeds[:, :2] * zoom)
     size = min(7.0, max(3.2, _THUMB_PX / 12 / max(1, len(seeds)) ** 0.5))  # few seeds: large dots
-    under = f'<path class="veil" d="{veil}"/><path class="halo" d="{halo}"/>'
-    return Html(f'<g class="patches" style="--dot:{size:.1f}">{under}{join(dots)}</g>')
+    return veil, halo, size, dots
 
 
 def _rings(rings: list[np.ndarray], most: int = _MOST_POINTS) -> str:

@@ -2,15 +2,12 @@
 
 from collections import Counter
 
+from mlseg_core.html import Cell, Html, count, left, table
 from shards.show.counts import KINDS, by_split, classes, group, splits, values
-from shards.show.html import NOTHING, Html, cell, count, dot, head, join, percent, table, text
+from shards.show.parts import made
 from shards.show.sources import Corpus
 
 _WIDTH, _HEIGHT = 168, 74
-
-
-def legend(colours: dict[str, str]) -> Html:
-    return Html(f'<p class="legend">{join(Html(f"<span>{dot(c)}{text(n)}</span> ") for n, c in colours.items())}</p>')
 
 
 def class_mix(corpus: Corpus, colours: dict[str, str]) -> Html:
@@ -21,27 +18,16 @@ def class_mix(corpus: Corpus, colours: dict[str, str]) -> Html:
         for value in values(manifest, kind):
             found = group(manifest, lambda slide, k=kind, v=value: getattr(slide, k) == v)  # type: ignore[misc]
             groups.append((kind, value or "(not given)", found))
-    rows, last = [], ""
+    rows: list[list[Cell | str]] = []
+    last = ""
     for kind, name, found in groups:
         total = sum(found.pixels.values())
-        parts = [(n, found.pixels[n] / total) for n in classes(manifest) if total and found.pixels[n]]
-        bar = join(
-            Html(
-                f'<i style="width:{100 * share:.2f}%;background:{colours[n]}" title="{text(f"{n} {percent(share)}")}"></i>'
-            )
-            for n, share in parts
-        )
-        cells = [cell(text(kind if kind != last else ""), "left quiet"), cell(text(name), "left")]
-        cells += [
-            cell(Html(f'<span class="stack">{bar}</span>'), "wide"),
-            cell(count(found.slides)),
-            cell(count(found.samples)),
-        ]
-        rows.append(join(cells))
+        bar = [(n, found.pixels[n] / total, colours[n]) for n in classes(manifest) if total and found.pixels[n]]
+        named = [Cell(kind if kind != last else "", "left quiet"), left(name)]
+        rows.append([*named, Cell(made.stack(bar), "broad"), count(found.slides), count(found.samples)])
         last = kind
-    return table(
-        "class-mix", [head(""), head(""), head("labelled pixels by class", "left"), head("slides"), head("pairs")], rows
-    )
+    head = ["", "", left("labelled pixels by class"), "slides", "pairs"]
+    return table([head], rows, name="Class mix", id="class-mix")
 
 
 def score_charts(corpus: Corpus, colours: dict[str, str]) -> Html | None:
@@ -52,16 +38,16 @@ def score_charts(corpus: Corpus, colours: dict[str, str]) -> Html | None:
     stains = sorted({slide.stain for slide in scored})
     rows = []
     for split in [name for name in splits(corpus.manifest) if any(slide.split == name for slide in scored)]:
-        cells = [cell(text(split), "left")]
+        cells = [left(split)]
         for stain in stains:
             edges, step = _bins([slide.score for slide in scored if slide.stain == stain and slide.score is not None])
             bars = [Counter[str]() for _ in range(edges)]
             for slide in scored:
                 if slide.stain == stain and slide.split == split and slide.score is not None:
                     bars[min(edges - 1, int(slide.score // step))][slide.scanner] += 1
-            cells.append(cell(_histogram(bars, step, colours) if any(bars) else NOTHING, "chart"))
-        rows.append(join(cells))
-    return table("scores", [head("slides over score", "left"), *(head(stain, "left") for stain in stains)], rows)
+            cells.append(Cell(_histogram(bars, step, colours) if any(bars) else "", "bars"))
+        rows.append(cells)
+    return table([[left("slides over score"), *map(left, stains)]], rows, name="Slides over score", id="scores")
 
 
 def _bins(scores: list[float]) -> tuple[int, float]:
@@ -76,20 +62,15 @@ def _histogram(bars: list[Counter[str]], step: float, colours: dict[str, str]) -
     """Each bar stacked by scanner; the number of slides over it, the score's bin under it."""
     top = max(sum(bar.values()) for bar in bars)
     width, height = _WIDTH / len(bars), _HEIGHT - 26
-    parts = []
+    floor = 12.0 + height
+    bins = []
     for number, bar in enumerate(bars):
-        y, x = 12.0 + height, number * width
+        y, x, shapes = floor, number * width, []
         for scanner in sorted(bar):
             tall = height * bar[scanner] / top
             y -= tall
-            said = text(f"{scanner}: {bar[scanner]}")
-            parts.append(
-                f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{tall:.1f}" fill="{colours[scanner]}">'
-                f"<title>{said}</title></rect>"
-            )
-        middle = x + width / 2
-        if bar:
-            parts.append(f'<text x="{middle:.1f}" y="{y - 2:.1f}">{sum(bar.values())}</text>')
-        parts.append(f'<text class="axis" x="{middle:.1f}" y="{_HEIGHT - 3}">{number * step:g}</text>')
-    parts.append(f'<path class="axis" d="M0 {12.5 + height:g}H{_WIDTH}"/>')
-    return Html(f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(parts)}</svg>')
+            shape = {"x": x + 1, "y": y, "width": width - 2, "height": tall}
+            shapes.append(shape | {"colour": colours[scanner], "said": f"{scanner}: {bar[scanner]}"})
+        of_bin = {"bars": shapes, "middle": x + width / 2, "top": y, "number": sum(bar.values())}
+        bins.append(of_bin | {"tick": f"{number * step:g}"})
+    return made.histogram(_WIDTH, _HEIGHT, floor + 0.5, bins)

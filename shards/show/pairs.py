@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 
 from mlseg_core.files import fingerprint
+from mlseg_core.html import Html, data_uri
 from shards.annotation import UNLABELLED
 from shards.index import BadShard
 from shards.manifest import ShardEntry, SlideEntry
 from shards.sample import decode_label, decode_rgb, encode_jpeg
 from shards.seeds import kept_seeds
 from shards.show.colours import rgb
-from shards.show.html import Html, dot, jpeg_uri, text
+from shards.show.parts import made
 from shards.show.sources import Corpus
 from shards.tar import NO_SEED, ShardReader
 
@@ -123,18 +124,15 @@ def figure(corpus: Corpus, sample: Sample, colours: dict[str, str]) -> Html:
         labels = cv2.resize(label, small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         pictures.append((small, _covered(small, labels, table)))
     framed = [pictures[0], tuple(_framed(picture, share) for picture in pictures[1])]
-    images = "".join(
-        f'<img alt="{text(alt)}" src="{jpeg_uri(encode_jpeg(framed[view][layer], _JPEG_QUALITY))}">'
+    shown = [
+        (data_uri(encode_jpeg(framed[view][layer], _JPEG_QUALITY), "jpeg"), f"{name} view of {sample.key}")
         for layer in (0, 1)
-        for view, alt in ((0, f"high view of {sample.key}"), (1, f"low view of {sample.key}"))
-    )
+        for view, name in enumerate(("high", "low"))
+    ]
     slide = sample.slide
     said = " · ".join(part for part in (slide.split, slide.stain, slide.scanner, slide.source) if part)
     colour = colours.get(sample.name, "var(--line)")
-    return Html(
-        f'<figure class="pair"><figcaption>{dot(colour)}<b>{text(sample.name)}</b> <span class="quiet">{text(said)}<br>'
-        f'{text(sample.key)}</span></figcaption><div class="views">{images}</div></figure>\n'
-    )
+    return made.pair(sample.name, colour, said, sample.key, shown)
 
 
 def _resized(image: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlseg_core.html import percent
 from shards.annotation.planes import OTHER_PLANE
 from shards.show.counts import KINDS, Group, by_split, group, splits, values
-from shards.show.html import percent
 from shards.show.sources import Corpus
 
 _FAR_FACTOR, _FAR_SHARE = 3.0, 0.05
