@@ -92,8 +92,8 @@ def by_earlier_names(settled: dict[str, Any]) -> dict[str, Any]:
     if any(other != first for other in others):
         raise ValueError(f"it has one block for {', '.join(_BLOCKS['map'])}, and they differ")
     blocks = {"map": first, "train": settled["train"], "single": settled["small"]}
-    found = {name: settled[name] for name in ("executor", "retries", "replan")}
-    return {**found, **{name: _earlier_block(name, block) for name, block in blocks.items()}}
+    found = {name: _earlier_block(name, block) for name, block in blocks.items()}
+    return {"executor": settled["executor"], **found, "retries": settled["retries"], "replan": settled["replan"]}
 
 
 def _earlier_block(name: str, block: dict[str, Any]) -> dict[str, Any]:
