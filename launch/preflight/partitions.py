@@ -85,10 +85,9 @@ def problem_of_partition(job: JobConfig, partitions: dict[str, dict[str, str]]) 
             return Problem("partition", "SLURM has no such partition", f"There are: {', '.join(partitions)}.")
         row = partitions[name]
         limit = row.get("MaxTime", "UNLIMITED")
-        for key, asked in (("time", job), ("retry.time", job.again())):
-            if asked.minutes > minutes(limit):
-                most = f"Set it to at most {minutes(limit):.0f} minutes: jobs go on by themselves."
-                return Problem(key, f"partition {name}'s MaxTime is {limit}", most)
+        if job.minutes > minutes(limit):
+            most = f"Set it to at most {minutes(limit):.0f} minutes: jobs go on by themselves."
+            return Problem("time", f"partition {name}'s MaxTime is {limit}", most)
         if row.get("State", "UP") != "UP":
             return Problem("partition", f"it is {row['State']}", "Ask the site, or choose another.")
         for setting in ("TotalNodes", "MaxNodes"):
@@ -127,9 +126,8 @@ def _problem_of_nodes(
         what = f"{job.tasks_per_node} tasks a node make {cpus} CPUs, and the nodes of {where} have at most {most}"
         return "cpus_per_task", what, "Ask for fewer, or use fewer tasks_per_node."
     memory = max(node.memory_mb for node in members)
-    for key, asked in (("mem", job.mem), ("retry.mem", job.again().mem)):
-        if asked is not None and megabytes(asked) > memory:
-            return key, f"the nodes of {where} have at most {memory}M", "Ask for less."
+    if job.mem is not None and megabytes(job.mem) > memory:
+        return "mem", f"the nodes of {where} have at most {memory}M", "Ask for less."
     return None
 
 

@@ -92,7 +92,9 @@ class _Look:
             problem, start_of_attempt = self._ask(attempt)
             start = start or start_of_attempt
             if problem:
-                seen = f"{_blamed(self.site, name, problem)}: {problem.what}"
+                more = attempt is not job and problem.key in attempt.retry.model_fields_set
+                where = _blamed(self.site, name, f"retry.{problem.key}" if more else problem.key)
+                seen = f"{where}: {problem.what}"
                 return Finding(row, "bad", seen, problem.mend, problem.said)
         asked = asked_gpus(job)
         asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked.per_node} GPUs a node, {clock(job.minutes * 60)}"
@@ -164,14 +166,14 @@ def _limited_by(job: JobConfig) -> tuple[str | None, str | None]:
     return job.account, job.qos
 
 
-def _blamed(site: Site, name: Block, problem: Problem) -> str:
+def _blamed(site: Site, name: Block, key: str) -> str:
     """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` where that set it."""
-    if not problem.key:
+    if not key:
         return f"cluster.{name}"
     value: object = site.config.cluster.job(name)
-    for part in problem.key.split("."):
+    for part in key.split("."):
         value = value.get(part, "") if isinstance(value, dict) else getattr(value, part)
-    return _where(site, name, problem.key, value)
+    return _where(site, name, key, value)
 
 
 def _where(site: Site, name: Block, key: str, value: object) -> str:

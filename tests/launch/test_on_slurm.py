@@ -69,12 +69,9 @@ def test_preflight_sees_that_jobs_may_not_submit_jobs(slurm, tmp_path: Path) -> 
     [
         ("cluster.label.workers=1001", "SLURM: array", "MaxArraySize is 1001", "at most 1000"),
         ("cluster.train.partition=gpu", "SLURM: train jobs", "SLURM has no such partition", "low, high"),
-        ("cluster.default.partition=gpu", "SLURM: small jobs", "(small): SLURM has no such partition", "low, high"),
         ("cluster.train.nodes=4", "SLURM: train jobs", "partition low has 3", "fewer"),
-        ("cluster.train.cpus_per_task=64", "SLURM: train jobs", "the nodes of partition low have at most 2", "fewer"),
         ("cluster.label.retry={mem: 1T}", "SLURM: label jobs", "cluster.label.retry.mem=1T: ", "Ask for less"),
         ("cluster.small.gpus=8", "SLURM: small jobs", "no node of partition low has a GPU", "gpus=0"),
-        ("cluster.evaluate.extra={constraint: a100}", "SLURM: evaluate jobs", "cluster.evaluate.extra=", "extra"),
     ],
 )
 def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str, said: str, mend: str) -> None:  # noqa: F811
@@ -87,32 +84,49 @@ def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str
 def test_run_refuses_what_preflight_would_before_anything_is_queued_or_written(slurm, tmp_path: Path) -> None:  # noqa: F811
     config = campaign(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    for override, told in (
+    for command, override, told in (
         (
+            "run",
             "cluster.default.partition=gpu",
-            "cluster.default.partition=gpu (cut): SLURM has no such partition. There are: low, high.",
+            "cluster.default.partition=gpu (cut): SLURM has no such partition. There are",
         ),
         (
+            "rehearse",
             "cluster.evaluate.cpus_per_task=3",
-            "cluster.evaluate.cpus_per_task=3: 1 tasks a node make 3 CPUs, and the nodes of",
-        ),
-        (
-            "cluster.label.gpus=h100:8",
-            "cluster.label.gpus=h100:8: no node of partition low has a GPU. Name a partition",
-        ),
-        (
-            "cluster.train={gpus: 1, tasks_per_node: 2}",
-            "cluster.train.tasks_per_node=2: 2 ranks on 1 GPU a node. Set cluster.train",
+            "cluster.evaluate.cpus_per_task=3: 1 tasks a node make 3 CPUs, and",
         ),
     ):
-        for command in ("run", "rehearse"):
-            answer = mlseg(slurm, command, config, override)
-            *_, said = answer.stderr.splitlines()
-            assert answer.returncode == 2 and said.startswith(f"mlseg: error: {told}"), answer.stderr
-            assert "SLURM said" not in said
+        answer = mlseg(slurm, command, config, override)
+        assert answer.returncode == 2 and answer.stderr.startswith(f"mlseg: error: {told}"), answer.stderr
+        assert answer.stderr.count("\n") == 1 and "SLURM said" not in answer.stderr
     words = mlseg(slurm, "run", config, "cluster.label.gpus=h100:8", "--verbose").stderr
-    assert "SLURM said: " in words and "node configuration is not available" in words, words
+    assert words.startswith(
+        "mlseg: error: cluster.label.gpus=h100:8: no node of partition low has a GPU; SLURM said: "
+    ), words
     assert sorted(tmp_path.rglob("*")) == before and not slurm.run("squeue", "-h", "-t", "PENDING,RUNNING,CONFIGURING")
+
+
+def test_the_start_itself_as_a_job_with_the_sites_resources(slurm, tmp_path: Path) -> None:  # noqa: F811
+    site = tmp_path / "mysite.yaml"
+    site.write_text(
+        "cluster: {default: {workers: 1, time: 1:00:00}, small: {partition: high, setup: [export SITE=1]}}\n"
+    )
+    config = campaign(tmp_path, default={}, small={"time": 31})
+    words = ["bash", "slurm/master.sh", config, "--cluster", site, "--as-job", "name=it's $(touch pwned)"]
+    environment = {**slurm.environment, "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"}
+    answer = subprocess.run(
+        list(map(str, words)), cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    job = answer.stdout.split()[3].rstrip(";")
+    log = PROJECT / f"mlseg-master-{job}.log"
+    try:
+        assert slurm.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%P|%l|%j").strip() == "high|31:00|mlseg-master"
+        slurm.wait_for(lambda: "Follow it: mlseg status" in (log.read_text() if log.exists() else ""), 240, 1)
+        assert mlseg(slurm, "cancel", tmp_path / "runs" / "it's $(touch pwned)").returncode == 0
+    finally:
+        log.unlink(missing_ok=True)
+    assert not list(PROJECT.glob("pwned"))
 
 
 def test_a_retry_asks_for_more_memory_and_time(slurm, tmp_path: Path) -> None:  # noqa: F811
