@@ -128,3 +128,14 @@ def test_what_that_code_cannot_express_is_refused(begun: tuple[Path, RunFolder],
     assert run.config_path.read_bytes() == untouched
     prepare(load_recorded(run.config_path, run.path, [change]), accept_code=True)
     assert set(yaml.safe_load(run.config_path.read_text())["cluster"]) >= set(BLOCKS) - {"small"}
+
+
+def test_on_a_run_folder_a_cluster_file_takes_the_place_of_what_was_recorded(tmp_path: Path) -> None:
+    site = tmp_path / "other.yaml"
+    site.write_text("cluster: {executor: slurm, default: {partition: cpu}, train: {gpus: 4}}\n")
+    cluster = load_recorded(EARLIER / "campaign.yaml", Path("/"), ["cluster.train.qos=x"], site).cluster
+    assert cluster.model_dump(mode="json", exclude={"retries", "replan"}) == {
+        "executor": "slurm",
+        "default": {"partition": "cpu"},
+        "train": {"gpus": 4, "qos": "x"},
+    }
