@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from launch.config import CampaignConfig, JobConfig
+from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.kinds import kind_of, slide_table
+from launch.kinds import slide_table
 from launch.run_folder import RunFolder
 from launch.styling import Styling, styling
 from mlseg_core.errors import UserError
@@ -239,9 +239,3 @@ def _training_bytes(config: CampaignConfig, step: StepConfig, amounts: Amounts) 
     whole = size * (3 + (config.train.ema is not None))
     permanent = math.floor(steps / config.train.keep_every) if config.train.keep_every else 0
     return whole * (config.train.keep_checkpoints + 2 + permanent) + size + steps * STEP_BYTES
-
-
-def job_of(config: CampaignConfig, phase: Phase) -> JobConfig:
-    """The resources of the phase's jobs."""
-    job: JobConfig = getattr(config.cluster, kind_of(phase).job)
-    return job

@@ -7,7 +7,7 @@ from pathlib import Path
 from launch.classes import check_annotated, check_class_maps, check_corpus
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
-from launch.frozen_config import check_taken
+from launch.frozen_config import check_taken, record
 from launch.graph import build_graph
 from launch.guard import check_free
 from launch.identity import ensure_id
@@ -18,6 +18,7 @@ from launch.plans import read_plans
 from launch.ranks import check_ranks
 from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_jobs import read_run_jobs
+from launch.site_files import find_cluster
 from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
 from mlseg_core.config import differences, dump_config, validate
@@ -95,8 +96,10 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     if stale:
         set_aside(stale, run)
         standings = survey(config, graph, run)
-    if changed:
+    if changed and accept_code:
         dump_config(config, run.config_path)
+    elif changed:
+        record(run, config, run.config_path)
     warnings = known + ([f"the run's config changes: {_in_short(changed)}"] if changed else [])
     warnings += _check_code(run, accept_code)
     if may_write(run):
@@ -157,21 +160,25 @@ def uses_slurm(config: CampaignConfig) -> bool:
     return found
 
 
-def load_where(where: Path, overrides: list[str]) -> CampaignConfig:
-    """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError."""
+def load_where(where: Path, overrides: list[str], cluster: str | None = None) -> CampaignConfig:
+    """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError.
+
+    cluster: name or path of a cluster file (site_files.py).
+    """
+    site = None if cluster is None else find_cluster(cluster, where)
     if where.is_dir():
         run = find_run(where)
-        config = load_recorded(run.config_path, run.start_of_paths, overrides)
+        config = load_recorded(run.config_path, run.start_of_paths, overrides, site)
         # The folder may have been moved since: it is where the person says it is.
         if not same_place(config.folder, run.path):
             config = config.model_copy(update={"runs": run.path.parent, "name": run.path.name})
         return config
-    config = load_campaign(where, overrides)
+    config = load_campaign(where, overrides, site=site)
     run = run_of_file(where, config)
     if not run.exists():
         return config
     if not same_place(config.folder, run.path):  # an earlier version's, below the working folder
-        config = load_campaign(where, overrides, run.start_of_paths)
+        config = load_campaign(where, overrides, run.start_of_paths, site)
     config = config.model_copy(update={"runs": run.path.parent})
     try:
         recorded = run.config()

@@ -1,12 +1,15 @@
 """A campaign: where its slides come from, how they become shards, the steps of Table 8, and the cluster it runs on."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from launch.earlier_names import translate_cluster, translate_override, without_defaults
 from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
-from mlseg_core.config import Strict, load_config
+from launch.resources import ClusterConfig
+from mlseg_core.config import Reading, load_config, read_yaml
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig
@@ -15,57 +18,7 @@ from shards.config import ShardsConfig
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
-Count = Annotated[int, Field(ge=1)]
 _RUNS = Path("runs")
-
-
-class JobConfig(Strict):
-    """Resources of one kind of job."""
-
-    workers: Count = 1
-    """Elements of a map's array; each has nodes * tasks_per_node processes, and every process is a worker of the map."""
-    nodes: Count = 1
-    tasks_per_node: Count = 1
-    gpus_per_node: Annotated[int, Field(ge=0)] = 0
-    cpus_per_task: Count = 1
-    mem_gb: Annotated[int, Field(ge=0)] = 0
-    """Memory per node, GB; 0: the partition's default."""
-    timeout_min: Annotated[int, Field(ge=30)] = 60
-    """Time limit, minutes; at least 30, because submitit counts a preemption of a shorter job as a time-out."""
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    setup: tuple[str, ...] = ()
-    """Shell lines before the job, for example `module load cuda`."""
-    container: tuple[str, ...] = ()
-    """Words before the job's Python: apptainer, exec, --nv, image.sif."""
-    extra: dict[str, str] = {}
-    """Further sbatch parameters, name -> value."""
-
-    @property
-    def tasks(self) -> int:
-        """Processes of one job (of one element of a map's array)."""
-        return self.nodes * self.tasks_per_node
-
-    @property
-    def map_workers(self) -> int:
-        """Workers of a map: each process of each element of the array is one."""
-        return self.workers * self.tasks
-
-
-class ClusterConfig(Strict):
-    """Where jobs run. auto: SLURM where `sbatch` is on the PATH, else this machine."""
-
-    executor: Literal["auto", "slurm", "local"] = "auto"
-    map: JobConfig = JobConfig()
-    """Workers that draw slides, cut shards, label them and evaluate slides."""
-    train: JobConfig = JobConfig()
-    single: JobConfig = JobConfig()
-    """Merging, the report, planning again."""
-    retries: Annotated[int, Field(ge=0, le=10)] = 3
-    """How often a failed phase is planned again before a person is asked."""
-    replan: Literal["job", "login"] = "job"
-    """Who plans again: a job that waits for a failure, or, where jobs may not submit jobs, `mlseg run`, which then stays."""
 
 
 class CampaignConfig(LearningConfig):
@@ -130,17 +83,30 @@ class CampaignConfig(LearningConfig):
                     f"style.crop_px is {crop}: at most shards.store_px ({store}), a multiple of {2 * ratio}"
                 )
 
+    @classmethod
+    def spelled_out(cls, raw: Any, where: Path | str) -> Any:
+        raw = super().spelled_out(raw, where)
+        return {**raw, "cluster": ClusterConfig.spelled_out(raw["cluster"], where)} if "cluster" in raw else raw
+
     @property
     def folder(self) -> Path:
         return self.runs / self.name
 
+    def compared(self) -> dict[str, Any]:
+        """Resources as they come out, whichever block sets them."""
+        return {**super().compared(), "cluster": self.cluster.settled()}
+
 
 def load_campaign(
-    path: Path | str, overrides: list[str] | tuple[str, ...] = (), base: Path | None = None
+    path: Path | str,
+    overrides: list[str] | tuple[str, ...] = (),
+    base: Path | None = None,
+    site: Path | None = None,
 ) -> CampaignConfig:
     """A campaign file with absolute paths. Raises UserError.
 
     base: what relative paths in the file start at, by default base_of (launch/paths.py).
+    site: a cluster file, which takes the place of those that the campaign file extends (launch/site_files.py).
     """
 
     def resolve(raw: dict[str, Any]) -> None:
@@ -148,18 +114,28 @@ def load_campaign(
         make_absolute(raw, base_of(Path(path)) if base is None else base)
 
     return load_config(
-        path, CampaignConfig, overrides, before=resolve, after=lambda raw: make_absolute(raw, Path.cwd())
+        path,
+        CampaignConfig,
+        _by_new_names(overrides),
+        before=resolve,
+        after=lambda raw: make_absolute(raw, Path.cwd()),
+        reading=Reading(_translate, site, _is_cluster_file),
     )
 
 
-def load_recorded(path: Path, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> CampaignConfig:
-    """A run folder's campaign.yaml, where an earlier version may have recorded relative paths.
+def load_recorded(
+    path: Path, folder: Path, overrides: list[str] | tuple[str, ...] = (), site: Path | None = None
+) -> CampaignConfig:
+    """A run folder's campaign.yaml, where an earlier version may have recorded relative paths and other names of resources.
 
-    folder: what those start at.  Raises UserError.
+    folder: what those paths start at.  site: a cluster file, whose `cluster` section takes the place of the recorded one.
+    Raises UserError.
     """
     fingerprinted: dict[str, Any] = {}
 
     def before(raw: dict[str, Any]) -> None:
+        if site is not None:
+            raw["cluster"] = read_yaml(site, Reading(_translate)).get("cluster", {})
         make_absolute(raw, folder, NOT_FINGERPRINTED)
         fingerprinted.update(raw.get("tiles") or {})
 
@@ -168,4 +144,27 @@ def load_recorded(path: Path, folder: Path, overrides: list[str] | tuple[str, ..
         untouched = isinstance(tiles, dict) and tiles.get("folder") == fingerprinted.get("folder")
         make_absolute(raw, Path.cwd(), NOT_FINGERPRINTED if untouched else PATH_KEYS)
 
-    return load_config(path, CampaignConfig, overrides, before=before, after=after)
+    reading = Reading(_translate_recorded)
+    return load_config(path, CampaignConfig, _by_new_names(overrides), before=before, after=after, reading=reading)
+
+
+def _by_new_names(overrides: Sequence[str]) -> list[str]:
+    return [new for override in overrides for new in translate_override(override)]
+
+
+def _translate(raw: dict[str, Any]) -> None:
+    """Earlier names of resources, in one file. Raises ValueError."""
+    if "cluster" in raw:
+        raw["cluster"] = translate_cluster(raw["cluster"])
+
+
+def _translate_recorded(raw: dict[str, Any]) -> None:
+    """Code of before recorded every key, set or not."""
+    is_earlier = isinstance(raw.get("cluster"), dict) and "map" in raw["cluster"]
+    _translate(raw)
+    if is_earlier:
+        without_defaults(raw["cluster"])
+
+
+def _is_cluster_file(raw: dict[str, Any]) -> bool:
+    return set(raw) == {"cluster"}

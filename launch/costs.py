@@ -7,17 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.amounts import Amounts, evaluation_passes, job_of, training_steps
+from launch.amounts import Amounts, evaluation_passes, training_steps
 from launch.config import CampaignConfig
 from launch.gpus import asked_gpus
 from launch.graph import Phase
-from launch.kinds import MapKind, kind_of
+from launch.kinds import MapKind, job_of, kind_of
 from launch.rates import Rate, choose
 
 
 @dataclass(frozen=True)
 class Cost:
-    """work: units (pairs, slides) to go through.  wall_s, gpu_hours: None where no rate is known.
+    """work: units (pairs, slides) to go through.  wall_s, gpu_hours: None where no rate is known; a phase that asks for no GPUs
+    takes 0 GPU-hours.
 
     members: ranks or workers.  bytes: written, at most where pairs are not counted yet.
     """
@@ -42,7 +43,7 @@ def cost_of(config: CampaignConfig, phase: Phase, amounts: Amounts, rates: Seque
     gpus = asked_gpus(job).per_node * job.nodes * (job.workers if is_map else 1)
     rate = choose(rates, config, phase)
     if rate is None or (unit and not work):
-        return Cost(work, unit, members, None, None, None, amounts.bytes[phase.name])
+        return Cost(work, unit, members, None, None, None if gpus else 0.0, amounts.bytes[phase.name])
     speed = rate.per_s * members
     wall = work / speed + rate.overhead_s if speed else rate.seconds
     return Cost(work, unit, members, speed or None, wall, wall * gpus / 3600, amounts.bytes[phase.name])

@@ -5,12 +5,15 @@ In: a run folder, a config. Out: nothing, or a UserError that names the key. The
 
 import subprocess
 import sys
+from pathlib import Path
 
 from launch.config import CampaignConfig
+from launch.earlier_names import by_earlier_names
 from launch.run_folder import RunFolder
+from mlseg_core import yaml_text
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
-from mlseg_core.files import temporary_beside
+from mlseg_core.files import temporary_beside, write_atomic
 
 _ASK = """
 import sys
@@ -27,13 +30,29 @@ except UserError as error:
 """
 
 
+def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
+    """Write the config as the run's frozen code reads it: code of before knows other names of resources. Raises UserError."""
+    if not run.code.is_dir() or (run.code / "launch" / "resources.py").is_file():
+        dump_config(config, path)
+        return
+    try:
+        cluster = by_earlier_names(config.cluster.settled())
+    except ValueError as error:
+        raise UserError(
+            f"the code that this run was started with cannot take these resources: {error}",
+            run.path,
+            f"Go on with the recorded ones, mlseg resume {run.path}, or with the new code: --accept-code.",
+        ) from None
+    write_atomic(path, yaml_text.write({**config.model_dump(mode="json"), "cluster": cluster}))
+
+
 def check_taken(run: RunFolder, config: CampaignConfig) -> None:
     """Raises UserError when jobs of the run, which use its frozen code, would refuse the config. Quick where the code is ours."""
     if not run.code.is_dir() or run.has_our_code():
         return
     trial = temporary_beside(run.config_path)
     try:
-        dump_config(config, trial)
+        record(run, config, trial)
         command = [sys.executable, "-I", "-c", _ASK, str(run.code), str(trial)]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     finally:

@@ -24,7 +24,7 @@ from launch.completion import input_hashes, is_done, phase_fingerprint, publish_
 from launch.config import CampaignConfig
 from launch.error_words import one_line
 from launch.graph import Phase, build_graph
-from launch.kinds import MapKind, Mapping, kind_of
+from launch.kinds import MapKind, Mapping, block_of, job_of, kind_of
 from launch.liveness import die_with_planner
 from launch.nodes import check_gpus
 from launch.plans import wait_until_planned
@@ -182,8 +182,8 @@ def _do(
     inputs = input_hashes(graph, phase, run)
     kind = kind_of(phase)
     if kind.on_gpu and process.part != "merge":
-        job, share = getattr(config.cluster, kind.job), isinstance(kind, MapKind)
-        check_gpus(run, kind.job, job, JobEnvironment().cluster == "slurm", share)
+        on_slurm = JobEnvironment().cluster == "slurm"
+        check_gpus(run, block_of(config, phase), job_of(config, phase), on_slurm, isinstance(kind, MapKind))
     process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
     if isinstance(kind, MapKind):
         mapping, folder = kind.mapping(config, run, phase), kind.folder(run, phase)

@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from launch.config import CampaignConfig
 from launch.graph import KindName, Phase
+from launch.resources import Block, ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_core.map import Describe, Unit, Work, merge
 from mlseg_dist.run_folder import counts_folder, generators_folder, labels_folder, shards_folder, styled_folder
-
-JobName = Literal["map", "train", "single"]
 
 
 class Control(Protocol):
@@ -36,13 +35,13 @@ class Control(Protocol):
 
 
 class Kind(ABC):
-    """job: which entry of cluster sizes it.  on_gpu: its work runs on the GPUs that the job asks for, not on the CPU beside them.
+    """block: of the cluster's resources.  on_gpu: its work runs on the GPUs that the job asks for, not on the CPU beside them.
 
     recipe_version: part of every fingerprint. earlier_recipes: versions whose results stay valid where a run has them; new ones are
     made under recipe_version, or by the run's frozen code under the one that it knows.
     """
 
-    job: ClassVar[JobName]
+    block: ClassVar[Block]
     on_gpu: ClassVar[bool] = False
     recipe_version: ClassVar[int] = 1
     earlier_recipes: ClassVar[tuple[int, ...]] = ()
@@ -58,6 +57,10 @@ class Kind(ABC):
     def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
         """What is set aside, beside the phase's own folder, when the phase is no longer valid."""
         return ()
+
+    def block_in(self, cluster: ClusterConfig) -> Block:
+        """The block of resources that its jobs get there."""
+        return self.block
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,7 @@ class Mapping:
 
 
 class MapKind(Kind):
-    """Many units, any number of workers, then one merge."""
-
-    job: ClassVar[JobName] = "map"
+    """Many units, any number of workers, then one merge, which gets the resources of `small`."""
 
     @abstractmethod
     def folder(self, run: RunFolder, phase: Phase) -> Path:
@@ -106,6 +107,8 @@ class WholeKind(Kind):
 
 class Slides(MapKind):
     """Phantom slides drawn, or slides made of imported tiles and masks; with their table."""
+
+    block: ClassVar[Block] = "cut"
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         source = config.phantom or config.tiles
@@ -148,6 +151,8 @@ def slide_table(config: CampaignConfig, run: RunFolder) -> Path:
 class Shards(MapKind):
     """Slides cut into tars of samples; the phase is done when training can begin with them."""
 
+    block: ClassVar[Block] = "cut"
+
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return [config.shards.decides(), _file_hash(config.slides)]
 
@@ -184,8 +189,11 @@ class Shards(MapKind):
 class Generators(WholeKind):
     """A generator of each pair of styles, for gan_style; the ranks share them out."""
 
-    job: ClassVar[JobName] = "train"
+    block: ClassVar[Block] = "style"
     on_gpu: ClassVar[bool] = True
+
+    def block_in(self, cluster: ClusterConfig) -> Block:
+        return cluster.generators
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         style = {**config.style.decides(), **config.style.chooses()}
@@ -213,6 +221,7 @@ class Generators(WholeKind):
 class Style(MapKind):
     """The train split in the styles of other scanners, one sidecar shard for each (shard, target)."""
 
+    block: ClassVar[Block] = "style"
     on_gpu: ClassVar[bool] = True
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
@@ -238,6 +247,7 @@ class Style(MapKind):
 class Label(MapKind):
     """The teacher labels the train split, one sidecar shard per shard."""
 
+    block: ClassVar[Block] = "label"
     on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 2
 
@@ -294,7 +304,7 @@ _SAME_RESULTS = {
 class Train(WholeKind):
     """One row of Table 8; its teacher is what later phases read."""
 
-    job: ClassVar[JobName] = "train"
+    block: ClassVar[Block] = "train"
     on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 6
     earlier_recipes: ClassVar[tuple[int, ...]] = (5,)
@@ -318,6 +328,7 @@ class Train(WholeKind):
 class Evaluate(MapKind):
     """Every teacher on the validation and test splits and the unseen slides: one unit a slide and step."""
 
+    block: ClassVar[Block] = "evaluate"
     on_gpu: ClassVar[bool] = True
     recipe_version: ClassVar[int] = 2
     earlier_recipes: ClassVar[tuple[int, ...]] = (1,)  # figures of patches, which the report names so
@@ -353,7 +364,7 @@ class Evaluate(MapKind):
 class Report(WholeKind):
     """The page that people read, the numbers beside it, and the checks of the config."""
 
-    job: ClassVar[JobName] = "single"
+    block: ClassVar[Block] = "small"
 
     def concerns(self, config: CampaignConfig, phase: Phase) -> Any:
         return config.model_dump(mode="json", include={"name", "checks"})
@@ -384,6 +395,16 @@ KINDS: dict[KindName, MapKind | WholeKind] = {
 
 def kind_of(phase: Phase) -> MapKind | WholeKind:
     return KINDS[phase.kind]
+
+
+def block_of(config: CampaignConfig, phase: Phase) -> Block:
+    """The block of resources of the phase's work."""
+    return kind_of(phase).block_in(config.cluster)
+
+
+def job_of(config: CampaignConfig, phase: Phase) -> JobConfig:
+    """The resources of the phase's work."""
+    return config.cluster.job(block_of(config, phase))
 
 
 def _file_hash(path: Path | None) -> str | None:

@@ -20,7 +20,7 @@ from launch.console import Console
 from launch.gpus import asked_gpus, give_gpus, tasks_here
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
-from launch.kinds import MapKind, kind_of
+from launch.kinds import MapKind, job_of, kind_of
 from launch.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
 from launch.run_folder import RunFolder
@@ -80,8 +80,7 @@ class LocalJob:
         self.run, self.phase, self.part = run, phase, part
         self._told: set[int] = set()
         """Pids of the tasks that were asked to stop."""
-        kind = kind_of(phase)
-        resources = getattr(config.cluster, kind.job)
+        resources = job_of(config, phase)
         gpus, tasks = asked_gpus(resources).per_node, tasks_here(resources)
         self.size = resources.workers * tasks if part == "both" else tasks
         executor = LocalExecutor(run.logs(phase))

@@ -68,6 +68,18 @@ def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str])
     return "failed" if status in FAILURES else "lost"
 
 
+def has_failed(plans: Sequence[Plan], item: Missing) -> bool:
+    """Whether an attempt of the phase failed or vanished since it was last submitted as new."""
+    if item.reason == "new":
+        return False
+    for reason in (item.reason, *(plan.reasons.get(item.phase.name, "") for plan in reversed(plans))):
+        if reason == "new":
+            break
+        if reason in ("failed", "lost"):
+            return True
+    return False
+
+
 def for_person(phase: str, said: Mapping[str, Any]) -> str:
     """The alert of a phase that it is no use to try again. said: its verdict."""
     why = str(said.get("error", "")).removeprefix("error: ")

@@ -13,7 +13,8 @@ def training_ranks(config: CampaignConfig) -> int:
     """Ranks of a training job, on SLURM or on this machine, wherever the campaign would run when started from here."""
     executor = config.cluster.executor
     here = executor == "local" or (executor == "auto" and not shutil.which("sbatch"))
-    return tasks_here(config.cluster.train) if here else config.cluster.train.tasks
+    job = config.cluster.job("train")
+    return tasks_here(job) if here else job.tasks
 
 
 def check_ranks(config: CampaignConfig) -> None:

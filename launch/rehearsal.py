@@ -161,7 +161,7 @@ class Interruption(threading.Thread):
         super().__init__(daemon=True, name="interruption")
         self.run_folder, self.slurm = run, slurm
         self.phase: Phase = next(phase for phase in build_graph(config) if phase.kind == "train")
-        job = config.cluster.train
+        job = config.cluster.job("train")
         self.ranks = job.tasks if slurm else tasks_here(job)
         self._over = threading.Event()
 

@@ -17,7 +17,7 @@ from launch.graph import build_graph
 from launch.guard import check_jobs, check_rights
 from launch.job import assert_frozen
 from launch.nodes import avoid_stuck
-from launch.planner import final_part, missing_phases, refusal
+from launch.planner import final_part, has_failed, missing_phases, refusal
 from launch.plans import Plan, latest_jobs, publish_plan, read_plans
 from launch.run_folder import RunFolder
 from launch.run_jobs import read_run_jobs
@@ -76,7 +76,8 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
         jobs: dict[str, dict[str, str]] = {}
         for item in missing:
             ends = {name: _end(name, standings, jobs, plans) for name in item.phase.inputs}
-            jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job])
+            again = has_failed(plans, item)
+            jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job], again)
         watched = [jobs[item.phase.name][final_part(item.phase)] for item in missing]
         watch = submitter.submit_replan(replan, watched) if submitter.config.cluster.replan == "job" else ""
         plan = Plan(number, by, jobs, {item.phase.name: item.reason for item in missing}, watch)

@@ -11,13 +11,14 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
-from launch.config import CampaignConfig, JobConfig
+from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.identity import run_id
 from launch.job import run_job
-from launch.kinds import MapKind, kind_of
+from launch.kinds import MapKind, block_of, kind_of
 from launch.nodes import excluding
 from launch.plans import job_prefix
+from launch.resources import Block, JobConfig
 from launch.run_folder import RunFolder
 from launch.variables import START, environment, job_environment
 from mlseg_core.errors import UserError
@@ -35,35 +36,42 @@ class Submitter:
         own_id = run_id(run)
         self._suffix = f".{own_id}" if own_id else ""
 
-    def submit(self, phase: Phase, after: Sequence[str]) -> dict[str, str]:
-        """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id."""
-        kind = kind_of(phase)
-        if not isinstance(kind, MapKind):
-            job = getattr(self.config.cluster, kind.job)
-            return {"work": self._submit(phase, "work", job, _afterok(after))}
-        job = self.config.cluster.map
-        work = self._submit(phase, "work", job, _afterok(after), job.workers)
+    def submit(self, phase: Phase, after: Sequence[str], again: bool = False) -> dict[str, str]:
+        """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id.
+
+        again: an earlier attempt failed, so they ask for what the block's `retry` says.
+        """
+        block = block_of(self.config, phase)
+        if not isinstance(kind_of(phase), MapKind):
+            return {"work": self._submit(phase, "work", block, again, _afterok(after))}
+        workers = self.config.cluster.job(block).workers
+        work = self._submit(phase, "work", block, again, _afterok(after), workers)
         # afterany: the units decide whether the map is complete, not the fate of a worker
         ends = ",".join(filter(None, [f"afterany:{work}", _afterok(after)]))
-        return {"work": work, "merge": self._submit(phase, "merge", self.config.cluster.single, ends)}
+        return {"work": work, "merge": self._submit(phase, "merge", "small", again, ends)}
 
     def submit_replan(self, replan: Callable[[str], None], watched: Sequence[str]) -> str:
         """One job that calls replan(run folder) as soon as one of the watched jobs fails, and is dropped when all end well."""
         folder = self.run.path / "plans" / "logs"
-        executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", self.config.cluster.single)
-        executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
+        job = self.config.cluster.job("small")
+        executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", job)
+        if job.container:
+            executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
-        return self._run(lambda: [executor.submit(replan, str(self.run.path))])
+        return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
 
-    def _submit(self, phase: Phase, part: str, job: JobConfig, dependency: str | None, workers: int = 1) -> str:
-        name = f"{phase.folder}-{part}{self._suffix}"
+    def _submit(
+        self, phase: Phase, part: str, block: Block, again: bool, dependency: str | None, workers: int = 1
+    ) -> str:
+        name, job = f"{phase.folder}-{part}{self._suffix}", self.config.cluster.job(block)
+        job = job.again() if again else job
         executor = job_executor(self.run, self.config, self.run.logs(phase), name, job)
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
-        return self._run(lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
+        return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
 
-    def _run(self, submit: Any) -> str:
+    def _run(self, block: Block, submit: Any) -> str:
         kept = submitting_environment()
         try:
             with clean_env(), environment(kept):
@@ -76,10 +84,10 @@ class Submitter:
                 .removeprefix("sbatch: error: ")
                 .removeprefix("Batch job submission failed: ")
             )
-            mend = "Correct the cluster's settings."
+            mend = f"Correct cluster.{block}."
             if "submit limit" in said:
                 mend = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
-            raise UserError(f"SLURM refused a job: {said}", "cluster", mend) from error
+            raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", mend) from error
         self.ids.append(job_id)
         return job_id
 
@@ -95,16 +103,14 @@ def job_executor(
     """What submits a job of these resources; logs and pickles go to `folder`. code: instead of the run folder's."""
     executor = SlurmExecutor(folder, python=_interpreter(job))
     optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
-    if job.mem_gb:
-        optional["mem"] = f"{job.mem_gb}GB"
-    if job.gpus_per_node:
-        optional["gpus_per_node"] = job.gpus_per_node
+    optional["mem"] = job.mem
+    optional["gpus_per_node"] = job.gpus or None
     variables = job_environment(run, job)
     if code is not None:
         variables["PYTHONPATH"] = str(code)
     executor.update_parameters(
         job_name=job_prefix(config.name) + name,
-        time=job.timeout_min,
+        time=job.minutes,
         nodes=job.nodes,
         ntasks_per_node=job.tasks_per_node,
         cpus_per_task=job.cpus_per_task,
@@ -127,8 +133,8 @@ def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) ->
 
 
 def _interpreter(job: JobConfig) -> str:
-    """Shell words before `-m`: this Python, in the job's container if it has one."""
-    return shlex.join([*job.container, sys.executable])
+    """Shell words before `-m`: this Python or the job's own, in its container if it has one."""
+    return shlex.join([*job.command, job.python or sys.executable])
 
 
 def _exports(variables: dict[str, str]) -> list[str]:

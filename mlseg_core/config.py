@@ -1,4 +1,4 @@
-"""Strict typed configs: a YAML file (safe_load), an optional `extends`, dotted overrides -> a frozen pydantic model.
+"""Strict typed configs: a YAML file, an optional `extends`, dotted overrides -> a frozen pydantic model.
 
 Every mistake is a UserError that names the file, the key and what is allowed there.
 """
@@ -8,12 +8,14 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mlseg_core import yaml_text
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
 
@@ -30,8 +32,27 @@ class Strict(BaseModel):
         """The plain tree with the model's own shorthand (names that stand for values) written out. Raises UserError."""
         return raw
 
+    def compared(self) -> dict[str, Any]:
+        """The plain values by which two configs are told apart."""
+        return self.model_dump(mode="json")
+
 
 Model = TypeVar("Model", bound=Strict)
+Change = Callable[[dict[str, Any]], None]
+"""Changes a plain tree in place. Raises ValueError where it cannot be right."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become one tree.
+
+    each: changes every file's own tree, before it is merged with those that it extends.
+    site: a file whose keys are the defaults of all others.  instead: with a site, whether a file that is extended gives way to it.
+    """
+
+    each: Change = lambda raw: None
+    site: Path | None = None
+    instead: Callable[[dict[str, Any]], bool] = lambda raw: False
 
 
 def load_config(
@@ -39,8 +60,9 @@ def load_config(
     model: type[Model],
     overrides: list[str] | tuple[str, ...] = (),
     section: str = "",
-    before: Callable[[dict[str, Any]], None] = lambda raw: None,
-    after: Callable[[dict[str, Any]], None] = lambda raw: None,
+    before: Change = lambda raw: None,
+    after: Change = lambda raw: None,
+    reading: Reading = Reading(),
 ) -> Model:
     """Read `path`, or one section of it, as `model`.
 
@@ -50,7 +72,7 @@ def load_config(
     Raises UserError.
     """
     path = Path(path)
-    raw = read_yaml(path)
+    raw = read_yaml(path, reading)
     before(raw)
     for override in overrides:
         _apply_override(raw, override)
@@ -72,28 +94,36 @@ def validate(raw: Any, model: type[Model], where: Path | str) -> Model:
         ) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, reading: Reading = Reading()) -> dict[str, Any]:
     """The file's tree with `extends` resolved. Raises UserError."""
-    return _read_extended(path, ())
+    if reading.site is None:
+        return _read_extended(path, (), reading)
+    return _merge(_read_extended(reading.site, (), Reading(reading.each)), _read_extended(path, (), reading))
 
 
-def _read_extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read_extended(path: Path, seen: tuple[Path, ...], reading: Reading) -> dict[str, Any]:
     if path.resolve() in seen:
         raise UserError("`extends` goes round in a circle", path, "Remove one of the `extends` lines.")
     if not path.is_file():
         raise UserError("no such config file", path, "Give the path of a YAML file, for example configs/demo.yaml.")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml_text.parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"not valid YAML{line}", path, "Mend the syntax.") from None
+        raise UserError(f"not valid YAML{line}", path, "Fix the syntax.") from None
     if not isinstance(raw, dict):
         raise UserError("the config must be a map of keys", path, "See configs/demo.yaml.")
     parents = raw.pop("extends", [])
+    try:
+        reading.each(raw)
+    except ValueError as error:
+        raise UserError(str(error), path, "Correct the file.") from None
     tree: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        tree = _merge(tree, _read_extended(path.parent / str(parent), (*seen, path.resolve())))
+        tree = _merge(tree, _read_extended(path.parent / str(parent), (*seen, path.resolve()), reading))
+    if seen and reading.site is not None and reading.instead(raw):
+        return tree
     return _merge(tree, raw)
 
 
@@ -107,7 +137,7 @@ def _merge(under: dict, over: dict) -> dict:
 
 def differences(before: Strict, after: Strict) -> list[str]:
     """`a.b is NEW, was OLD` for each key whose value is another one."""
-    return list(_differences(before.model_dump(mode="json"), after.model_dump(mode="json"), ""))
+    return list(_differences(before.compared(), after.compared(), ""))
 
 
 def _differences(before: Any, after: Any, key: str) -> Iterator[str]:
@@ -130,7 +160,7 @@ def _apply_override(raw: dict, override: str) -> None:
     if not equals or not key:
         raise UserError(f"override {override!r} is not of the form key.path=value", "command line", "Example: seed=7")
     try:
-        value = yaml.safe_load(text)
+        value = yaml_text.parse(text)
     except yaml.YAMLError:
         raise UserError(f"the value of override {key!r} is not valid YAML", "command line", "Quote it.") from None
     *parents, last = key.split(".")
@@ -166,7 +196,7 @@ def _position(items: list, part: str, key: str) -> int:
 
 def dump_config(config: Strict, path: Path) -> None:
     """Write the resolved config as YAML, atomically."""
-    write_atomic(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_atomic(path, yaml_text.write(config.model_dump(mode="json")))
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) -> UserError:
@@ -193,7 +223,8 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) else f" (got {json.dumps(got, default=str)})"
     message = first["msg"].removeprefix("Value error, ")
-    return UserError(f"key {key!r}: {message}{shown}{more}", where, "Correct the value.")
+    mend = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
+    return UserError(f"key {key!r}: {message}{shown}{more}", where, mend)
 
 
 def _is_union_tag(part: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from mlseg_core import yaml_text
 from mlseg_dist.pseudonyms import Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import kept_manifest
@@ -80,7 +81,7 @@ class Redaction:
     def config(self, text: str) -> str:
         """A campaign.yaml as it may be shown; one that cannot be read is left out."""
         try:
-            return yaml.safe_dump(self.tree(yaml.safe_load(text)), sort_keys=False, allow_unicode=True)
+            return yaml_text.write(self.tree(yaml_text.parse(text)))
         except yaml.YAMLError:
             return ""
 
@@ -146,7 +147,7 @@ def _of_table(run: Path) -> Iterator[Row]:
 def _slides_of(run: Path) -> Path | None:
     """The slide table that campaign.yaml names."""
     try:
-        slides = yaml.safe_load((run / "campaign.yaml").read_text(encoding="utf-8"))["slides"]
+        slides = yaml_text.parse((run / "campaign.yaml").read_text(encoding="utf-8"))["slides"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
     return Path(slides) if isinstance(slides, str) else None

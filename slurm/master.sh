@@ -5,13 +5,16 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --output=mlseg-master-%j.log
 #
-# Start or continue a campaign:   sbatch slurm/master.sh [CONFIG] [key.path=value …]
-# It plans, submits every phase with its dependencies, and leaves in seconds; run it again at any time.
+# Start or continue a campaign:   bash slurm/master.sh [CONFIG] [--cluster MYSITE] [key.path=value …]   on a login node, or
+#                                 sbatch slurm/master.sh …   the same from a job.
+# It plans, submits every phase with its dependencies, and leaves in seconds; run it again at any time. Jobs get what the campaign's
+# `cluster` says. This job itself knows nothing of that: where SLURM wants a partition or an account, name them to sbatch
+# (`sbatch -p small -A lab slurm/master.sh …`), or let `bash slurm/master.sh CONFIG --as-job` submit it as `cluster.small` says.
 # Without SLURM, `bash slurm/master.sh` runs the same phases on this machine.
 set -euo pipefail
 
 config=configs/paper.yaml
-if [[ $# -gt 0 && $1 != *=* ]]; then
+if [[ $# -gt 0 && $1 != *=* && $1 != -* ]]; then
     config=$1
     shift
     if [[ -f $config ]]; then # it may be relative to where we were called; a link to a file elsewhere stays a link

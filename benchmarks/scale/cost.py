@@ -47,9 +47,11 @@ def on(config_path: Path, folder: Path, gpus: int) -> CampaignConfig:
     """The recommended campaign with so many GPUs: a rank, or a worker that labels, on each; 4 samples or more at once."""
     words = settings(folder)
     a_node = min(gpus, _GPUS_A_NODE)
-    size = [f"nodes={gpus // a_node}", f"tasks_per_node={a_node}", f"gpus_per_node={a_node}"]
+    size = [f"nodes={gpus // a_node}", f"tasks_per_node={a_node}", f"gpus={a_node}"]
     words += [f"cluster.train.{word}" for word in size]
-    words += [f"cluster.map.workers={gpus}", "cluster.map.gpus_per_node=1", f"train.epoch_draws={VIEWS}"]
+    words += [f"cluster.{block}.workers={gpus}" for block in ("cut", "style", "label", "evaluate")]
+    words += [f"cluster.{block}.gpus=1" for block in ("style", "label", "evaluate")]
+    words += [f"train.epoch_draws={VIEWS}"]
     return load_campaign(config_path, [*words, f"train.micro_batches_per_step={max(4, gpus)}"])
 
 

@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.as_job import start_as_job
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.config import CampaignConfig
 from launch.guard import check_local
 from launch.liveness import planner_pid
 from launch.plans import read_plans
+from launch.preflight.site import Site
+from launch.preflight.start import check_resources
 from launch.run_folder import RunFolder, find_run
+from launch.site_files import add_cluster_option
 from launch.slurm_queue import has_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
@@ -37,6 +41,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         parser.add_argument(
             "--accept-code", action="store_true", help="go on with the installed code, not the frozen one"
         )
+        add_cluster_option(parser)
+        parser.add_argument(
+            "--as-job", action="store_true", help="start it from a job of its own, with the resources of cluster.small"
+        )
+        parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")
         parser.set_defaults(run=run)
     parser = commands.add_parser("retry", help="do a failed phase, and what depends on it, again")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
@@ -57,13 +66,16 @@ def _config_argument(parser: argparse.ArgumentParser, default: Path | None) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Start or continue. Returns the exit status."""
-    config = load_where(arguments.where, arguments.overrides)
+    config = load_where(arguments.where, arguments.overrides, arguments.cluster)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     slurm = uses_slurm(config)
     if slurm and config.cluster.replan == "login" and "SLURM_JOB_ID" in os.environ:
         raise UserError("it is `login`, but this is a job", "cluster.replan", "On the login node: bash slurm/master.sh")
+    if arguments.as_job:
+        return _start_as_job(config, arguments, slurm)
     check_inputs(config)
+    check_resources(Site(config), arguments.verbose)
     say_where(config)
     campaign = prepare(config, arguments.accept, arguments.accept_code)
     for warning in campaign.warnings:
@@ -74,6 +86,19 @@ def run(arguments: argparse.Namespace) -> int:
     if slurm:
         return _run_on_slurm(campaign)
     return _run_here(campaign.run)
+
+
+def _start_as_job(config: CampaignConfig, arguments: argparse.Namespace, slurm: bool) -> int:
+    if not slurm:
+        raise UserError("the campaign runs on this machine, without SLURM", "--as-job", "Leave it out.")
+    if config.cluster.replan == "login":
+        raise UserError("cluster.replan is `login`: whoever starts it stays", "--as-job", "Leave it out.")
+    check_resources(Site(config), arguments.verbose)
+    options = ["--cluster", arguments.cluster] if arguments.cluster is not None else []
+    options += [f"--{name.replace('_', '-')}" for name in ("accept", "accept_code") if getattr(arguments, name)]
+    job = start_as_job(config.cluster.job("small"), [str(arguments.where), *options, *arguments.overrides])
+    print(f"submitted the start: {job}; its log: mlseg-master-{job}.log")
+    return EXIT_DONE
 
 
 def say_where(config: CampaignConfig) -> None:

@@ -13,18 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from launch import rates
-from launch.amounts import job_of, measure
+from launch.amounts import measure
 from launch.campaign import check_standing, enter_working_folder, load_where
 from launch.classes import check_class_maps
 from launch.completion import Standing, survey
-from launch.config import CampaignConfig, JobConfig
+from launch.config import CampaignConfig
 from launch.costs import Cost, add_up, cost_of
 from launch.gpus import asked_gpus
 from launch.graph import build_graph
-from launch.kinds import MapKind, kind_of
+from launch.kinds import MapKind, block_of, job_of, kind_of
 from launch.preflight.space import size
 from launch.ranks import check_ranks
+from launch.resources import JobConfig
 from launch.run_folder import RunFolder
+from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import clock
@@ -40,12 +42,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--rates", type=Path, action="append", default=[], metavar="FILE", help="rates.json of another run; repeatable"
     )
     parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the phases as .svg, .png or .pdf")
+    add_cluster_option(parser)
     parser.set_defaults(run=plan)
 
 
 def plan(arguments: argparse.Namespace) -> int:
     """Table, JSON, picture."""
-    config = load_where(arguments.where, arguments.overrides)
+    config = load_where(arguments.where, arguments.overrides, arguments.cluster)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     check_ranks(config)
@@ -102,6 +105,7 @@ def _row(config: CampaignConfig, standing: Standing, cost: Cost | None) -> dict[
         "inputs": list(phase.inputs),
         "state": standing.state,
         "why": standing.why,
+        "block": block_of(config, phase),
         "resources": job_of(config, phase).model_dump(mode="json"),
         "expected": asdict(cost) if cost else None,
     }

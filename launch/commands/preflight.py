@@ -11,6 +11,7 @@ from rich.table import Table
 from launch.campaign import enter_working_folder, load_where
 from launch.preflight import Finding, Site, run_checks
 from launch.run_folder import RunFolder
+from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]", "skipped": "[dim]–[/]"}
@@ -24,6 +25,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--full", action="store_true", help="read and hash every shard that is there")
     parser.add_argument("--node-job", action="store_true", help="run a short job on each kind of node")
     parser.add_argument("--wait", type=float, default=600.0, metavar="S", help="for a node's job (default 600)")
+    add_cluster_option(parser)
+    parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=preflight)
 
@@ -38,13 +41,13 @@ def preflight(arguments: argparse.Namespace) -> int:
         rows = [vars(finding) for finding in findings]
         print(json.dumps({"ok": not bad, "checks": rows}, indent=1, ensure_ascii=False))
     else:
-        _show(findings)
+        _show(findings, arguments.verbose)
     return EXIT_USER_ERROR if bad else EXIT_DONE
 
 
 def _findings(arguments: argparse.Namespace) -> list[Finding]:
     try:
-        config = load_where(arguments.where, arguments.overrides)
+        config = load_where(arguments.where, arguments.overrides, arguments.cluster)
         if arguments.where.is_dir():
             enter_working_folder(RunFolder(arguments.where))
     except UserError as error:
@@ -52,12 +55,13 @@ def _findings(arguments: argparse.Namespace) -> list[Finding]:
     return list(run_checks(Site(config, arguments.full, arguments.node_job, arguments.wait)))
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[Finding], verbose: bool) -> None:
     table = Table("", "check", "seen", box=None, pad_edge=False, header_style="bold")
     table.columns[1].no_wrap = True
     for finding in findings:
         mend = f"\n[bold]→ {escape(finding.mend)}[/]" if finding.mend and finding.mark != "ok" else ""
-        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{mend}")
+        said = f"\nSLURM said: {escape(finding.said)}" if verbose and finding.said else ""
+        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{said}{mend}")
     console = Console(highlight=False)
     console.print(table)
     count = {mark: sum(finding.mark == mark for finding in findings) for mark in _MARKS}

@@ -11,8 +11,11 @@ from launch.campaign import check_inputs, enter_working_folder, load_where, prep
 from launch.commands.campaign import say_where
 from launch.config import CampaignConfig
 from launch.graph import build_graph
+from launch.preflight.site import Site
+from launch.preflight.start import check_resources
 from launch.rehearsal import SHARE, STEPS, Interruption, rehearsal_of
 from launch.run_folder import RunFolder
+from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 _POLL_S = 5.0
@@ -25,17 +28,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each training (default {STEPS})")
+    add_cluster_option(parser)
+    parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")
     parser.set_defaults(run=rehearse)
 
 
 def rehearse(arguments: argparse.Namespace) -> int:
     """Run it in NAME-rehearsal and wait for its end. Returns the exit status."""
-    real = load_where(arguments.where, arguments.overrides)
+    real = load_where(arguments.where, arguments.overrides, arguments.cluster)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     check_inputs(real)
     config = rehearsal_of(real, arguments.steps)
     slurm = uses_slurm(config)
+    check_resources(Site(config), arguments.verbose)
     say_where(config)
     campaign = prepare(config, accept=True, accept_code=RunFolder.of(config).exists())
     interruption = Interruption(config, campaign.run, slurm)

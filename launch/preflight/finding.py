@@ -10,12 +10,13 @@ Mark = Literal["ok", "warning", "bad", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """seen: what was found.  mend: what to do about it; empty where nothing is wrong."""
+    """seen: what was found.  mend: what to do about it; empty where nothing is wrong.  said: SLURM's own words, for --verbose."""
 
     name: str
     mark: Mark
     seen: str
     mend: str = ""
+    said: str = ""
 
     @classmethod
     def of(cls, name: str, error: Exception) -> "Finding":

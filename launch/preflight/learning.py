@@ -7,9 +7,9 @@ from pathlib import Path
 from launch.campaign import check_standing
 from launch.classes import check_annotated, check_class_maps
 from launch.completion import survey
-from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
+from launch.preflight.start import ranks_on_gpus
 from launch.ranks import check_ranks, training_ranks
 from launch.styling import check_styles
 from mlseg_core.errors import UserError
@@ -24,10 +24,10 @@ _THREADS = 8
 
 def config(site: Site) -> Iterator[Finding]:
     """The graph, the ranks' share of a step, GPUs for the ranks, phases that an edit made invalid."""
-    settings, train = site.config, site.config.cluster.train
+    settings = site.config
     steps = ", ".join(f"{step.name} ({step.model.kind})" for step in settings.steps)
     yield Finding("config", "ok", f"{len(site.graph)} phases; views of {settings.train.patch_px} px; {steps}")
-    gpus, ranks, pairs = asked_gpus(train), training_ranks(settings), settings.train.samples_per_step
+    ranks, pairs = training_ranks(settings), settings.train.samples_per_step
     check_ranks(settings)
     check_class_maps(settings)
     who = "1 rank shares" if ranks == 1 else f"{ranks} ranks share"
@@ -37,13 +37,7 @@ def config(site: Site) -> Iterator[Finding]:
     else:
         micro = settings.train.micro_batches_per_step
         yield Finding("ranks", "ok", f"{who} {micro} micro-batches: {pairs} pairs a step")
-    if gpus and train.tasks_per_node != gpus.per_node:
-        yield Finding(
-            "ranks",
-            "bad" if train.tasks_per_node > gpus.per_node else "warning",
-            f"{train.tasks_per_node} ranks on {gpus.words}",
-            f"Set cluster.train.tasks_per_node={gpus.per_node}: one rank a GPU.",
-        )
+    yield from ranks_on_gpus(site)
     if site.run.exists():
         standings = survey(settings, site.graph, site.run)
         for warning in check_standing(settings, site.run, standings):

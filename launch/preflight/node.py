@@ -12,14 +12,13 @@ from submitit import Job, LocalExecutor
 from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
-from launch.config import JobConfig
 from launch.gpus import asked_gpus, give_gpus, tasks_here
-from launch.kinds import JobName
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
 from launch.preflight.python import dali_keys
 from launch.preflight.site import Site
 from launch.preflight.space import size
+from launch.resources import Block, JobConfig
 from launch.run_folder import package_folders
 from launch.slurm_queue import QueuedJob, cancel, read_queue
 from launch.slurm_submit import job_executor, submitting_environment
@@ -49,7 +48,7 @@ def node(site: Site) -> Iterator[Finding]:
 class _Probe:
     """One job and the folder that it writes to, which goes again when all is well."""
 
-    def __init__(self, site: Site, name: JobName, job: JobConfig) -> None:
+    def __init__(self, site: Site, name: Block, job: JobConfig) -> None:
         self.site, self.name, self.job = site, name, job
         self.row = f"node: {name} jobs"
         self.gpus = asked_gpus(job).per_node
@@ -95,7 +94,7 @@ class _Probe:
     def _submit(self) -> None:
         cache = self.site.config.train.cache_dir
         local = [str(cache or tempfile.gettempdir())]
-        words = (str(self.folder), str(self.site.run.path.parent), local, self.dali, self.name == "map")
+        words = (str(self.folder), str(self.site.run.path.parent), local, self.dali, self.name != "train")
         code = package_folders()["launch"].parent
         if self.site.slurm:
             executor = job_executor(self.site.run, self.site.config, self.folder, "preflight", self.job, code)
@@ -156,7 +155,7 @@ class _Probe:
             unfit = "; ".join(seen for seen, _ in first["packages"])
             return Finding(self.row, "bad", f"{host}: {unfit}", first["packages"][0][1])
         # SLURM shows each rank only its own GPUs where they were asked for by the task
-        expected = self.gpus if self.job.gpus_per_node else min(1, self.gpus)
+        expected = self.gpus if self.job.gpus else min(1, self.gpus)
         if first["gpus"] < expected:
             mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
             return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", mend)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from launch.amounts import Amounts, measure
 from launch.campaign import uses_slurm
-from launch.config import CampaignConfig, JobConfig
+from launch.completion import survey
+from launch.config import CampaignConfig
 from launch.gpus import asked_gpus
 from launch.graph import Phase, build_graph
-from launch.kinds import JobName
+from launch.kinds import block_of
+from launch.resources import BLOCKS, Block, JobConfig
 from launch.run_folder import RunFolder
-
-_JOBS: tuple[JobName, ...] = ("map", "train", "single")
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,31 @@ class Site:
         return measure(self.config, self.graph, self.run)
 
     @property
-    def jobs(self) -> dict[JobName, JobConfig]:
-        return {name: getattr(self.config.cluster, name) for name in _JOBS}
+    def jobs(self) -> dict[Block, JobConfig]:
+        """The resources that the campaign's phases and their merges use, settled."""
+        used = {"small", *(block_of(self.config, phase) for phase in self.graph)}
+        return {name: self.config.cluster.job(name) for name in BLOCKS if name in used}
 
-    def kinds_of_node(self) -> dict[JobName, JobConfig]:
+    @cached_property
+    def left(self) -> Sequence[Phase]:
+        """The phases that are not done. Raises UserError."""
+        if not self.run.exists():
+            return self.graph
+        standings = survey(self.config, self.graph, self.run)
+        return [standing.phase for standing in standings if standing.state != "done"]
+
+    @property
+    def jobs_left(self) -> dict[Block, JobConfig]:
+        """The resources of the phases that are not done, and of merging and planning again."""
+        used = {"small", *(block_of(self.config, phase) for phase in self.left)}
+        return {name: job for name, job in self.jobs.items() if name in used}
+
+    def kinds_of_node(self) -> dict[Block, JobConfig]:
         """One job a kind of node: of jobs that ask for the same nodes only the largest."""
-        chosen: dict[tuple[object, ...], JobName] = {}
-        for name in ("train", "map", "single"):
-            job = self.jobs[name]
-            chosen.setdefault((job.partition, job.account, job.qos, asked_gpus(job).per_node, job.setup), name)
+        chosen: dict[tuple[object, ...], Block] = {}
+        for name, job in sorted(self.jobs.items(), key=lambda item: item[0] != "train"):
+            asks = (job.partition, job.account, job.qos, asked_gpus(job).per_node, job.gpus, job.setup)
+            chosen.setdefault((*asks, *job.command, job.python), name)
         return {name: self.jobs[name] for name in chosen.values()}
 
 

@@ -1,4 +1,7 @@
-"""slurm: whether the site's SLURM takes the jobs of this campaign, as `sbatch --test-only` and scontrol say."""
+"""slurm: whether the site's SLURM takes the jobs of this campaign, as `sbatch --test-only` and scontrol say.
+
+`mlseg preflight` shows what this finds, and `mlseg run` refuses for it before anything is queued (start.py).
+"""
 
 import bisect
 import os
@@ -6,13 +9,22 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
-from launch.config import JobConfig
 from launch.gpus import asked_gpus
-from launch.kinds import JobName, MapKind, kind_of
+from launch.kinds import MapKind, block_of, kind_of
 from launch.preflight.finding import Finding
+from launch.preflight.partitions import (
+    Node,
+    Problem,
+    problem_of_partition,
+    problem_of_refusal,
+    read_nodes,
+    read_partitions,
+)
 from launch.preflight.site import Site
+from launch.resources import WITHOUT_GPUS, Block, JobConfig
 from launch.slurm_submit import script
 from mlseg_core.progress import clock
 
@@ -22,130 +34,161 @@ _AT_ONCE = "SLURM: jobs at once"
 
 
 def slurm(site: Site) -> Iterator[Finding]:
-    """Array size; of every kind of job: its partition, its time limit, whether sbatch takes it; whether sbatch takes them all."""
+    """Array size; of every block: its partition, its time limit, whether sbatch takes it; whether sbatch takes all jobs at once."""
     if not site.slurm:
         yield Finding("SLURM", "skipped", "the campaign runs on this machine")
         return
-    most = _array_size()
-    yield _array(site.config.cluster.map.workers, most)
-    partitions = read_partitions(_said("scontrol", "show", "partition", "--oneliner"))
+    look = _Look(site)
+    yield look.array()
     refused = False
-    for name, job in site.jobs.items():
-        row = f"SLURM: {name} jobs"
-        problem = _partition_problem(job, partitions)
-        finding = Finding(row, "bad", *problem) if problem else _accepted(site, row, name, job)
+    for name in site.jobs_left:
+        finding = look.block(name)
         refused = refused or finding.mark == "bad"
         yield finding
     if not refused:
-        yield _all_at_once(site, most)
+        yield look.all_at_once()
 
 
-def _array_size() -> int:
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
-    return int(found.group(1)) if found else _DEFAULT_ARRAY
+class _Look:
+    """One look at the cluster: scontrol is asked once for each thing, sbatch once for each different job."""
 
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.cluster = site.config.cluster
+        self._asked: dict[str, tuple[Problem | None, str]] = {}
 
-def _array(workers: int, most: int) -> Finding:
-    if workers > most - 1:
-        mend = f"Set cluster.map.workers to at most {most - 1}."
-        return Finding("SLURM: array", "bad", f"{workers} workers, but MaxArraySize is {most}", mend)
-    return Finding("SLURM: array", "ok", f"{workers} workers; MaxArraySize is {most}")
+    @cached_property
+    def partitions(self) -> dict[str, dict[str, str]]:
+        return read_partitions(_said("scontrol", "show", "partition", "--oneliner"))
 
+    @cached_property
+    def most(self) -> int:
+        """MaxArraySize."""
+        found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
+        return int(found.group(1)) if found else _DEFAULT_ARRAY
 
-def read_partitions(text: str) -> dict[str, dict[str, str]]:
-    """Name -> settings, of `scontrol show partition --oneliner`."""
-    rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
-    return {row["PartitionName"]: row for row in rows if "PartitionName" in row}
+    @cached_property
+    def maps(self) -> list[Block]:
+        """The block of each map that is left."""
+        left = [phase for phase in self.site.left if isinstance(kind_of(phase), MapKind)]
+        return [block_of(self.site.config, phase) for phase in left]
 
+    def array(self) -> Finding:
+        if not self.maps:
+            return Finding("SLURM: array", "ok", "no map is left")
+        name = max(self.maps, key=lambda one: self.cluster.job(one).workers)
+        count = self.cluster.job(name).workers
+        if count > self.most - 1:
+            where = _where(self.site, name, "workers", count)
+            mend = f"Set it to at most {self.most - 1}."
+            return Finding("SLURM: array", "bad", f"{where}: {count} workers, but MaxArraySize is {self.most}", mend)
+        return Finding("SLURM: array", "ok", f"{count} workers; MaxArraySize is {self.most}")
 
-def minutes(limit: str) -> float:
-    """Of a time as SLURM writes it: days-hours:minutes:seconds, or UNLIMITED."""
-    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):
-        return float("inf")
-    days, _, rest = limit.rpartition("-")
-    parts = [int(part) for part in rest.split(":")]
-    if not days and len(parts) == 1:
-        return parts[0]
-    hours, mins, secs = [0] * (3 - len(parts)) + parts if not days else parts + [0] * (3 - len(parts))
-    return int(days or 0) * 1440 + hours * 60 + mins + secs / 60
+    def block(self, name: Block) -> Finding:
+        """Whether the block's jobs would be taken, those of a retry too."""
+        row, job = f"SLURM: {name} jobs", self.cluster.job(name)
+        start = ""
+        for attempt in (job, job.again()):
+            problem, start_of_attempt = self._ask(attempt)
+            start = start or start_of_attempt
+            if problem:
+                more = attempt is not job and problem.key in attempt.retry.model_fields_set
+                where = _blamed(self.site, name, f"retry.{problem.key}" if more else problem.key)
+                seen = f"{where}: {problem.what}"
+                return Finding(row, "bad", seen, problem.mend, problem.said)
+        asked = asked_gpus(job)
+        asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked.per_node} GPUs a node, {clock(job.minutes * 60)}"
+        seen = f"accepted: {asks}" + (f"; could start {start}" if start else "")
+        if asked and name in WITHOUT_GPUS:
+            mend = f"To give no GPUs to it, {asked.remedy(f'cluster.{name}')}."
+            return Finding(row, "warning", f"{seen}; this work runs on CPUs", mend)
+        return Finding(row, "ok", seen)
 
+    def _ask(self, job: JobConfig) -> tuple[Problem | None, str]:
+        """(what is wrong, when such a job could start)."""
+        key = job.model_copy(update={"workers": 1}).model_dump_json()
+        if key not in self._asked:
+            problem, start = problem_of_partition(job, self.partitions), ""
+            if problem is None:
+                taken, lines = _test_only(self.site, job)
+                start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
+                problem = None if taken else problem_of_refusal(job, _reason(lines), self.partitions, self._nodes)
+            self._asked[key] = problem, start
+        return self._asked[key]
 
-def _partition_problem(job: JobConfig, partitions: dict[str, dict[str, str]]) -> tuple[str, str] | None:
-    """(what is wrong, how to mend it), told from the partitions' own settings."""
-    defaults = [name for name, row in partitions.items() if row.get("Default") == "YES"]
-    if job.partition is None and not defaults:
-        return "no partition is named, and SLURM has no default", f"Name one: {', '.join(partitions)}"
-    for name in (job.partition or defaults[0]).split(","):
-        if name not in partitions:
-            return f"no partition {name!r}", f"There are: {', '.join(partitions)}"
-        row = partitions[name]
-        limit = row.get("MaxTime", "UNLIMITED")
-        if job.timeout_min > minutes(limit):
-            return (
-                f"timeout_min {job.timeout_min} is over partition {name}'s MaxTime {limit}",
-                f"Set timeout_min to at most {minutes(limit):.0f}: jobs go on by themselves.",
-            )
-        if row.get("State", "UP") != "UP":
-            return f"partition {name} is {row['State']}", "Ask the site, or choose another."
-        if job.nodes > int(row.get("TotalNodes", job.nodes)):
-            return f"{job.nodes} nodes, but partition {name} has {row['TotalNodes']}", "Use fewer nodes."
-    return None
+    @cached_property
+    def _nodes(self) -> list[Node]:
+        return read_nodes(_said("scontrol", "show", "node", "--oneliner"))
 
+    def all_at_once(self) -> Finding:
+        """Sites limit how many jobs a user may have waiting, each task of an array counted: sbatch is asked for an array of so
+        many."""
+        if not self.maps:
+            return Finding(_AT_ONCE, "ok", "no map is left")
+        first = max(self.maps, key=lambda name: self.cluster.job(name).workers)
+        elements, others = self._jobs_at_once(first)
+        count = elements + others
+        asked = min(count, self.most - 1)
+        said = self._refusal_of(first, asked)
+        if not said:
+            return Finding(_AT_ONCE, "ok", f"accepted: {count}" + (f" ({asked} tried)" if asked < count else ""))
+        fits = bisect.bisect_left(range(1, asked), True, key=lambda jobs: bool(self._refusal_of(first, jobs)))
+        workers = (fits - others) // len(self.maps)
+        names = ", ".join(f"cluster.{name}.workers" for name in dict.fromkeys(self.maps))
+        mend = f"Set {names} to at most {workers}: each worker is a job in every one of {len(self.maps)} maps."
+        if workers < 1:
+            mend = f"Ask the site for {others + len(self.maps)} jobs or more, or wait until your others have ended."
+        return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", mend, said)
 
-def _accepted(site: Site, row: str, name: JobName, job: JobConfig) -> Finding:
-    taken, lines = _test_only(site, name, job)
-    if not taken:
-        mend = f"Correct cluster.{name}: partition, account, qos, nodes, GPUs, memory."
-        return Finding(row, "bad", f"sbatch refuses: {_reason(lines)}", mend)
-    start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
-    asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked_gpus(job).per_node} GPUs a node, {clock(job.timeout_min * 60)}"
-    return Finding(row, "ok", f"accepted: {asks}" + (f"; could start {start}" if start else ""))
+    def _refusal_of(self, name: Block, jobs: int) -> str:
+        """Why sbatch would not take so many jobs more; empty: it would."""
+        taken, lines = _test_only(self.site, self.cluster.job(name), f"--array=0-{jobs - 1}")
+        return "" if taken else _reason(lines)
 
+    def _jobs_at_once(self, first: Block) -> tuple[int, int]:
+        """(elements of maps' arrays, a plan's other jobs) under the account and qos of the block `first`.
 
-def _all_at_once(site: Site, most: int) -> Finding:
-    """Sites limit how many jobs a user may have waiting, each task of an array counted: sbatch is asked for an array of so many."""
-    maps, others = _jobs_at_once(site)
-    count = others + maps * site.config.cluster.map.workers
-    asked = min(count, most - 1)
-    said = _refusal_of(site, asked)
-    if not said:
-        return Finding(_AT_ONCE, "ok", f"accepted: {count}" + (f" ({asked} tried)" if asked < count else ""))
-    fits = bisect.bisect_left(range(1, asked), True, key=lambda jobs: bool(_refusal_of(site, jobs)))
-    workers = (fits - others) // maps
-    mend = f"Set cluster.map.workers to at most {workers}: each is a job in every one of {maps} maps."
-    if workers < 1:
-        mend = f"Ask the site for {others + maps} jobs or more, or wait until your others have ended."
-    return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", mend)
-
-
-def _refusal_of(site: Site, jobs: int) -> str:
-    """Why sbatch would not take so many jobs more; empty: it would."""
-    taken, lines = _test_only(site, "map", site.config.cluster.map, f"--array=0-{jobs - 1}")
-    return "" if taken else _reason(lines)
-
-
-def _jobs_at_once(site: Site) -> tuple[int, int]:
-    """(maps, each with a job a worker; a plan's other jobs under the same account and qos).
-
-    Those are one a phase or merge, and the one that plans again.
-    """
-    kinds = [kind_of(phase) for phase in site.graph]
-    maps = sum(isinstance(kind, MapKind) for kind in kinds)
-    trainings = sum(kind.job == "train" for kind in kinds)
-    others = {"train": trainings, "single": len(kinds) - trainings + 1}
-    same = [name for name in ("train", "single") if _limited_by(site.jobs[name]) == _limited_by(site.jobs["map"])]
-    return maps, sum(others[name] for name in same)
+        The others are one a phase or merge, and the one that plans again.
+        """
+        limited = _limited_by(self.cluster.job(first))
+        elements = [self.cluster.job(name) for name in self.maps]
+        wholes = [
+            block_of(self.site.config, phase) for phase in self.site.left if not isinstance(kind_of(phase), MapKind)
+        ]
+        others = [self.cluster.job(name) for name in wholes] + [self.cluster.job("small")] * (len(self.maps) + 1)
+        return (
+            sum(job.workers for job in elements if _limited_by(job) == limited),
+            sum(_limited_by(job) == limited for job in others),
+        )
 
 
 def _limited_by(job: JobConfig) -> tuple[str | None, str | None]:
     return job.account, job.qos
 
 
-def _test_only(site: Site, name: JobName, job: JobConfig, *options: str) -> tuple[bool, list[str]]:
+def _blamed(site: Site, name: Block, key: str) -> str:
+    """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` where that set it."""
+    if not key:
+        return f"cluster.{name}"
+    value: object = site.config.cluster.job(name)
+    for part in key.split("."):
+        value = value.get(part, "") if isinstance(value, dict) else getattr(value, part)
+    return _where(site, name, key, value)
+
+
+def _where(site: Site, name: Block, key: str, value: object) -> str:
+    own: JobConfig = getattr(site.config.cluster, name)
+    first = key.split(".")[0]
+    inherited = first not in own.chosen and first in site.config.cluster.default.chosen
+    block = "default" if inherited else name
+    return f"cluster.{block}.{key}" + (f"={value}" if value is not None else "") + (f" ({name})" if inherited else "")
+
+
+def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, list[str]]:
     """Whether sbatch would take the job, and the lines that it says."""
     with tempfile.TemporaryDirectory(prefix="mlseg-preflight-") as folder:
         path = Path(folder) / "job.sh"
-        path.write_text(script(site.run, site.config, name, job))
+        path.write_text(script(site.run, site.config, "preflight", job))
         answer = subprocess.run(
             ["sbatch", "--test-only", *options, str(path)],
             capture_output=True,

@@ -142,7 +142,7 @@ def test_costs_are_those_of_plan_from_a_file_that_says_that_it_is_assumed(run, f
     (rate,) = [rate for rate in assumed_rates(config, 1) if rate.phase == "master-1"]
     step = config.steps[1].model
     assert rate.per_s * gmac(step, 4, 512) == pytest.approx(PUBLISHED_IMAGES_S * PUBLISHED_GMAC)
-    one_gpu = ["cluster.train.tasks_per_node=1", "cluster.train.gpus_per_node=1", "train.epoch_draws=12000000"]
+    one_gpu = ["cluster.train.tasks_per_node=1", "cluster.train.gpus=1", "train.epoch_draws=12000000"]
     assert mlseg(["plan", str(run.path), "--json", "--rates", str(path), *one_gpu]) == 0
     said = {phase["name"]: phase["expected"] for phase in json.loads(capsys.readouterr().out)["phases"]}
     assert said["master-2"]["gpu_hours"] == pytest.approx(found["master-2"][1].gpu_hours, rel=0.01)

@@ -34,7 +34,7 @@ def write_config(folder: Path) -> Path:
     train = {"nodes": 2, "setup": [f"[ ! -e '{folder}/broken' ] || exit 7"]}
     path = tiny_campaign(
         folder,
-        cluster={"executor": "slurm", "map": {"workers": 2}, "train": train, "retries": 2},
+        cluster={"executor": "slurm", "default": {"workers": 2}, "train": train, "retries": 2},
         phantom={"size_um": 2000, "mpp": 2, "train": 4, "val": 1, "test": 1, "dev_unseen": 0, "final_unseen": 0},
         shards={"high_mpp": 2, "low_mpp": 8, "store_px": 96, "max_per_class": 6, "samples_per_shard": 12},
         evaluate={"splits": ["test"], "pictures": 0},

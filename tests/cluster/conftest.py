@@ -45,7 +45,7 @@ def make_campaign(tmp_path: Path):
     """Writes a tiny campaign for SLURM: two workers, training on two nodes with one task each."""
 
     def make(**cluster: object) -> Path:
-        settings = {"executor": "slurm", "map": {"workers": 2}, "train": {"nodes": 2}, **cluster}
+        settings = {"executor": "slurm", "default": {"workers": 2}, "train": {"nodes": 2}, **cluster}
         return tiny_campaign(tmp_path, cluster=settings)
 
     return make

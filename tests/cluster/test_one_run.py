@@ -22,7 +22,7 @@ def held(slurm, tmp_path):
 
 def _held(slurm, folder: Path):
     wait = {"workers": 2, "setup": ["sleep 600"]}
-    config = tiny_campaign(folder, cluster={"executor": "slurm", "map": wait, "train": {"nodes": 2}})
+    config = tiny_campaign(folder, cluster={"executor": "slurm", "cut": wait, "train": {"nodes": 2}})
     started = mlseg(slurm, "run", config)
     assert started.returncode == 0, started.stderr
     assert f"run folder: {folder / 'runs' / 'tiny'}" in started.stdout
@@ -127,7 +127,7 @@ def test_a_run_that_is_moved_renamed_or_deleted_while_its_jobs_run_is_not_submit
 
 def test_each_process_of_a_maps_job_is_a_worker(slurm, tmp_path) -> None:
     """2 elements of 2 tasks, so 4 workers: each has its own progress, and the phase is done."""
-    cluster = {"executor": "slurm", "map": {"workers": 2, "tasks_per_node": 2}, "train": {"nodes": 2}}
+    cluster = {"executor": "slurm", "cut": {"workers": 2, "tasks_per_node": 2}, "train": {"nodes": 2}}
     config = tiny_campaign(tmp_path, cluster=cluster)
     started = mlseg(slurm, "run", config)
     assert started.returncode == 0, started.stderr

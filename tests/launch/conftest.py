@@ -64,7 +64,7 @@ def tiny_campaign(folder: Path, styled: bool = False, **changes: Any) -> Path:
         ],
         "evaluate": {"splits": ["val", "test"], "pictures": 1},
         "tracking": {"enabled": False},
-        "cluster": {"executor": "local", "map": {"workers": 2}, "train": {"nodes": 2}},
+        "cluster": {"executor": "local", "default": {"workers": 2}, "train": {"nodes": 2}},
     }
     if styled:
         raw["steps"][1]["augment"] = [{"op": "gan_style", "p": 0.5}, {"op": "flip"}]

@@ -136,7 +136,7 @@ def test_the_configs_that_we_ship_are_valid(name):
     assert [step.name for step in steps] == ["base", *(f"master-{k}" for k in range(1, 6))]
     assert [step.label.threshold for step in steps] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     assert [step.weights for step in steps] == ["static", *["dynamic"] * 4, "static"]
-    shared_by(config.train, config.loss, config.cluster.train.tasks)
+    shared_by(config.train, config.loss, config.cluster.job("train").tasks)
     if name.startswith("paper"):
         assert [step.epochs for step in config.steps] == [20, 5, 5, 5, 5, 10]
         assert [step.lr for step in config.steps] == [0.01, 0.005, 0.001, 0.0007, 0.0005, 0.0001]
@@ -156,5 +156,5 @@ def test_the_configs_that_we_ship_are_valid(name):
 @pytest.mark.parametrize("gpus", [1, 2, 4])
 def test_the_papers_batch_is_shared_by_one_two_or_four_gpus(gpus):
     config = load_campaign(ROOT / "configs/paper.yaml", [f"cluster.train.tasks_per_node={gpus}"])
-    shared = shared_by(config.train, config.loss, config.cluster.train.tasks)
+    shared = shared_by(config.train, config.loss, config.cluster.job("train").tasks)
     assert shared.samples_per_micro_batch * gpus == 16 and shared.micro_batches_per_step == gpus

@@ -93,7 +93,7 @@ def test_a_mask_value_is_what_maps_a_class_of_tiles(tmp_path, capsys):
 
 
 def campaign_on_slides(folder: Path, *of_the_train_slide: dict) -> Path:
-    cluster = {"executor": "local", "map": {"workers": 1}}
+    cluster = {"executor": "local", "default": {"workers": 1}}
     path = tiny_campaign(folder, phantom=None, slides=str(write_corpus(folder / "slides")), cluster=cluster)
     write_annotation(folder / "slides/s0.geojson", *of_the_train_slide)
     return path

@@ -9,7 +9,7 @@ from launch.run_folder import RunFolder
 
 
 def test_plan_as_json(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", str(config_path), "--json", "cluster.map.workers=5"]) == 0
+    assert main(["plan", str(config_path), "--json", "cluster.cut.workers=5"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [phase["name"] for phase in shown["phases"]][:3] == ["slides", "shards", "base"]
     assert shown["phases"][0]["resources"]["workers"] == 5

@@ -62,7 +62,7 @@ def test_an_edit_invalidates_its_phase_and_those_after_it(config_path: Path, con
 def test_speed_settings_invalidate_nothing(config_path: Path, config: CampaignConfig, run: RunFolder) -> None:
     for phase in build_graph(config):
         finish(config, run, phase)
-    edited = load_campaign(config_path, ["train.workers=3", "cluster.map.workers=7"])
+    edited = load_campaign(config_path, ["train.workers=3", "cluster.label.workers=7"])
     assert set(states(edited, run).values()) == {"done"}
 
 

@@ -5,9 +5,9 @@ import os
 import pytest
 from submitit import LocalExecutor
 
-from launch.config import JobConfig
 from launch.gpus import asked_gpus, give_gpus
 from launch.nodes import UnfitNode, check_gpus, excluding
+from launch.resources import JobConfig
 from launch.run_folder import RunFolder
 from launch.variables import job_environment
 from mlseg_core.errors import UserError
@@ -17,7 +17,8 @@ from mlseg_core.errors import UserError
     ("settings", "per_node"),
     [
         ({}, 0),
-        ({"gpus_per_node": 2}, 2),
+        ({"gpus": 2}, 2),
+        ({"gpus": "h100:8"}, 8),
         ({"extra": {"gres": "gpu:2"}}, 2),
         ({"extra": {"gres": "gpu"}}, 1),
         ({"extra": {"gres": "gpu:a100"}}, 1),
@@ -37,7 +38,7 @@ from mlseg_core.errors import UserError
         ({"extra": {"tres-per-task": "cpu:4,gres/gpu:h100=1"}, "tasks_per_node": 4}, 4),
         ({"extra": {"tres-per-job": "gres/gpu=16"}, "nodes": 4}, 4),
         ({"extra": {"constraint": "gpu", "comment": "gpu:8"}}, 0),
-        ({"gpus_per_node": 1, "extra": {"gres": "gpu:4"}}, 4),
+        ({"gpus": 1, "extra": {"gres": "gpu:4"}}, 4),
     ],
 )
 def test_gpus_a_node(settings, per_node) -> None:
@@ -47,7 +48,7 @@ def test_gpus_a_node(settings, per_node) -> None:
 def test_the_words_name_the_key_that_asked() -> None:
     asked = asked_gpus(JobConfig(extra={"gres": "gpu:2"}))
     assert asked.words == "2 GPUs a node" and asked.remedy("cluster.train") == "leave out cluster.train.extra.gres"
-    assert asked_gpus(JobConfig(gpus_per_node=1)).remedy("cluster.map") == "set cluster.map.gpus_per_node=0"
+    assert asked_gpus(JobConfig(gpus=1)).remedy("cluster.label") == "set cluster.label.gpus=0"
 
 
 BY_GRES = JobConfig(extra={"gres": "gpu:h100:2", "exclude": "n9"})

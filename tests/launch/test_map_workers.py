@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from launch.campaign import prepare
-from launch.config import CampaignConfig, JobConfig, load_campaign
+from launch.config import CampaignConfig, load_campaign
 from launch.console import Console
 from launch.graph import build_graph
 from launch.liveness import local_planner
 from launch.local import LocalJob
+from launch.resources import JobConfig
 from launch.run_folder import RunFolder
 
 
@@ -26,7 +27,7 @@ def test_workers_of_a_map(settings: dict[str, int], workers: int) -> None:
 
 
 def test_here_as_many_work_as_on_slurm_and_each_has_its_own_progress(config_path: Path) -> None:
-    config: CampaignConfig = load_campaign(config_path, ["cluster.map.workers=2", "cluster.map.tasks_per_node=2"])
+    config: CampaignConfig = load_campaign(config_path, ["cluster.cut.workers=2", "cluster.cut.tasks_per_node=2"])
     prepare(config)
     run, slides = RunFolder.of(config), build_graph(config)[0]
 

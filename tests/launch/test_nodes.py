@@ -7,9 +7,9 @@ import time
 import pytest
 
 from launch import nodes
-from launch.config import JobConfig
 from launch.graph import Phase
 from launch.nodes import UnfitNode, avoid, avoid_stuck, avoided, check_gpus, excluding
+from launch.resources import JobConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_dist.device import gpu_index
@@ -17,8 +17,8 @@ from tests.cluster.conftest import slurm_with_gpus  # noqa: F401  (fixture)
 from tests.launch.conftest import tiny_campaign
 from tests.launch.test_on_slurm import mlseg, status
 
-GPUS = JobConfig(gpus_per_node=2)
-FOUR = JobConfig(gpus_per_node=4, tasks_per_node=4)
+GPUS = JobConfig(gpus=2)
+FOUR = JobConfig(gpus=4, tasks_per_node=4)
 
 
 @pytest.fixture
@@ -35,20 +35,20 @@ def built_for_gpus(monkeypatch):
 
 
 def test_a_job_without_gpus_asks_for_none(run):
-    check_gpus(run, "map", JobConfig(), on_slurm=True)
+    check_gpus(run, "label", JobConfig(), on_slurm=True)
 
 
 def test_a_broken_node_is_named_and_written_down(run, built_for_gpus):
     with pytest.raises(
         UnfitNode, match=r"node n2 has no GPU that works, and the job asked for 2 GPUs a node: .*driver"
     ):
-        check_gpus(run, "map", GPUS, on_slurm=True)
+        check_gpus(run, "label", GPUS, on_slurm=True)
     assert avoided(run) == {"n2": "RuntimeError: Found no NVIDIA driver on your system"}
 
 
 def test_on_this_machine_it_is_the_config(run, built_for_gpus):
-    with pytest.raises(UserError, match=r"cluster.map: .*Set cluster.map.gpus_per_node=0"):
-        check_gpus(run, "map", GPUS, on_slurm=False)
+    with pytest.raises(UserError, match=r"cluster.label: .*Set cluster.label.gpus=0"):
+        check_gpus(run, "label", GPUS, on_slurm=False)
     assert not avoided(run)
 
 
@@ -61,7 +61,7 @@ def test_more_ranks_than_gpus_are_the_configs_fault_unless_slurm_gave_enough(run
     monkeypatch.setattr(nodes, "_broken", too_few)
     monkeypatch.setattr("torch.version.cuda", "13.0")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
-    for job, on_slurm in ((JobConfig(gpus_per_node=3, tasks_per_node=4), True), (FOUR, False)):
+    for job, on_slurm in ((JobConfig(gpus=3, tasks_per_node=4), True), (FOUR, False)):
         with pytest.raises(UserError, match="4 ranks of this node see 3 GPUs"):
             check_gpus(run, "train", job, on_slurm)
     assert not avoided(run)
@@ -75,7 +75,7 @@ def test_only_jobs_with_gpus_leave_it_out(run):
     avoid(run, "n7", "no GPU")
     assert excluding(run, GPUS) == {"exclude": "n2,n7"}
     assert excluding(run, JobConfig(extra={"nice": "1"})) == {"nice": "1"}
-    assert excluding(run, JobConfig(gpus_per_node=1, extra={"exclude": "n9"})) == {"exclude": "n9,n2,n7"}
+    assert excluding(run, JobConfig(gpus=1, extra={"exclude": "n9"})) == {"exclude": "n9,n2,n7"}
 
 
 def test_a_node_that_held_two_attempts_up_is_left_out(run):
@@ -98,8 +98,8 @@ def test_a_node_that_held_two_attempts_up_is_left_out(run):
 @pytest.mark.cluster
 def test_slurm_keeps_jobs_with_gpus_off_it_and_a_torch_without_gpus_is_one_line(slurm_with_gpus, tmp_path):  # noqa: F811
     slurm = slurm_with_gpus
-    gpu = {"gpus_per_node": 1}
-    cluster = {"executor": "slurm", "map": {"workers": 2}, "train": gpu, "single": {}}
+    gpu = {"gpus": 1}
+    cluster = {"executor": "slurm", "default": {"workers": 2}, "train": gpu}
     config = tiny_campaign(tmp_path, cluster=cluster)
     row = {row["name"]: row for row in json.loads(mlseg(slurm, "preflight", config, "--json").stdout)["checks"]}
     assert "is a build without GPUs; train jobs ask" in row["torch"]["seen"]

@@ -50,9 +50,7 @@ def test_training_is_expected_at_its_own_speed_and_that_of_more_ranks(config_pat
     assert steps == round(0.1 * 64 / 8)
     cost = cost_of(config, phase_of(config, "base"), amounts, [rate])
     assert (cost.work, cost.members, cost.wall_s) == (8 * steps, 2, 8 * steps / 40 + 10)
-    four = load_campaign(
-        config_path, ["cluster.train.nodes=4", "cluster.train.gpus_per_node=2", "train.epoch_draws=8000"]
-    )
+    four = load_campaign(config_path, ["cluster.train.nodes=4", "cluster.train.gpus=2", "train.epoch_draws=8000"])
     cost = cost_of(four, phase_of(four, "base"), amounts, [rate])
     assert (cost.work, cost.wall_s) == (800, 800 / 80 + 10)
     assert cost.gpu_hours == pytest.approx(20 * 8 / 3600)
@@ -67,7 +65,7 @@ def test_a_phase_takes_the_rate_of_its_network_and_no_other(config_path, config,
     assert choose(rates, config, base) == rates[0]
     assert choose(rates, config, master) is None
     cost = cost_of(config, master, amounts, rates)
-    assert (cost.wall_s, cost.gpu_hours, cost.bytes) == (None, None, 1000)
+    assert (cost.wall_s, cost.gpu_hours, cost.bytes) == (None, 0.0, 1000)  # no rate, and no GPUs
     own = Rate("base", "train", "pairs", 7.0, 1, 0, network_of(config, base))
     assert choose([own, *rates], config, base) == own
     larger = load_campaign(config_path, ["train.patch_px=96"])
@@ -150,7 +148,7 @@ def test_a_picture_format_that_is_none(config_path: Path, capsys) -> None:
 def test_each_process_of_a_maps_job_counts_as_a_worker_and_its_gpus_as_the_nodes(config_path, config, amounts) -> None:
     """4 elements of 2 nodes with 2 tasks and 2 GPUs each: 16 workers on 16 GPUs."""
     label = phase_of(config, "label-1")
-    words = [f"cluster.map.{word}" for word in ("workers=4", "nodes=2", "tasks_per_node=2", "extra={gres: 'gpu:2'}")]
+    words = [f"cluster.label.{word}" for word in ("workers=4", "nodes=2", "tasks_per_node=2", "extra={gres: 'gpu:2'}")]
     many = load_campaign(config_path, words)
     rate = Rate("label-1", "label", "pairs", 5.0, 1, 1.0, network_of(config, label))
     cost = cost_of(many, label, amounts, [rate])

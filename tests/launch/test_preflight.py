@@ -14,9 +14,10 @@ from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
 from launch.preflight import CHECKS
 from launch.preflight.files import probe
+from launch.preflight.partitions import read_partitions
 from launch.preflight.quota import Quota, parse
-from launch.preflight.slurm import minutes, read_partitions
 from launch.preflight.space import size
+from launch.quantities import minutes
 from launch.run_folder import RunFolder
 from mlseg_dist.model import build_model
 from tests.launch.conftest import tiny_campaign
@@ -57,14 +58,14 @@ def test_dali_wants_gpus_from_the_jobs_that_use_it(tmp_path: Path, capsys, monke
     pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed (extra cuda12)")
     config, labels = on_slides(tmp_path), "steps.base.label.decode_on=gpu"
     assert "DALI" not in look(capsys, config)[1]
-    for words, job in ((["train.augment_on=gpu"], "train"), ([labels], "map")):
+    for words, job in ((["train.augment_on=gpu"], "train"), ([labels], "label")):
         status, found = look(capsys, config, *words)
         assert status == 2 and f"cluster.{job} asks for no GPU" in found["DALI"]["seen"], found
-        assert found["DALI"]["mend"].startswith(f"Set cluster.{job}.gpus_per_node, or "), found
-        row = look(capsys, config, *words, f"cluster.{job}.gpus_per_node=1")[1]["DALI"]
+        assert found["DALI"]["mend"].startswith(f"Set cluster.{job}.gpus, or "), found
+        row = look(capsys, config, *words, f"cluster.{job}.gpus=1")[1]["DALI"]
         assert row["mark"] == "ok" or (job == "train" and "libnppig.so.12" in row["seen"]), row
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # as where it is not installed
-    assert "not installed" in look(capsys, config, labels, "cluster.map.gpus_per_node=1")[1]["DALI"]["seen"]
+    assert "not installed" in look(capsys, config, labels, "cluster.label.gpus=1")[1]["DALI"]["seen"]
 
 
 def test_the_table_of_an_80_column_terminal(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -85,7 +86,7 @@ def test_the_table_of_an_80_column_terminal(tmp_path: Path, capsys, monkeypatch)
         ("cluster.executor=slurm", "slurm", "this machine has none"),
         ("steps.base.name=shards", "config", "name of another phase"),
         ("name=50%", "config", "job logs cannot carry"),
-        ("cluster.train={tasks_per_node: 2, gpus_per_node: 1}", "ranks", "2 ranks on 1 GPU a node"),
+        ("cluster.train={tasks_per_node: 2, gpus: 1}", "ranks", "2 ranks on 1 GPU a node"),
     ],
 )
 def test_mistakes_are_bad_and_exit_with_2(tmp_path, capsys, monkeypatch, override: str, name: str, words: str) -> None:

@@ -13,7 +13,7 @@ from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import HEADER, square_feature, tissue_slide, write_annotation, write_slide
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EIGHT = ["cluster.train.tasks_per_node=8", "cluster.train.gpus_per_node=8"]
+EIGHT = ["cluster.train.tasks_per_node=8", "cluster.train.gpus=8"]
 REASON = "8 ranks cannot share 16 samples evenly: they are 4 quads of 2 tumour, 1 normal and 1 others, which stay whole"
 
 
@@ -43,7 +43,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("paper-8", [], "8 ranks share 32 pairs a step: 4 on each rank at once, and the loss is over all of them"),
         (
             "paper",
-            ["cluster.train.tasks_per_node=1", "cluster.train.gpus_per_node=1"],
+            ["cluster.train.tasks_per_node=1", "cluster.train.gpus=1"],
             "1 rank shares 16 pairs a step: 16 on each rank at once, and the loss is over all of them",
         ),
         ("recommended", [], "4 ranks share 4 micro-batches: 16 pairs a step"),
@@ -87,7 +87,7 @@ def test_what_the_config_asks_for_counts_where_the_campaign_will_run(tmp_path):
     two_nodes = ["cluster.train.nodes=2", "cluster.train.tasks_per_node=4"]
 
     def ranks(executor: str, gpus: int) -> int:
-        words = [*two_nodes, f"cluster.executor={executor}", f"cluster.train.gpus_per_node={gpus}"]
+        words = [*two_nodes, f"cluster.executor={executor}", f"cluster.train.gpus={gpus}"]
         return training_ranks(load_campaign(tiny_campaign(tmp_path), words))
 
     assert (ranks("slurm", 4), ranks("slurm", 0), ranks("local", 4), ranks("local", 0)) == (8, 8, 4, 8)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.config import CampaignConfig, ClusterConfig, JobConfig, load_campaign
+from launch.config import CampaignConfig, load_campaign
+from launch.resources import ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
 from launch.slurm_submit import script
 
@@ -28,10 +29,10 @@ def test_every_setting_of_a_site_is_in_the_script(config: CampaignConfig) -> Non
     job = JobConfig(
         nodes=2,
         tasks_per_node=8,
-        gpus_per_node=8,
+        gpus=8,
         cpus_per_task=7,
-        mem_gb=480,
-        timeout_min=1440,
+        mem="480G",
+        time="1-00:00:00",
         partition="gpu",
         account=EVIL,
         qos="long",
@@ -44,7 +45,7 @@ def test_every_setting_of_a_site_is_in_the_script(config: CampaignConfig) -> Non
         "--ntasks-per-node=8",
         "--gpus-per-node=8",
         "--cpus-per-task=7",
-        "--mem=480GB",
+        "--mem=480G",
         "--time=1440",
         "--partition=gpu",
         f"--account={EVIL}",
@@ -93,7 +94,7 @@ def test_the_cluster_file_that_we_ship_holds_valid_jobs() -> None:
 
     path = Path(__file__).parents[2] / "configs" / "clusters" / "slurm-gpu.yaml"
     cluster = validate(yaml.safe_load(path.read_text())["cluster"], ClusterConfig, path)
-    assert cluster.train.gpus_per_node == cluster.train.tasks_per_node == 8
+    assert cluster.job("train").gpus == cluster.job("train").tasks_per_node == 8
 
 
 def test_two_starts_of_a_script_are_two_attempts_though_slurm_counts_them_as_one(config: CampaignConfig) -> None:

@@ -25,7 +25,7 @@ _TINY = (
         "train.validations=1",
         "train.threads=1",
     ),
-    *("train.precision=fp32", "cluster.map.workers=1", "evaluate.splits=[val]", "train.workers=1"),
+    *("train.precision=fp32", "cluster.default.workers=1", "evaluate.splits=[val]", "train.workers=1"),
 )
 _EVERY_S = 0.2
 RUN = "runs/first"
