@@ -33,9 +33,21 @@ def upsample(x_BCHW: torch.Tensor, factor: int) -> torch.Tensor:
     if factor == 1:
         return x_BCHW
     height, width = x_BCHW.shape[-2:]
-    padded = F.pad(x_BCHW, (0, 1, 0, 1), mode="replicate")
+    padded = _repeat_last(x_BCHW)
     size = (factor * height + 1, factor * width + 1)
     return F.interpolate(padded, size=size, mode="bilinear", align_corners=True)[..., :-1, :-1]
+
+
+def _repeat_last(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (B, C, H + 1, W + 1): the last column and row once more.
+
+    Compiled training takes another way to the same values: for maps in channels_last the compiler expects other strides
+    of replication_pad2d's gradient than it gets, and stops (pytorch/pytorch#179442).
+    """
+    if not torch.compiler.is_compiling():
+        return F.pad(x_BCHW, (0, 1, 0, 1), mode="replicate")
+    wider = torch.cat([x_BCHW, x_BCHW[..., -1:]], dim=-1)
+    return torch.cat([wider, wider[..., -1:, :]], dim=-2)
 
 
 def centre(x: torch.Tensor, ratio: int) -> torch.Tensor:

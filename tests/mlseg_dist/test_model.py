@@ -178,6 +178,17 @@ def test_training_is_one_graph_for_the_compiler(kind):
     assert list(compiled.state_dict()) == list(model.state_dict())
 
 
+def test_a_compiled_upsampling_trains_on_channels_last_and_gives_the_same():
+    """By the real compiler, which stopped at the gradient of a replicated border."""
+    torch.compiler.reset()
+    maps = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    want = upsample(maps, 2)
+    (expected,) = torch.autograd.grad(want.square().sum(), maps)
+    got = torch.compile(upsample, fullgraph=True)(maps, 2)
+    (gradient,) = torch.autograd.grad(got.square().sum(), maps)
+    assert torch.allclose(got, want, atol=1e-6) and torch.allclose(gradient, expected, atol=1e-5)
+
+
 def test_weights_are_a_function_of_the_seed():
     a, b, c = (build_model(small(), 4, seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(a[k], b[k]) for k in a) and any(not torch.equal(a[k], c[k]) for k in a)
