@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.classes import check_annotated, check_class_maps, check_corpus
+from launch.checks import check_annotated, check_class_maps, check_corpus
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
-from launch.frozen_config import check_taken, record
+from launch.estimate.styling import check_styles
 from launch.graph import build_graph
 from launch.guard import check_free
-from launch.identity import ensure_id
-from launch.liveness import planner_pid
-from launch.owners import may_write
+from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
-from launch.plans import read_plans
 from launch.ranks import check_ranks
+from launch.resources.cluster_files import find_cluster
 from launch.run_folder import RunFolder, find_run, run_of_file
-from launch.run_jobs import read_run_jobs
-from launch.site_files import find_cluster
-from launch.slurm_queue import has_slurm
-from launch.styling import check_styles
+from launch.run_folder.frozen_config import check_taken, record
+from launch.run_folder.identity import ensure_id
+from launch.run_folder.owners import may_write
+from launch.slurm.job_plans import read_plans
+from launch.slurm.queue import has_slurm
+from launch.slurm.run_jobs import read_run_jobs
 from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from launch.earlier_names import translate_cluster, translate_override, without_defaults
 from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
-from launch.resources import ClusterConfig
+from launch.resources.blocks import ClusterConfig
+from launch.resources.earlier_names import translate_cluster, translate_override, without_defaults
 from mlseg_core.config import Reading, load_config, read_yaml
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
@@ -106,7 +106,7 @@ def load_campaign(
     """A campaign file with absolute paths. Raises UserError.
 
     base: what relative paths in the file start at, by default base_of (launch/paths.py).
-    site: a cluster file, which takes the place of those that the campaign file extends (launch/site_files.py).
+    site: a cluster file, which takes the place of those that the campaign file extends (launch/resources/cluster_files.py).
     """
 
     def resolve(raw: dict[str, Any]) -> None:

@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Sequence
 
 from launch.config import CampaignConfig
-from launch.liveness import running_planner
-from launch.owners import may_write, owner_of, planner_of
-from launch.plans import Plan, read_plans
+from launch.local.liveness import running_planner
 from launch.run_folder import RunFolder
-from launch.run_jobs import RunJobs, read_run_jobs
-from launch.slurm_queue import QueuedJob, has_slurm, hides_jobs_of
+from launch.run_folder.owners import may_write, owner_of, planner_of
+from launch.slurm.job_plans import Plan, read_plans
+from launch.slurm.queue import QueuedJob, has_slurm, hides_jobs_of
+from launch.slurm.run_jobs import RunJobs, read_run_jobs
 from mlseg_core.errors import UserError
 from mlseg_core.node import user_name
 

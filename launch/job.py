@@ -18,19 +18,19 @@ from typing import Any, Literal, NoReturn
 
 from submitit import JobEnvironment
 
-from launch import rates
-from launch.causes import in_words_for_a_person, outlive_a_full_disk
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
+from launch.endings import in_words_for_a_person, outlive_a_full_disk
+from launch.environment import export_place, export_ranks
 from launch.error_words import one_line
+from launch.estimate import rates
 from launch.graph import Phase, build_graph
-from launch.kinds import MapKind, Mapping, block_of, job_of, kind_of
-from launch.liveness import die_with_planner
-from launch.nodes import check_gpus
-from launch.plans import wait_until_planned
-from launch.rendezvous import export_place, export_ranks
+from launch.local.liveness import die_with_planner
+from launch.phases.kinds import MapKind, Mapping, block_of, job_of, kind_of
 from launch.run_folder import RunFolder, package_folders
-from launch.slurm_queue import requeue
+from launch.slurm.job_plans import wait_until_planned
+from launch.slurm.nodes import check_gpus
+from launch.slurm.queue import requeue
 from launch.statuses import FAILURES, OF_EXIT, STUCK
 from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status

@@ -1,7 +1,7 @@
 """How far a running phase is, from the tallies that its workers write."""
 
 from launch.graph import Phase
-from launch.kinds import MapKind, kind_of
+from launch.phases.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.progress import Tally, add_up, read_tallies
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from launch.completion import Standing
 from launch.graph import Phase
-from launch.kinds import MapKind, kind_of
-from launch.plans import Plan, Reason, latest_jobs, retries_in_a_row
+from launch.phases.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob
+from launch.slurm.job_plans import Plan, Reason, latest_jobs, retries_in_a_row
+from launch.slurm.queue import QueuedJob
 from launch.statuses import FAILURES
 
 

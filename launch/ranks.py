@@ -3,8 +3,8 @@
 import shutil
 
 from launch.config import CampaignConfig
-from launch.gpus import tasks_here
 from launch.graph import build_graph
+from launch.resources.gpus import tasks_here
 from launch.run_folder import RunFolder
 from mlseg_dist import sharing
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.config import CampaignConfig
-from launch.gpus import tasks_here
 from launch.graph import Phase, build_graph
+from launch.resources.gpus import tasks_here
 from launch.run_folder import RunFolder
 from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError

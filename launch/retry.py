@@ -4,9 +4,9 @@ from launch.completion import survey
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.guard import check_free
-from launch.liveness import planner_pid
+from launch.local.liveness import planner_pid
 from launch.run_folder import RunFolder
-from launch.slurm_plan import Outcome, plan_on_slurm
+from launch.slurm.plan import Outcome, plan_on_slurm
 from launch.status import campaign_status
 from mlseg_core.errors import UserError
 

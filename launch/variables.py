@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from launch.gpus import asked_gpus
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 
 START = "MLSEG_START"

@@ -10,8 +10,8 @@ from typing import Any
 
 from launch.graph import Phase
 from launch.planner import last_words
-from launch.plans import Plan, latest_jobs
 from launch.run_folder import RunFolder
+from launch.slurm.job_plans import Plan, latest_jobs
 
 _FOR_A_PERSON = "user error"
 

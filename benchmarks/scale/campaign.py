@@ -14,8 +14,8 @@ from benchmarks.common.processes import ROOT
 from launch.completion import publish_done, recipe, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.plans import Plan, publish_plan
 from launch.run_folder import RunFolder
+from launch.slurm.job_plans import Plan, publish_plan
 from mlseg_core.config import dump_config
 from mlseg_core.files import sha256_file, write_json
 from mlseg_dist.config import CLASSES

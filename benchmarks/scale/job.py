@@ -37,8 +37,8 @@ def _decide() -> Part:
     from launch.completion import survey
     from launch.graph import build_graph
     from launch.planner import missing_phases
-    from launch.plans import read_plans
     from launch.run_folder import find_run
+    from launch.slurm.job_plans import read_plans
 
     def part(folder: Path) -> dict[str, Any]:
         run = find_run(folder)

@@ -8,22 +8,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.as_job import start_as_job
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.config import CampaignConfig
 from launch.guard import check_local
-from launch.liveness import planner_pid
-from launch.plans import read_plans
+from launch.local.liveness import planner_pid
 from launch.preflight.site import Site
 from launch.preflight.start import check_resources
+from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder, find_run
-from launch.site_files import add_cluster_option
-from launch.slurm_queue import has_slurm
+from launch.slurm.as_job import start_as_job
+from launch.slurm.job_plans import read_plans
+from launch.slurm.queue import has_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
 
 if TYPE_CHECKING:
-    from launch.slurm_plan import Outcome
+    from launch.slurm.plan import Outcome
 
 DEMO = Path("configs/demo.yaml")
 
@@ -112,8 +112,8 @@ def say_where(config: CampaignConfig) -> None:
 
 
 def _run_here(run: RunFolder) -> int:
-    from launch.console import Console
-    from launch.local import run_locally
+    from launch.local.console import Console
+    from launch.local.run import run_locally
 
     console = Console()
     try:
@@ -140,7 +140,7 @@ def retry(arguments: argparse.Namespace) -> int:
 
 
 def _run_on_slurm(campaign: Campaign) -> int:
-    from launch.slurm_plan import plan_on_slurm
+    from launch.slurm.plan import plan_on_slurm
 
     return _go_on(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
 
@@ -152,7 +152,7 @@ def _go_on(run: RunFolder, outcome: "Outcome") -> int:
     print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)
     if run.config().cluster.replan == "job":
         return EXIT_DONE
-    from launch.attend import attend
+    from launch.slurm.attend import attend
 
     exit_status = attend(run)
     return exit_status if exit_status != EXIT_DONE else _conclude(run)
@@ -189,7 +189,7 @@ def cancel(arguments: argparse.Namespace) -> int:
         )
     if not plans or not has_slurm():
         raise UserError("nothing is running", run.path, f"See: mlseg status {run.path}")
-    from launch.slurm_plan import cancel_on_slurm
+    from launch.slurm.plan import cancel_on_slurm
 
     ids = cancel_on_slurm(run)
     print(f"cancelled {len(ids)} jobs" + (f": {', '.join(ids)}" if ids else ""))

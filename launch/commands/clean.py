@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from launch.aside import clean_aside, look
 from launch.completion import Standing, survey
 from launch.graph import KindName, build_graph
 from launch.guard import check_rights
-from launch.kinds import MapKind, kind_of
+from launch.phases.kinds import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
+from launch.run_folder.aside import clean_aside, look
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import is_regular, leads_out
 from mlseg_dist.cleaned import mark_cleaned

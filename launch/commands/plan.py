@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launch import rates
-from launch.amounts import measure
 from launch.campaign import check_standing, enter_working_folder, load_where
-from launch.classes import check_class_maps
+from launch.checks import check_class_maps
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig
-from launch.costs import Cost, add_up, cost_of
-from launch.gpus import asked_gpus
+from launch.estimate import rates
+from launch.estimate.amounts import measure
+from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
-from launch.kinds import MapKind, block_of, job_of, kind_of
+from launch.phases.kinds import MapKind, block_of, job_of, kind_of
 from launch.preflight.space import size
 from launch.ranks import check_ranks
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.cluster_files import add_cluster_option
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
-from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import clock

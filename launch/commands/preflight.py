@@ -10,8 +10,8 @@ from rich.table import Table
 
 from launch.campaign import enter_working_folder, load_where
 from launch.preflight import Finding, Site, run_checks
+from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder
-from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]", "skipped": "[dim]–[/]"}

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from launch.environment import export_ranks
 from launch.preflight.versions import check_dali, check_packages, required
-from launch.rendezvous import export_ranks
 from mlseg_core.files import write_json
 
 _TIMEOUT_S = 60

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.gpus import asked_gpus
-from launch.quantities import gpus_of_gres, gpus_of_types, megabytes, minutes
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.gpus import asked_gpus
+from launch.resources.quantities import gpus_of_gres, gpus_of_types, megabytes, minutes
 
 _SACCTMGR = "`sacctmgr show assoc user=$USER format=account,partition,qos` lists yours."
 _SAID = (

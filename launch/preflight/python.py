@@ -5,11 +5,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.versions import Required, check_dali, check_packages, installed, required
-from launch.resources import Block
+from launch.resources.blocks import Block
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import code_hash, package_folders
 
 _SHOWN = ("torch", "deepspeed", "submitit")

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from launch.amounts import Amounts, measure
 from launch.campaign import uses_slurm
 from launch.completion import survey
 from launch.config import CampaignConfig
-from launch.gpus import asked_gpus
+from launch.estimate.amounts import Amounts, measure
 from launch.graph import Phase, build_graph
-from launch.kinds import block_of
-from launch.resources import BLOCKS, Block, JobConfig
+from launch.phases.kinds import block_of
+from launch.resources.blocks import BLOCKS, Block, JobConfig
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 
 

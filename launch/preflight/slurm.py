@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from launch.gpus import asked_gpus
-from launch.kinds import MapKind, block_of, kind_of
+from launch.phases.kinds import MapKind, block_of, kind_of
 from launch.preflight.finding import Finding
 from launch.preflight.partitions import (
     Node,
@@ -24,8 +23,9 @@ from launch.preflight.partitions import (
     read_partitions,
 )
 from launch.preflight.site import Site
-from launch.resources import WITHOUT_GPUS, Block, JobConfig
-from launch.slurm_submit import script
+from launch.resources.blocks import WITHOUT_GPUS, Block, JobConfig
+from launch.resources.gpus import asked_gpus
+from launch.slurm.submit import script
 from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from launch.gpus import asked_gpus
-from launch.plans import read_plans
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.slurm import slurm
-from launch.run_jobs import read_run_jobs
+from launch.resources.gpus import asked_gpus
+from launch.slurm.job_plans import read_plans
+from launch.slurm.run_jobs import read_run_jobs
 from mlseg_core.errors import UserError
 
 

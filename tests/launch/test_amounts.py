@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from launch import amounts
 from launch.config import load_campaign
+from launch.estimate import amounts
 from shards.slide_table import Slide
 from tests.shards.slides_for_tests import ROOT, square_feature, tissue_slide, write_annotation, write_scn
 

@@ -11,10 +11,10 @@ from launch.campaign import prepare
 from launch.completion import recipe
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import build_graph
-from launch.kinds import job_of
-from launch.resources import BLOCKS
+from launch.phases.kinds import job_of
+from launch.resources.blocks import BLOCKS
 from launch.run_folder import RunFolder
-from launch.slurm_submit import script
+from launch.slurm.submit import script
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 
@@ -97,7 +97,7 @@ def begun(make_campaign) -> tuple[Path, RunFolder]:
     earlier = yaml.safe_load((EARLIER / "campaign.yaml").read_text())["cluster"]
     raw["cluster"] = {**earlier, "executor": "local"}
     run.config_path.write_text(yaml.safe_dump(raw, sort_keys=False))
-    (run.code / "launch" / "resources.py").unlink()
+    (run.code / "launch/resources/blocks.py").unlink()
     (run.code / "launch" / "config.py").write_text(
         "from mlseg_core.config import Strict\nclass CampaignConfig(Strict):\n    model_config = {'extra': 'ignore'}\n"
     )

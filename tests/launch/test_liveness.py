@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from launch import local_record
 from launch.guard import check_local
-from launch.liveness import local_planner, planner_pid, running_planner
+from launch.local import record as local_record
+from launch.local.liveness import local_planner, planner_pid, running_planner
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 
 PLANNER = """
 import os, subprocess, sys, time
 from pathlib import Path
-from launch.liveness import TOKEN_VARIABLE, local_planner
+from launch.local.liveness import TOKEN_VARIABLE, local_planner
 with local_planner(Path(sys.argv[1])) as token:
     task = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]], env={**os.environ, TOKEN_VARIABLE: token})
     time.sleep(60)
@@ -27,7 +27,7 @@ with local_planner(Path(sys.argv[1])) as token:
 TASK = """
 import sys, time
 from pathlib import Path
-from launch.liveness import die_with_planner
+from launch.local.liveness import die_with_planner
 die_with_planner(Path(sys.argv[1]))
 print("alive", flush=True)
 time.sleep(60)

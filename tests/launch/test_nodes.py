@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from launch import nodes
 from launch.graph import Phase
-from launch.nodes import UnfitNode, avoid, avoid_stuck, avoided, check_gpus, excluding
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
 from launch.run_folder import RunFolder
+from launch.slurm import nodes
+from launch.slurm.nodes import UnfitNode, avoid, avoid_stuck, avoided, check_gpus, excluding
 from mlseg_core.errors import UserError
 from mlseg_dist.device import gpu_index
 from tests.cluster.conftest import slurm_with_gpus  # noqa: F401  (fixture)

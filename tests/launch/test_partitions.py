@@ -3,7 +3,7 @@
 import pytest
 
 from launch.preflight.partitions import problem_of_partition, problem_of_refusal, read_nodes, read_partitions
-from launch.resources import ClusterConfig
+from launch.resources.blocks import ClusterConfig
 from mlseg_core.config import validate
 
 PARTITIONS = read_partitions(

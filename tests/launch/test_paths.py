@@ -78,7 +78,7 @@ def earlier_run(config_path: Path, tmp_path: Path) -> RunFolder:
         run.freeze_code()
     finally:
         os.chdir(before)
-    (run.code / "launch" / "identity.py").unlink()  # the frozen code knows no ids
+    (run.code / "launch/run_folder/identity.py").unlink()  # the frozen code knows no ids
     run.config_path.write_text(yaml.safe_dump(old))
     return run
 

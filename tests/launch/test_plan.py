@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from launch.amounts import Amounts, training_steps
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
-from launch.costs import Cost, add_up, cost_of
+from launch.estimate.amounts import Amounts, training_steps
+from launch.estimate.costs import Cost, add_up, cost_of
+from launch.estimate.rates import Rate, choose, keep, measured, network_of, read
 from launch.graph import Phase, build_graph
 from launch.graph_picture import Node, draw
-from launch.rates import Rate, choose, keep, measured, network_of, read
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_json

@@ -2,9 +2,9 @@ from launch.completion import Standing
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.planner import last_words, missing_phases
-from launch.plans import Plan, publish_plan, read_plans, retries_in_a_row
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob
+from launch.slurm.job_plans import Plan, publish_plan, read_plans, retries_in_a_row
+from launch.slurm.queue import QueuedJob
 
 PLAN = Plan(
     1,

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch.amounts import PAIR_BYTES_PER_PX, measure, parameters
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
+from launch.estimate.amounts import PAIR_BYTES_PER_PX, measure, parameters
 from launch.graph import build_graph
 from launch.preflight import CHECKS
 from launch.preflight.files import probe
 from launch.preflight.partitions import read_partitions
 from launch.preflight.quota import Quota, parse
 from launch.preflight.space import size
-from launch.quantities import minutes
+from launch.resources.quantities import minutes
 from launch.run_folder import RunFolder
 from mlseg_dist.model import build_model
 from tests.launch.conftest import tiny_campaign

@@ -17,8 +17,8 @@ import yaml
 from PIL import Image
 
 from launch.cli import main
-from launch.own_files import own_files
 from launch.run_folder import RunFolder
+from launch.run_folder.own_files import own_files
 from mlseg_core.files import read_json, write_json
 from mlseg_dist.events import Events
 from mlseg_dist.run_folder import phase_folder

@@ -12,12 +12,12 @@ from launch.campaign import load_where
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
-from launch.kinds import block_of, job_of
+from launch.phases.kinds import block_of, job_of
 from launch.planner import Missing, has_failed
-from launch.plans import Plan
-from launch.resources import BLOCKS, ClusterConfig
+from launch.resources.blocks import BLOCKS, ClusterConfig
 from launch.run_folder import RunFolder
-from launch.slurm_submit import script
+from launch.slurm.job_plans import Plan
+from launch.slurm.submit import script
 from mlseg_core.config import dump_config, validate
 from mlseg_core.errors import UserError
 

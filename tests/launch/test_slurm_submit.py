@@ -1,5 +1,6 @@
 """The batch scripts that submitit writes: a site's settings are in them, and stay data."""
 
+import importlib
 import shlex
 import subprocess
 import sys
@@ -7,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from submitit.core.utils import DelayedSubmission
 
 from launch.config import CampaignConfig, load_campaign
-from launch.resources import ClusterConfig, JobConfig
+from launch.resources.blocks import ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
-from launch.slurm_submit import script
+from launch.slurm import submit
+from launch.slurm.submit import script
 
 PROJECT = Path(__file__).parents[2]
 EVIL = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned'
@@ -110,3 +113,24 @@ def test_two_starts_of_a_script_are_two_attempts_though_slurm_counts_them_as_one
         time.sleep(1)
     assert [len(names) for names in said] == [1, 1] and said[0] != said[1], said  # all ranks of a start agree
     assert all(name.startswith("7-0-") for names in said for name in names)
+
+
+EARLIER_CODE = {
+    "__init__.py": "",
+    "job.py": "def run_job(*words):\n    return ['earlier run_job', *words]\n",
+    "slurm_plan.py": "def replan(*words):\n    return ['earlier replan', *words]\n",
+}
+"""Where the code of earlier versions, which a run of theirs has frozen, has the functions that its jobs call."""
+
+
+def test_jobs_that_are_submitted_for_a_run_of_an_earlier_version_find_their_function_in_its_frozen_code(tmp_path: Path):
+    (tmp_path / "launch").mkdir()
+    for name, text in EARLIER_CODE.items():
+        (tmp_path / "launch" / name).write_text(text)
+    replan = importlib.import_module(submit._REPLAN).replan
+    for number, function in enumerate((submit.run_job, replan)):
+        DelayedSubmission(function, "RUN").dump(tmp_path / f"{number}.pkl")
+    code = "import pickle, sys; print(*(pickle.load(open(file, 'rb')).result() for file in sys.argv[1:]), sep='\\n')"
+    command = [sys.executable, "-c", code, str(tmp_path / "0.pkl"), str(tmp_path / "1.pkl")]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert said.stdout.splitlines() == ["['earlier run_job', 'RUN']", "['earlier replan', 'RUN']"], said.stderr

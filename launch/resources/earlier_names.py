@@ -7,7 +7,7 @@ runs whose frozen code knows no others.
 
 from typing import Any
 
-from launch.quantities import megabytes
+from launch.resources.quantities import megabytes
 
 _BLOCKS = {"map": ("cut", "style", "label", "evaluate"), "single": ("small",)}
 _KEYS = {"gpus_per_node": "gpus", "mem_gb": "mem", "timeout_min": "time"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.own_files import own_empty_folders, own_files, own_links
+from launch.run_folder.own_files import own_empty_folders, own_files, own_links
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 from mlseg_core.own import is_regular, leads_out, walk_files

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from launch.config import CampaignConfig
-from launch.gpus import asked_gpus
 from launch.graph import Phase
-from launch.kinds import MapKind, job_of, kind_of
+from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, read_json, read_json_lines, write_json

@@ -7,9 +7,9 @@ hundred times slower and to other bytes, or get each retry, as it is idle.
 
 import time
 
-from launch.gpus import asked_gpus
 from launch.graph import Phase
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json

@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.identity import LENGTH, run_id
-from launch.owners import planners
 from launch.paths import same_place
-from launch.plans import Plan, job_prefix
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob, read_queue
+from launch.run_folder.identity import LENGTH, run_id
+from launch.run_folder.owners import planners
+from launch.slurm.job_plans import Plan, job_prefix
+from launch.slurm.queue import QueuedJob, read_queue
 
 _ID = re.compile(rf"\.([a-z0-9]{{{LENGTH}}})$")
 _TITLE = re.compile(r"(\d+-.+-(work|merge)|replan)")

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launch.quantities import gpus_of_parameter, gpus_of_types
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.quantities import gpus_of_parameter, gpus_of_types
 from mlseg_core.errors import UserError
 
 if TYPE_CHECKING:

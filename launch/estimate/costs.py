@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.amounts import Amounts, evaluation_passes, training_steps
 from launch.config import CampaignConfig
-from launch.gpus import asked_gpus
+from launch.estimate.amounts import Amounts, evaluation_passes, training_steps
+from launch.estimate.rates import Rate, choose
 from launch.graph import Phase
-from launch.kinds import MapKind, job_of, kind_of
-from launch.rates import Rate, choose
+from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.resources.gpus import asked_gpus
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
 from mlseg_core.errors import UserError
 
 _TIMEOUT_S = 60

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, PlainValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from launch.earlier_names import translate_cluster
-from launch.quantities import gpus_of_parameter, gpus_of_types, megabytes, minutes
+from launch.resources.earlier_names import translate_cluster
+from launch.resources.quantities import gpus_of_parameter, gpus_of_types, megabytes, minutes
 from mlseg_core.config import Strict
 from mlseg_core.errors import UserError
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from launch.local_record import (
+from launch.local.record import (
     FILE,
     LocalPlanner,
     is_touched,

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from launch.config import CampaignConfig
+from launch.estimate.styling import Styling, styling
 from launch.graph import Phase
-from launch.kinds import slide_table
+from launch.phases.kinds import slide_table
 from launch.run_folder import RunFolder
-from launch.styling import Styling, styling
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_dist.config import ModelConfig, StepConfig

@@ -8,9 +8,9 @@ import time
 
 from launch.completion import survey
 from launch.graph import build_graph
-from launch.plans import read_plans
 from launch.run_folder import RunFolder
-from launch.slurm_plan import plan_again
+from launch.slurm.job_plans import read_plans
+from launch.slurm.plan import plan_again
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED
 
 EVERY_S = 60.0

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 from launch.config import CampaignConfig
 from launch.graph import KindName, Phase
-from launch.resources import Block, ClusterConfig, JobConfig
+from launch.resources.blocks import Block, ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
@@ -169,7 +169,7 @@ class Shards(MapKind):
         plan = build.plan_cut(config.shards, table, folder)
 
         def publish() -> None:
-            from launch.classes import check_corpus
+            from launch.checks import check_corpus
 
             corpus = build.write_manifest(config.shards, table, plan.units, folder, plan.known)
             for warning in check_corpus(config, corpus, self.manifest(run, phase)):

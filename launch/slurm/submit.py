@@ -1,9 +1,10 @@
 """Submitting a phase's jobs to SLURM through submitit, and the job that plans again when one of them fails."""
 
+import importlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from submitit.helpers import clean_env
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.identity import run_id
 from launch.job import run_job
-from launch.kinds import MapKind, block_of, kind_of
-from launch.nodes import excluding
-from launch.plans import job_prefix
-from launch.resources import Block, JobConfig
+from launch.phases.kinds import MapKind, block_of, kind_of
+from launch.resources.blocks import Block, JobConfig
 from launch.run_folder import RunFolder
+from launch.run_folder.identity import run_id
+from launch.slurm.job_plans import job_prefix
+from launch.slurm.nodes import excluding
 from launch.variables import START, environment, job_environment
 from mlseg_core.errors import UserError
 
+_REPLAN = "launch.slurm_plan"  # by name: it plans with this module
 _SIGNAL_DELAY_S = 120  # USR2 comes so long before the time limit: enough to save a checkpoint
 
 
@@ -50,14 +52,15 @@ class Submitter:
         ends = ",".join(filter(None, [f"afterany:{work}", _afterok(after)]))
         return {"work": work, "merge": self._submit(phase, "merge", "small", again, ends)}
 
-    def submit_replan(self, replan: Callable[[str], None], watched: Sequence[str]) -> str:
-        """One job that calls replan(run folder) as soon as one of the watched jobs fails, and is dropped when all end well."""
+    def submit_replan(self, watched: Sequence[str]) -> str:
+        """One job that plans again as soon as one of the watched jobs fails, and that SLURM drops when all end well."""
         folder = self.run.path / "plans" / "logs"
         job = self.config.cluster.job("small")
         executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", job)
         if job.container:
             executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
+        replan = importlib.import_module(_REPLAN).replan
         return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
 
     def _submit(

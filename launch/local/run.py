@@ -16,13 +16,13 @@ from submitit.helpers import clean_env
 
 from launch.completion import is_done
 from launch.config import CampaignConfig
-from launch.console import Console
-from launch.gpus import asked_gpus, give_gpus, tasks_here
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
-from launch.kinds import MapKind, job_of, kind_of
-from launch.liveness import TOKEN_VARIABLE, local_planner
+from launch.local.console import Console
+from launch.local.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
+from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
 from launch.run_folder import RunFolder
 from launch.statuses import FAILURES, STUCK
 from launch.variables import environment, job_environment

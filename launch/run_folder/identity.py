@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 from launch.paths import same_place
-from launch.run_folder import RunFolder
+from launch.run_folder.folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
 
 FILE = "run.json"
 LENGTH = 8
+_KNOWS_IDS = ("launch/run_folder/identity.py", "launch/identity.py")
+"""Files of code that knows ids: this one, under its present and its former name."""
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -30,7 +32,7 @@ def ensure_id(run: RunFolder) -> str:
 
     Call it after the code is frozen, and never while jobs of the run are in the queue.
     """
-    if not (run.code / "launch" / Path(__file__).name).is_file():
+    if not any((run.code / name).is_file() for name in _KNOWS_IDS):
         return ""
     found, target = _read(run.path), run.path / FILE
     if found and _is_copy(run, found):

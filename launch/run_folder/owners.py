@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.plans import Plan
-from launch.run_folder import RunFolder
+from launch.run_folder.folder import RunFolder
+from launch.slurm.job_plans import Plan
 
 
 def owner_of(path: Path) -> int | None:

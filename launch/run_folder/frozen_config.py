@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 from launch.config import CampaignConfig
-from launch.earlier_names import by_earlier_names
-from launch.run_folder import RunFolder
+from launch.resources.earlier_names import by_earlier_names
+from launch.run_folder.folder import RunFolder
 from mlseg_core import yaml_text
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 from mlseg_core.files import temporary_beside, write_atomic
 
+_KNOWS_BLOCKS = ("launch/resources/blocks.py", "launch/resources.py")
+"""Files of code that knows a block of resources for each kind of work: the present and the former name."""
 _ASK = """
 import sys
 from pathlib import Path
@@ -32,7 +34,7 @@ except UserError as error:
 
 def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
     """Write the config as the run's frozen code reads it: code of before knows other names of resources. Raises UserError."""
-    if not run.code.is_dir() or (run.code / "launch" / "resources.py").is_file():
+    if not run.code.is_dir() or any((run.code / name).is_file() for name in _KNOWS_BLOCKS):
         dump_config(config, path)
         return
     try:

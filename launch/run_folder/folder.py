@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from launch.aside import set_aside
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import Phase
 from launch.paths import base_of
+from launch.run_folder.aside import set_aside
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, overwrite, read_json, sha256_file, write_json
 from mlseg_dist.events import Events
