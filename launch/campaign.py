@@ -1,10 +1,10 @@
-"""Starting or continuing a campaign: make or check its run folder, then plan on SLURM or run here."""
+"""Starting, continuing or retrying a campaign: make or check its run folder, before it is planned on SLURM or run here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.checks import check_annotated, check_class_maps, check_corpus
+from launch.checks import check_annotated, check_class_maps, check_corpus, check_ranks
 from launch.completion import Standing, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.estimate.styling import check_styles
@@ -12,15 +12,14 @@ from launch.graph import build_graph
 from launch.guard import check_free
 from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
-from launch.ranks import check_ranks
 from launch.resources.cluster_files import find_cluster
 from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_folder.frozen_config import check_taken, record
-from launch.run_folder.identity import ensure_id
-from launch.run_folder.owners import may_write
+from launch.run_folder.identity import ensure_id, may_write
 from launch.slurm.job_plans import read_plans
 from launch.slurm.queue import has_slurm
 from launch.slurm.run_jobs import read_run_jobs
+from launch.status import campaign_status
 from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
@@ -213,3 +212,39 @@ def check_standing(
     is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
     is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
     return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
+
+
+def check_retry(config: CampaignConfig, run: RunFolder, name: str) -> bool:
+    """False when the phase is done already. Raises UserError when it cannot be retried: unknown, running, not its turn."""
+    graph = build_graph(config)
+    if name not in {phase.name for phase in graph}:
+        raise UserError(f"no phase {name!r}", run.path, f"There are: {', '.join(phase.name for phase in graph)}.")
+    phases = {phase.name: phase for phase in campaign_status(run, config).phases}
+    state = phases[name].state
+    if state == "done":
+        return False
+    check_free(run, config)
+    if planner_pid(run.path) is not None:
+        raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+    if state == "unknown":
+        raise UserError(
+            f"phase {name} may be running: {phases[name].why}", run.path, "Retry it where that can be seen."
+        )
+    if state in ("running", "queued"):
+        jobs = ", ".join(job["id"] for job in phases[name].jobs) or "its processes"
+        raise UserError(f"phase {name} is {state} ({jobs})", run.path, "Wait for it, or mlseg cancel the campaign.")
+    if state == "stale":
+        raise UserError(
+            f"phase {name} is no longer valid: {phases[name].why}", run.path, "mlseg run … --accept does it again."
+        )
+    before = next(phase.inputs for phase in graph if phase.name == name)
+    left = [other for other in before if phases[other].state not in ("done", "running", "queued")]
+    if left:
+        raise UserError(
+            f"phase {name} waits for phase {left[0]}, which is {phases[left[0]].state}",
+            run.path,
+            f"First: mlseg retry {run.path} {left[0]}",
+        )
+    if state == "waiting":
+        raise UserError(f"phase {name} has not failed: it has not begun", run.path, f"Start it: mlseg run {run.path}")
+    return True

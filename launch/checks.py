@@ -1,17 +1,39 @@
-"""Whether there is something to learn each training class from: by the config before the work, by the pairs once they are cut.
+"""Whether a campaign can be trained: its ranks can share a step, and each training class has something to be learnt from.
 
+The config answers that before anything is queued, and the pairs do once they are cut.
 The first step of a campaign learns from people's labels alone and draws every class in every step, so it cannot begin without one.
 """
 
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from launch.config import CampaignConfig
+from launch.graph import build_graph
+from launch.resources.gpus import tasks_here
+from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
+from mlseg_dist import sharing
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.data.order import QUAD
 from shards.manifest import Manifest
+
+
+def training_ranks(config: CampaignConfig) -> int:
+    """Ranks of a training job, on SLURM or on this machine, wherever the campaign would run when started from here."""
+    executor = config.cluster.executor
+    here = executor == "local" or (executor == "auto" and not shutil.which("sbatch"))
+    job = config.cluster.job("train")
+    return tasks_here(job) if here else job.tasks
+
+
+def check_ranks(config: CampaignConfig) -> None:
+    """Raises UserError, with what would fit, when the ranks cannot share a step and there is something left to train."""
+    run = RunFolder.of(config)
+    training = [phase for phase in build_graph(config) if phase.kind == "train"]
+    if any(not (run.phase(phase) / "done.json").exists() for phase in training):
+        sharing.check_ranks(config.train, config.loss, training_ranks(config))
 
 
 def check_class_maps(config: CampaignConfig) -> None:

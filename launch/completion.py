@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kinds import MapKind, kind_of
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json

@@ -1,7 +1,7 @@
-"""What ended a job's process that a person has to fix (a full disk, a quota, permissions), told from what a retry may help.
+"""How a process of a phase ended: its status, its error in one line, and whether a person has to fix the cause or a retry may help.
 
-The run folder's disk is the same for every node: a retry meets it again. A node's own disk (its temporary folder, a cache)
-is not: another node may do. So an error of the latter stays a failure that is planned again.
+The run folder's disk is the same for every node: a retry meets it again. A node's own disk (its temporary folder, a cache) is not:
+another node may do. So an error of the latter stays a failure that is planned again.
 """
 
 import shutil
@@ -13,7 +13,48 @@ from pathlib import Path
 from typing import Any
 
 from launch.run_folder import RunFolder
-from mlseg_core.errors import UserError, disk_error, for_a_person
+from mlseg_core.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    Interrupted,
+    UserError,
+    disk_error,
+    for_a_person,
+)
+
+OF_EXIT = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
+"""Exit status -> word; any other status: failed."""
+STUCK = "stuck"
+"""It ended because a rank of its job stood still."""
+FAILURES = ("user error", "failed", STUCK)
+"""In the order in which they explain why a phase failed."""
+
+
+_MOST = 500
+_LIBRARIES = ("gloo", "NCCL", "ProcessGroup")
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+
+def one_line(error: BaseException | None) -> str:
+    """The user's mistake and an interruption by their own words, anything else with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return f"error: {text}"
+    if isinstance(error, Interrupted):
+        return f"interrupted: {text}"
+    if isinstance(error, RuntimeError) and (lost := _lost_peer(text)):
+        return f"another rank of this job is gone ({lost}); its log says why, if it could"
+    return f"{type(error).__name__}: {text}"[:_MOST]
+
+
+def _lost_peer(text: str) -> str:
+    """What gloo or NCCL says when the other end of a connection went away, without the rest; empty for other errors."""
+    where = next((place for mark in _GONE if (place := text.find(mark)) >= 0), -1)
+    if where < 0 or not any(name in text for name in _LIBRARIES):
+        return ""
+    return text[where:].split(". ")[0].rstrip(".")
+
 
 _OF_A_NODE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108  (only compared with)
 _NO_ROOM = 1 << 20

@@ -1,7 +1,7 @@
-"""How the ranks of a job find each other: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+"""The environment variables of a job's processes: those that it is started with, and those by which its ranks find each other.
 
-Rank 0 picks an address that other nodes can reach and a free port, and writes both to a file that is named by the attempt: that of
-an earlier start is never read.
+Rank 0 picks an address that other nodes can reach and a free port, and writes both to a file that is named by the attempt, so that
+the file of an earlier start is never read. RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT follow from it.
 """
 
 import os
@@ -10,12 +10,44 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from submitit import JobEnvironment
 
+from launch.resources.blocks import JobConfig
+from launch.resources.gpus import asked_gpus
+from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
+
+START = "MLSEG_START"
+"""When a batch script began, the same in all its processes: set by the script itself."""
+
+
+def job_environment(run: RunFolder, job: JobConfig) -> dict[str, str]:
+    """Variables of every job: the frozen code first, never the working folder's; a rank's threads; CPU without GPUs."""
+    environment = {"PYTHONPATH": str(run.code), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(job.cpus_per_task)}
+    if not asked_gpus(job):
+        environment["DS_ACCELERATOR"] = "cpu"
+    return environment
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for a while."""
+    old = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
 
 _WAIT_S = 120.0
 

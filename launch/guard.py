@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from launch.config import CampaignConfig
 from launch.local.liveness import running_planner
 from launch.run_folder import RunFolder
-from launch.run_folder.owners import may_write, owner_of, planner_of
-from launch.slurm.job_plans import Plan, read_plans
+from launch.run_folder.identity import may_write, owner_of
+from launch.slurm.job_plans import Plan, planner_of, read_plans
 from launch.slurm.queue import QueuedJob, has_slurm, hides_jobs_of
 from launch.slurm.run_jobs import RunJobs, read_run_jobs
 from mlseg_core.errors import UserError

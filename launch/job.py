@@ -20,19 +20,16 @@ from submitit import JobEnvironment
 
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
-from launch.endings import in_words_for_a_person, outlive_a_full_disk
-from launch.environment import export_place, export_ranks
-from launch.error_words import one_line
+from launch.endings import FAILURES, OF_EXIT, STUCK, in_words_for_a_person, one_line, outlive_a_full_disk
+from launch.environment import START, export_place, export_ranks
 from launch.estimate import rates
 from launch.graph import Phase, build_graph
 from launch.local.liveness import die_with_planner
-from launch.phases.kinds import MapKind, Mapping, block_of, job_of, kind_of
+from launch.phases import MapKind, Mapping, block_of, job_of, kind_of
 from launch.run_folder import RunFolder, package_folders
 from launch.slurm.job_plans import wait_until_planned
 from launch.slurm.nodes import check_gpus
 from launch.slurm.queue import requeue
-from launch.statuses import FAILURES, OF_EXIT, STUCK
-from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, run_units
@@ -262,7 +259,7 @@ def _reason(folder: Path, unit: str) -> str:
 
 
 class _Control:
-    """kinds.Control: stop once a signal came, or once a newer attempt of the phase has begun."""
+    """Control: stop once a signal came, or once a newer attempt of the phase has begun."""
 
     def __init__(self, signals: Signals, process: Process, phase: Phase) -> None:
         self._signals, self._process, self._phase = signals, process, phase

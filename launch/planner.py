@@ -1,16 +1,21 @@
-"""The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again."""
+"""The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again.
+
+A rank whose disk is full ends first and says so; the others then lose it and say that, and the merge of a map finds units missing.
+state.json holds whoever wrote last, so verdict() looks at what all processes said: a cause that a person has to fix must not drown
+in its consequences, or it would be tried again and again.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from launch.completion import Standing
+from launch.endings import FAILURES
 from launch.graph import Phase
-from launch.phases.kinds import MapKind, kind_of
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import Plan, Reason, latest_jobs, retries_in_a_row
 from launch.slurm.queue import QueuedJob
-from launch.statuses import FAILURES
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,30 @@ def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Ma
             if retries_in_a_row(plans, item.phase.name) >= retries:
                 return f"phase {item.phase.name} failed {retries + 1} times"
     return ""
+
+
+_FOR_A_PERSON = "user error"
+
+
+def verdict(run: RunFolder, phase: Phase, plans: Sequence[Plan]) -> dict[str, Any]:
+    """status, error, log, job, … of the phase's newest jobs, or of its last local attempt where there are no plans; {} before.
+
+    A process that met something that a person has to fix comes before state.json.
+    """
+    state = run.state(phase)
+    if plans:
+        newest = set(latest_jobs(plans, phase.name).values())
+        state = state if last_words(state, plans, phase.name) else {}
+    else:
+        newest = {main_of(state)}
+    if state.get("status") == _FOR_A_PERSON:
+        return state
+    for task in run.tasks(phase):
+        if task.get("status") == _FOR_A_PERSON and main_of(task) in newest - {""}:
+            return {**state, **task}
+    return state
+
+
+def main_of(said: dict[str, Any]) -> str:
+    """Id of the job whose process said it; of an array, the array's."""
+    return str(said.get("job", "")).partition("_")[0]

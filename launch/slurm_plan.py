@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launch.job import assert_frozen
 from launch.run_folder import RunFolder
-from launch.slurm.plan import plan_again
+from launch.slurm.replan import plan_again
 
 
 def replan(run_path: str) -> None:

@@ -8,23 +8,19 @@ from typing import Any
 
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig
+from launch.endings import FAILURES
 from launch.graph import Phase, build_graph
 from launch.guard import hidden_planner, ids_of
 from launch.local.liveness import running_planner
 from launch.local.record import LocalPlanner
-from launch.phase_metrics import last_alert, last_metrics
-from launch.phase_progress import phase_tally
-from launch.planner import for_person, missing_reason
+from launch.phase_progress import last_alert, last_metrics, phase_tally
+from launch.planner import for_person, missing_reason, verdict
 from launch.run_folder import RunFolder
-from launch.run_folder.identity import run_id
-from launch.run_folder.owners import owner_of
+from launch.run_folder.identity import owner_of, run_id
 from launch.slurm.job_plans import Plan, latest_jobs, read_plans
 from launch.slurm.nodes import avoided
-from launch.slurm.pending import in_words
-from launch.slurm.queue import QueuedJob, has_slurm
+from launch.slurm.queue import QueuedJob, has_slurm, in_words
 from launch.slurm.run_jobs import RunJobs, read_run_jobs
-from launch.statuses import FAILURES
-from launch.verdict import verdict
 from mlseg_core.files import read_json
 from mlseg_core.node import process_exists, user_name
 

@@ -5,11 +5,13 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
+from launch.campaign import check_inputs, check_retry, enter_working_folder, load_where, prepare, uses_slurm
+from launch.completion import Standing, survey
 from launch.config import CampaignConfig
+from launch.graph import build_graph
 from launch.guard import check_local
 from launch.local.liveness import planner_pid
 from launch.preflight.site import Site
@@ -21,9 +23,6 @@ from launch.slurm.job_plans import read_plans
 from launch.slurm.queue import has_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
-
-if TYPE_CHECKING:
-    from launch.slurm.plan import Outcome
 
 DEMO = Path("configs/demo.yaml")
 
@@ -84,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{campaign.run.path}: all {len(campaign.standings)} phases are done")
         return _conclude(campaign.run)
     if slurm:
-        return _run_on_slurm(campaign)
+        return _run_on_slurm(campaign.run, campaign.standings)
     return _run_here(campaign.run)
 
 
@@ -128,31 +127,26 @@ def retry(arguments: argparse.Namespace) -> int:
     run_folder = find_run(arguments.where)
     enter_working_folder(run_folder)
     config = run_folder.config()
-    from launch.retry import check, retry_on_slurm
-
-    if not check(config, run_folder, arguments.phase):
+    if not check_retry(config, run_folder, arguments.phase):
         print(f"phase {arguments.phase} is done already")
         return EXIT_DONE
     if uses_slurm(config):
-        return _go_on(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
+        return _run_on_slurm(run_folder, survey(config, build_graph(config), run_folder))
     run_folder.forget_alert()
     return _run_here(run_folder)
 
 
-def _run_on_slurm(campaign: Campaign) -> int:
+def _run_on_slurm(run: RunFolder, standings: Sequence[Standing]) -> int:
+    """Submit what is missing and say it; where jobs may not submit jobs, stay and plan again when something fails."""
     from launch.slurm.plan import plan_on_slurm
 
-    return _go_on(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
-
-
-def _go_on(run: RunFolder, outcome: "Outcome") -> int:
-    """Say what was submitted; where jobs may not submit jobs, stay and plan again when something fails."""
+    outcome = plan_on_slurm(run, standings, by="person")
     run.forget_alert()
     print(outcome, flush=True)
     print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)
     if run.config().cluster.replan == "job":
         return EXIT_DONE
-    from launch.slurm.attend import attend
+    from launch.slurm.replan import attend
 
     exit_status = attend(run)
     return exit_status if exit_status != EXIT_DONE else _conclude(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 from launch.completion import Standing, survey
 from launch.graph import KindName, build_graph
 from launch.guard import check_rights
-from launch.phases.kinds import MapKind, kind_of
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
 from launch.run_folder.aside import clean_aside, look
 from mlseg_core.errors import EXIT_DONE, UserError

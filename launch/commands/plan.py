@@ -13,16 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from launch.campaign import check_standing, enter_working_folder, load_where
-from launch.checks import check_class_maps
+from launch.checks import check_class_maps, check_ranks
 from launch.completion import Standing, survey
 from launch.config import CampaignConfig
 from launch.estimate import rates
 from launch.estimate.amounts import measure
 from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
-from launch.phases.kinds import MapKind, block_of, job_of, kind_of
+from launch.phases import MapKind, block_of, job_of, kind_of
 from launch.preflight.space import size
-from launch.ranks import check_ranks
 from launch.resources.blocks import JobConfig
 from launch.resources.cluster_files import add_cluster_option
 from launch.resources.gpus import asked_gpus

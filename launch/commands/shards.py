@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from launch.commands import shards_look
 from launch.config import CampaignConfig, load_campaign
-from launch.phases.kinds import slide_table
+from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError

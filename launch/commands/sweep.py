@@ -25,8 +25,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what has no row yet, then write and show the table. Exit status 1 when an arm failed or an expectation is not met."""
     from launch.run_folder import RunFolder
-    from launch.sweep.arms import arms_of, load_sweep
     from launch.sweep.compare import compare
+    from launch.sweep.config import arms_of, load_sweep
     from launch.sweep.rows import read_rows
     from launch.sweep.run import SweepRun
     from launch.sweep.table import markdown

@@ -16,7 +16,7 @@ import numpy as np
 from launch.config import CampaignConfig
 from launch.estimate.styling import Styling, styling
 from launch.graph import Phase
-from launch.phases.kinds import slide_table
+from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json

@@ -11,7 +11,7 @@ from launch.config import CampaignConfig
 from launch.estimate.amounts import Amounts, evaluation_passes, training_steps
 from launch.estimate.rates import Rate, choose
 from launch.graph import Phase
-from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.phases import MapKind, job_of, kind_of
 from launch.resources.gpus import asked_gpus
 
 

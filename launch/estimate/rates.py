@@ -11,7 +11,7 @@ from typing import Any
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.phases import MapKind, job_of, kind_of
 from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kinds import slide_table
+from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_dist.style.pairs import Pair, pairs_among, styles

@@ -16,16 +16,16 @@ from submitit.helpers import clean_env
 
 from launch.completion import is_done
 from launch.config import CampaignConfig
+from launch.endings import FAILURES, STUCK
+from launch.environment import environment, job_environment
 from launch.graph import Phase, build_graph
 from launch.job import Part, run_job
 from launch.local.console import Console
 from launch.local.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
-from launch.phases.kinds import MapKind, job_of, kind_of
+from launch.phases import MapKind, job_of, kind_of
 from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
 from launch.run_folder import RunFolder
-from launch.statuses import FAILURES, STUCK
-from launch.variables import environment, job_environment
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 _POLL_S = 0.2

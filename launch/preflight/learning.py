@@ -5,13 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from launch.campaign import check_standing
-from launch.checks import check_annotated, check_class_maps
+from launch.checks import check_annotated, check_class_maps, check_ranks, training_ranks
 from launch.completion import survey
 from launch.estimate.styling import check_styles
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.start import ranks_on_gpus
-from launch.ranks import check_ranks, training_ranks
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder

@@ -12,6 +12,7 @@ from submitit import Job, LocalExecutor
 from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
+from launch.environment import environment, job_environment
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
 from launch.preflight.python import dali_keys
@@ -22,7 +23,6 @@ from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
 from launch.run_folder import package_folders
 from launch.slurm.queue import QueuedJob, cancel, read_queue
 from launch.slurm.submit import job_executor, submitting_environment
-from launch.variables import environment, job_environment
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 

@@ -10,7 +10,7 @@ from launch.completion import survey
 from launch.config import CampaignConfig
 from launch.estimate.amounts import Amounts, measure
 from launch.graph import Phase, build_graph
-from launch.phases.kinds import block_of
+from launch.phases import block_of
 from launch.resources.blocks import BLOCKS, Block, JobConfig
 from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from launch.phases.kinds import MapKind, block_of, kind_of
+from launch.phases import MapKind, block_of, kind_of
 from launch.preflight.finding import Finding
 from launch.preflight.partitions import (
     Node,

@@ -1,10 +1,12 @@
-"""The id of a run: in its folder from the first start on, and at the end of its jobs' names.
+"""Which run a folder holds and whose it is: by its id, and by the owners of its files, for which earlier versions need no record.
 
+The id lies in the run's folder from the first start on and stands at the end of its jobs' names.
 A run folder that is moved, copied, or deleted and made anew is told from the one that jobs in the queue belong to. A run
 that an earlier version made has no id, and gets one only together with code that knows ids: the job that plans again runs
 the frozen code, which would not know jobs of such names as its own and would submit them a second time.
 """
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -64,3 +66,17 @@ def _is_copy(run: RunFolder, found: dict[str, object]) -> bool:
     """The folder that the id was made for is still there, and is another one."""
     original = Path(str(found.get("path", run.path)))
     return not same_place(original, run.path) and _read(original).get("id") == found["id"]
+
+
+def owner_of(path: Path) -> int | None:
+    """User id; None when the file is not there or cannot be looked at."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def may_write(run: RunFolder) -> bool:
+    """True when this user may add to the run folder, or make it."""
+    folders = [folder for folder in (run.path, run.plans) if folder.is_dir()]
+    return all(os.access(folder, os.W_OK | os.X_OK) for folder in folders)

@@ -4,12 +4,14 @@ A plan is published first-wins, so that of two planners that start at once only 
 and a job that stands in no plan ends by itself.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from launch.run_folder import RunFolder
+from launch.run_folder.identity import owner_of
 from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
 
 Reason = Literal["new", "failed", "interrupted", "lost"]
@@ -48,6 +50,17 @@ def publish_plan(run: RunFolder, plan: Plan) -> bool:
     temporary = temporary_beside(target)
     write_json(temporary, asdict(plan))
     return publish_first(temporary, target)
+
+
+def planner_of(run: RunFolder, plan: Plan) -> int:
+    """User id of whoever submitted the plan's jobs: the owner of its file."""
+    uid = owner_of(run.plans / f"{plan.number:04d}.json")
+    return os.getuid() if uid is None else uid
+
+
+def planners(run: RunFolder, plans: Sequence[Plan]) -> set[int]:
+    """User ids of all who have planned this run."""
+    return {planner_of(run, plan) for plan in plans}
 
 
 def job_prefix(campaign: str) -> str:

@@ -1,31 +1,22 @@
 """A campaign on SLURM: compare the run folder with the queue, submit what is missing with its dependencies, and leave.
 
-Safe to run at any time, by a person or by the job that waits for a phase to fail (`replan`), with nobody awake and bounded by
-cluster.retries; started twice at once, one plan counts.
+Safe to run at any time, by a person or by whoever plans again (replan.py); when it is started twice at once, one plan counts.
 """
 
-import subprocess
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from launch.completion import Standing, survey
-from launch.graph import build_graph
+from launch.completion import Standing
 from launch.guard import check_jobs, check_rights
-from launch.planner import final_part, has_failed, missing_phases, refusal
+from launch.planner import final_part, has_failed, missing_phases, refusal, verdict
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import Plan, latest_jobs, publish_plan, read_plans
 from launch.slurm.nodes import avoid_stuck
 from launch.slurm.queue import cancel
 from launch.slurm.run_jobs import read_run_jobs
 from launch.slurm.submit import Submitter
-from launch.verdict import verdict
-from mlseg_core.errors import UserError, for_a_person
-from mlseg_core.files import write_json
-
-_PATIENCE_S, _AGAIN_S = 1200.0, 15.0
+from mlseg_core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -115,38 +106,3 @@ def cancel_on_slurm(run: RunFolder) -> list[str]:
     ids = sorted({job.main for job in queue if job.can_run})
     cancel(ids)
     return ids
-
-
-def plan_again(run: RunFolder) -> Outcome:
-    """Submit what is missing, unless the retry budget is spent; then leave an alert in RUN/alert.json."""
-    try:
-        outcome = _plan_patiently(run)
-    except Exception as error:
-        _alert(run, f"the campaign could not be planned again: {error}")
-        raise
-    if outcome.refused:
-        _alert(run, outcome.refused)
-    return outcome
-
-
-def _alert(run: RunFolder, text: str) -> None:
-    """For `mlseg status`. On a full disk it stays in this job's log, if it can."""
-    with suppress(OSError):
-        write_json(run.path / "alert.json", {"alert": text})
-
-
-def _plan_patiently(run: RunFolder) -> Outcome:
-    """A controller that does not answer now may be back in a minute, and after this job nobody else plans."""
-    config, deadline = run.config(), time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            return plan_on_slurm(run, survey(config, build_graph(config), run), by="replan")
-        except OSError as error:
-            if cause := for_a_person(error):
-                return Outcome(None, f"the campaign cannot be planned again: {cause}")
-            raise
-        except (RuntimeError, UserError, subprocess.TimeoutExpired) as error:
-            if time.monotonic() > deadline:
-                raise
-            print(f"planning again in {_AGAIN_S:.0f} s: {error}", flush=True)
-            time.sleep(_AGAIN_S)

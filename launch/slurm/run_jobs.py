@@ -13,8 +13,7 @@ from pathlib import Path
 from launch.paths import same_place
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import LENGTH, run_id
-from launch.run_folder.owners import planners
-from launch.slurm.job_plans import Plan, job_prefix
+from launch.slurm.job_plans import Plan, job_prefix, planners
 from launch.slurm.queue import QueuedJob, read_queue
 
 _ID = re.compile(rf"\.([a-z0-9]{{{LENGTH}}})$")

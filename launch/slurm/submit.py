@@ -13,15 +13,15 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
 from launch.config import CampaignConfig
+from launch.environment import START, environment, job_environment
 from launch.graph import Phase
 from launch.job import run_job
-from launch.phases.kinds import MapKind, block_of, kind_of
+from launch.phases import MapKind, block_of, kind_of
 from launch.resources.blocks import Block, JobConfig
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import run_id
 from launch.slurm.job_plans import job_prefix
 from launch.slurm.nodes import excluding
-from launch.variables import START, environment, job_environment
 from mlseg_core.errors import UserError
 
 _REPLAN = "launch.slurm_plan"  # by name: it plans with this module

@@ -12,7 +12,7 @@ from pathlib import Path
 from launch.completion import Standing, phase_fingerprint, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kinds import kind_of
+from launch.phases import kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.files import fsync_folder, publish_first, read_json, temporary_beside, write_json
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.run_folder import RunFolder
-from launch.sweep.arms import Arm
+from launch.sweep.config import Arm
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file, write_json
 

@@ -18,7 +18,7 @@ from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from launch.sweep.adopt import adopt
-from launch.sweep.arms import Arm
+from launch.sweep.config import Arm
 from launch.sweep.rows import read_rows, row_of, write_row
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from mlseg_core.files import fingerprint

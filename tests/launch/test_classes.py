@@ -12,7 +12,7 @@ from launch.cli import main
 from launch.completion import publish_done
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.phases.kinds import KINDS
+from launch.phases import KINDS
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import UserError
 from mlseg_core.map import run_units

@@ -10,7 +10,7 @@ from launch.cli import main
 from launch.completion import publish_done, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
-from launch.phases.kinds import kind_of
+from launch.phases import kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.files import write_json

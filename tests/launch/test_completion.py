@@ -9,7 +9,8 @@ from launch.campaign import prepare
 from launch.completion import input_hashes, publish_done, recipe, set_aside, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.phases.kinds import Train, kind_of
+from launch.phases import kind_of
+from launch.phases.learn import Train
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError

@@ -11,7 +11,7 @@ from launch.campaign import prepare
 from launch.completion import recipe
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import build_graph
-from launch.phases.kinds import job_of
+from launch.phases import job_of
 from launch.resources.blocks import BLOCKS
 from launch.run_folder import RunFolder
 from launch.slurm.submit import script

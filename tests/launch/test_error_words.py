@@ -7,14 +7,14 @@ import textwrap
 
 import pytest
 
-from launch.error_words import one_line
+from launch.endings import one_line
 from mlseg_core.errors import Interrupted, UserError
 
 RANK = """
     import os, signal, sys
     from datetime import timedelta
     import torch, torch.distributed as dist
-    from launch.error_words import one_line
+    from launch.endings import one_line
     rank = int(sys.argv[1])
     dist.init_process_group("gloo", f"file://{sys.argv[2]}", timedelta(seconds=30), 2, rank)
     dist.barrier()

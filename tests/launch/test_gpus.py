@@ -5,11 +5,11 @@ import os
 import pytest
 from submitit import LocalExecutor
 
+from launch.environment import job_environment
 from launch.resources.blocks import JobConfig
 from launch.resources.gpus import asked_gpus, give_gpus
 from launch.run_folder import RunFolder
 from launch.slurm.nodes import UnfitNode, check_gpus, excluding
-from launch.variables import job_environment
 from mlseg_core.errors import UserError
 
 

@@ -15,8 +15,7 @@ from launch.graph import build_graph
 from launch.preflight import CHECKS
 from launch.preflight.files import probe
 from launch.preflight.partitions import read_partitions
-from launch.preflight.quota import Quota, parse
-from launch.preflight.space import size
+from launch.preflight.space import Quota, parse, size
 from launch.resources.quantities import minutes
 from launch.run_folder import RunFolder
 from mlseg_dist.model import build_model

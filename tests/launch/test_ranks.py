@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.checks import check_ranks, training_ranks
 from launch.cli import main
 from launch.config import load_campaign
-from launch.ranks import check_ranks, training_ranks
 from launch.run_folder import RunFolder
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import HEADER, square_feature, tissue_slide, write_annotation, write_slide

@@ -11,7 +11,7 @@ import pytest
 from launch.config import load_campaign
 from launch.estimate.rates import choose, read
 from launch.graph import build_graph
-from launch.phases.kinds import kind_of
+from launch.phases import kind_of
 from launch.rehearsal import rehearsal_of
 from mlseg_core.errors import UserError
 from tests.launch.conftest import tiny_campaign

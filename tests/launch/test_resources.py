@@ -12,7 +12,7 @@ from launch.campaign import load_where
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
-from launch.phases.kinds import block_of, job_of
+from launch.phases import block_of, job_of
 from launch.planner import Missing, has_failed
 from launch.resources.blocks import BLOCKS, ClusterConfig
 from launch.run_folder import RunFolder

@@ -16,10 +16,10 @@ from launch.commands.status import page
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
 from launch.local.liveness import local_planner
-from launch.phase_metrics import last_alert, last_metrics
+from launch.phase_progress import last_alert, last_metrics
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import Plan, publish_plan
-from launch.slurm.pending import in_words
+from launch.slurm.queue import in_words
 from launch.status import CampaignStatus, PhaseStatus
 from mlseg_dist.events import Events
 from tests.cluster.second_user import as_nobody, need_root

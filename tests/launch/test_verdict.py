@@ -10,9 +10,9 @@ from launch.config import CampaignConfig
 from launch.endings import in_words_for_a_person
 from launch.graph import Phase
 from launch.job import Process
+from launch.planner import verdict
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import Plan
-from launch.verdict import verdict
 from mlseg_core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
