@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.checks import check_annotated, check_class_maps, check_corpus, check_ranks
-from launch.completion import Standing, set_aside, survey
+from launch.completion import Completion, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.estimate.styling import check_styles
 from launch.graph import build_graph
@@ -34,12 +34,12 @@ class Campaign:
 
     run: RunFolder
     config: CampaignConfig
-    standings: list[Standing]
+    completions: list[Completion]
     warnings: list[str]
 
     @property
     def is_done(self) -> bool:
-        return all(standing.state == "done" for standing in self.standings)
+        return all(completion.state == "done" for completion in self.completions)
 
 
 def check_inputs(config: CampaignConfig) -> None:
@@ -75,13 +75,13 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         ensure_id(run)
         dump_config(config, run.config_path)
         return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
-    standings = survey(config, graph, run)
-    if any(standing.state != "done" for standing in standings):
+    completions = survey(config, graph, run)
+    if any(completion.state != "done" for completion in completions):
         check_free(run, config)
-    known = check_standing(config, run, standings)
-    stale = [standing for standing in standings if standing.state == "stale"]
+    known = check_cut_corpus(config, run, completions)
+    stale = [completion for completion in completions if completion.state == "stale"]
     if stale and not accept:
-        names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
+        names = ", ".join(f"{completion.phase.name} ({completion.why})" for completion in stale)
         raise UserError(
             f"these phases are no longer valid: {names}",
             run.path,
@@ -94,7 +94,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         check_taken(run, config)
     if stale:
         set_aside(stale, run)
-        standings = survey(config, graph, run)
+        completions = survey(config, graph, run)
     if changed and accept_code:
         dump_config(config, run.config_path)
     elif changed:
@@ -103,7 +103,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     warnings += _check_code(run, accept_code)
     if may_write(run):
         ensure_id(run)
-    return Campaign(run, config, standings, warnings)
+    return Campaign(run, config, completions, warnings)
 
 
 def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
@@ -141,12 +141,12 @@ def _in_short(changes: Sequence[str]) -> str:
 
 def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Sequence[str]) -> None:
     what = f", and its config would change: {_in_short(changes)}" if changes else ""
-    mend = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
+    fix = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
     if planner_pid(run.path) is not None:
-        raise UserError(f"the campaign is running on this machine{what}", run.path, mend)
+        raise UserError(f"the campaign is running on this machine{what}", run.path, fix)
     plans = read_plans(run)
     if plans and has_slurm() and any(job.can_run for job in read_run_jobs(run, plans, config.name).own):
-        raise UserError(f"jobs of the campaign are in the queue{what}", run.path, mend)
+        raise UserError(f"jobs of the campaign are in the queue{what}", run.path, fix)
 
 
 def uses_slurm(config: CampaignConfig) -> bool:
@@ -162,7 +162,7 @@ def uses_slurm(config: CampaignConfig) -> bool:
 def load_where(where: Path, overrides: list[str], cluster: str | None = None) -> CampaignConfig:
     """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError.
 
-    cluster: name or path of a cluster file (site_files.py).
+    cluster: name or path of a cluster file (launch/resources/cluster_files.py).
     """
     site = None if cluster is None else find_cluster(cluster, where)
     if where.is_dir():
@@ -199,8 +199,8 @@ def _enter_for_tiles(run: RunFolder, config: CampaignConfig) -> None:
         run.enter_working_folder()
 
 
-def check_standing(
-    config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], or_begun: bool = False
+def check_cut_corpus(
+    config: CampaignConfig, run: RunFolder, completions: Sequence[Completion], or_begun: bool = False
 ) -> list[str]:
     """check_corpus of a run whose shards are cut and that still has to train. Returns warnings.
 
@@ -208,9 +208,9 @@ def check_standing(
     Raises UserError.
     """
     path = shards_folder(run.path) / "manifest.json"
-    shards = next(standing for standing in standings if standing.phase.kind == "shards")
+    shards = next(completion for completion in completions if completion.phase.kind == "shards")
     is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
-    is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
+    is_trained = all(completion.state == "done" for completion in completions if completion.phase.kind == "train")
     return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
 
 

@@ -95,7 +95,7 @@ def _is_full(place: Path) -> bool:
         return False
 
 
-class _Output:
+class _UnfailingStream:
     """A text stream whose writes never fail: what a full disk does not take of a log is lost, and nothing else."""
 
     def __init__(self, stream: Any) -> None:
@@ -120,4 +120,4 @@ class _Output:
 
 def outlive_a_full_disk() -> None:
     """From now on print() cannot end this process. Its log lies in the run folder, so it is full when that is."""
-    sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
+    sys.stdout, sys.stderr = _UnfailingStream(sys.stdout), _UnfailingStream(sys.stderr)

@@ -28,7 +28,7 @@ _SUFFIXES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
-class Node:
+class PhaseBox:
     """A phase as it is shown. below: a second line, such as its wall time."""
 
     phase: Phase
@@ -36,7 +36,7 @@ class Node:
     below: str = ""
 
 
-def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
+def draw(nodes: Sequence[PhaseBox], title: str, out: Path) -> None:
     """Write the picture. Raises UserError for a format that is none."""
     if out.suffix.lower() not in _SUFFIXES:
         raise UserError(f"no picture format {out.suffix!r}", "--graph", f"Use one of {', '.join(_SUFFIXES)}.")
@@ -112,7 +112,7 @@ def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
     return places
 
 
-def _arrows(phase: Phase, nodes: Sequence[Node]) -> list[str]:
+def _arrows(phase: Phase, nodes: Sequence[PhaseBox]) -> list[str]:
     """Inputs that are drawn: shards are read by all, so an arrow leads to the first reader in each lane only."""
     kinds = {node.phase.name: node.phase.kind for node in nodes}
     if phase.kind in ("evaluate", "report"):

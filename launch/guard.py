@@ -12,7 +12,7 @@ from launch.config import CampaignConfig
 from launch.local.liveness import running_planner
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import may_write, owner_of
-from launch.slurm.job_plans import Plan, planner_of, read_plans
+from launch.slurm.job_plans import JobPlan, planner_of, read_plans
 from launch.slurm.queue import QueuedJob, has_slurm, hides_jobs_of
 from launch.slurm.run_jobs import RunJobs, read_run_jobs
 from mlseg_core.errors import UserError
@@ -56,7 +56,7 @@ def check_local(run: RunFolder) -> None:
         raise UserError(f"the campaign {planner.words}", run.path, f"{planner.user} can end it there: mlseg cancel.")
 
 
-def check_jobs(run: RunFolder, plans: Sequence[Plan], jobs: RunJobs, cancelling: bool = False) -> None:
+def check_jobs(run: RunFolder, plans: Sequence[JobPlan], jobs: RunJobs, cancelling: bool = False) -> None:
     """Raises UserError when live jobs belong to somebody else, another run or another place, or cannot be seen.
 
     cancelling: jobs of this run may be elsewhere.
@@ -99,7 +99,7 @@ def check_jobs(run: RunFolder, plans: Sequence[Plan], jobs: RunJobs, cancelling:
         )
 
 
-def hidden_planner(run: RunFolder, plans: Sequence[Plan]) -> str:
+def hidden_planner(run: RunFolder, plans: Sequence[JobPlan]) -> str:
     """Name of whoever submitted the newest jobs where SLURM does not show us that user's jobs; "" where it does."""
     if not plans or plans[-1].by == "cancel":
         return ""
@@ -107,7 +107,7 @@ def hidden_planner(run: RunFolder, plans: Sequence[Plan]) -> str:
     return user_name(uid) if hides_jobs_of(uid) else ""
 
 
-def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[Plan]) -> None:
+def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[JobPlan]) -> None:
     """Raises UserError when the campaign's jobs may be on a SLURM that this machine does not have."""
     if plans and plans[-1].by != "cancel" and config.cluster.executor != "local":
         raise UserError(

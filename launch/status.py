@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from launch.completion import Standing, survey
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
 from launch.endings import FAILURES
 from launch.graph import Phase, build_graph
@@ -17,7 +17,7 @@ from launch.phase_progress import last_alert, last_metrics, phase_tally
 from launch.planner import for_person, missing_reason, verdict
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import owner_of, run_id
-from launch.slurm.job_plans import Plan, latest_jobs, read_plans
+from launch.slurm.job_plans import JobPlan, latest_jobs, read_plans
 from launch.slurm.nodes import avoided
 from launch.slurm.queue import QueuedJob, has_slurm, in_words
 from launch.slurm.run_jobs import RunJobs, read_run_jobs
@@ -81,7 +81,7 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     )
 
 
-def _stopped(run: RunFolder, phases: Sequence[PhaseStatus], graph: Sequence[Phase], plans: Sequence[Plan]) -> str:
+def _stopped(run: RunFolder, phases: Sequence[PhaseStatus], graph: Sequence[Phase], plans: Sequence[JobPlan]) -> str:
     """The alert for a phase that failed for something that a person has to fix; "" when there is none."""
     for shown, phase in zip(phases, graph, strict=True):
         said = verdict(run, phase, plans)
@@ -101,7 +101,7 @@ class _Outside:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run: RunFolder, config: CampaignConfig, plans: Sequence[Plan]) -> "_Outside":
+    def of(cls, run: RunFolder, config: CampaignConfig, plans: Sequence[JobPlan]) -> "_Outside":
         planner = running_planner(run.path)
         if not plans or config.cluster.executor == "local":
             return cls(False, [], planner, "" if planner or plans else _unseen_processes(run, config))
@@ -143,7 +143,7 @@ def _unseen_processes(run: RunFolder, config: CampaignConfig) -> str:
 
 
 def _phase_status(
-    run: RunFolder, standing: Standing, plans: list[Plan], outside: _Outside, done_names: set[str]
+    run: RunFolder, standing: Completion, plans: list[JobPlan], outside: _Outside, done_names: set[str]
 ) -> PhaseStatus:
     phase = standing.phase
     state = {} if standing.state == "done" else verdict(run, phase, plans if outside.slurm else [])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.campaign import check_inputs, check_retry, enter_working_folder, load_where, prepare, uses_slurm
-from launch.completion import Standing, survey
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.guard import check_local
@@ -80,10 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in campaign.warnings:
         print(f"mlseg: warning: {warning}", file=sys.stderr)
     if campaign.is_done:
-        print(f"{campaign.run.path}: all {len(campaign.standings)} phases are done")
+        print(f"{campaign.run.path}: all {len(campaign.completions)} phases are done")
         return _conclude(campaign.run)
     if slurm:
-        return _run_on_slurm(campaign.run, campaign.standings)
+        return _run_on_slurm(campaign.run, campaign.completions)
     return _run_here(campaign.run)
 
 
@@ -136,11 +136,11 @@ def retry(arguments: argparse.Namespace) -> int:
     return _run_here(run_folder)
 
 
-def _run_on_slurm(run: RunFolder, standings: Sequence[Standing]) -> int:
+def _run_on_slurm(run: RunFolder, completions: Sequence[Completion]) -> int:
     """Submit what is missing and say it; where jobs may not submit jobs, stay and plan again when something fails."""
     from launch.slurm.plan import plan_on_slurm
 
-    outcome = plan_on_slurm(run, standings, by="person")
+    outcome = plan_on_slurm(run, completions, by="person")
     run.forget_alert()
     print(outcome, flush=True)
     print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)

@@ -59,9 +59,9 @@ def _show(findings: list[Finding], verbose: bool) -> None:
     table = Table("", "check", "seen", box=None, pad_edge=False, header_style="bold")
     table.columns[1].no_wrap = True
     for finding in findings:
-        mend = f"\n[bold]→ {escape(finding.mend)}[/]" if finding.mend and finding.mark != "ok" else ""
+        fix = f"\n[bold]→ {escape(finding.fix)}[/]" if finding.fix and finding.mark != "ok" else ""
         said = f"\nSLURM said: {escape(finding.said)}" if verbose and finding.said else ""
-        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{said}{mend}")
+        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{said}{fix}")
     console = Console(highlight=False)
     console.print(table)
     count = {mark: sum(finding.mark == mark for finding in findings) for mark in _MARKS}

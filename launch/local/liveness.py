@@ -3,7 +3,7 @@
 The planner holds a lock on `planner.lock` and writes its token there; every task holds a shared lock on `tasks.lock`
 for life and watches the first. The kernel releases locks at death, so nothing here depends on pids or clocks.
 The files lie in this machine's temporary folder, as locks on network file systems cannot be relied on. Other users and other
-machines, which cannot see them, go by a record in the run folder (local_record.py).
+machines, which cannot see them, go by a record in the run folder (launch/local/record.py).
 """
 
 import fcntl

@@ -19,7 +19,7 @@ from launch.config import CampaignConfig
 from launch.endings import FAILURES, STUCK
 from launch.environment import environment, job_environment
 from launch.graph import Phase, build_graph
-from launch.job import Part, run_job
+from launch.job import JobPart, run_job
 from launch.local.console import Console
 from launch.local.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
@@ -69,14 +69,14 @@ def run_locally(run: RunFolder, console: Console) -> int:
 def _run_phase(
     run: RunFolder, config: CampaignConfig, phase: Phase, token: str, console: Console, stopping: "_Stopping"
 ) -> int:
-    part: Part = "both" if isinstance(kind_of(phase), MapKind) else "work"
+    part: JobPart = "both" if isinstance(kind_of(phase), MapKind) else "work"
     return LocalJob(run, config, phase, part, token).wait(console, stopping)
 
 
 class LocalJob:
     """The running job of a phase: submitit's controller process and its tasks."""
 
-    def __init__(self, run: RunFolder, config: CampaignConfig, phase: Phase, part: Part, token: str) -> None:
+    def __init__(self, run: RunFolder, config: CampaignConfig, phase: Phase, part: JobPart, token: str) -> None:
         self.run, self.phase, self.part = run, phase, part
         self._told: set[int] = set()
         """Pids of the tasks that were asked to stop."""

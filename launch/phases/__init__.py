@@ -7,7 +7,7 @@ Raise a kind's `recipe_version` by hand when its results change for the same inp
 """
 
 from launch.phases.cut import slide_maker, slide_table
-from launch.phases.kind import Control, Kind, MapKind, Mapping, WholeKind
+from launch.phases.kind import Control, Kind, MapKind, MapWork, WholeKind
 from launch.phases.registry import KINDS, block_of, job_of, kind_of
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Control",
     "Kind",
     "MapKind",
-    "Mapping",
+    "MapWork",
     "WholeKind",
     "block_of",
     "job_of",

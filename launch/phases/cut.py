@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kind import MapKind, Mapping
+from launch.phases.kind import MapKind, MapWork
 from launch.resources.blocks import Block
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
@@ -31,7 +31,7 @@ class Slides(MapKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "slides.csv"
 
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         maker, settings = slide_maker(config)
         folder, todo = self.folder(run, phase), maker.units(settings)
 
@@ -39,7 +39,7 @@ class Slides(MapKind):
             merge(todo, folder)
             maker.write_table(settings, folder)
 
-        return Mapping(todo, maker.draw, None, publish, "slides")
+        return MapWork(todo, maker.draw, None, publish, "slides")
 
 
 def slide_maker(config: CampaignConfig) -> tuple[ModuleType, Any]:
@@ -72,7 +72,7 @@ class Shards(MapKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "manifest.json"
 
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         from shards import build
 
         table, folder = slide_table(config, run), self.folder(run, phase)
@@ -85,7 +85,7 @@ class Shards(MapKind):
             for warning in check_corpus(config, corpus, self.manifest(run, phase)):
                 run.events(phase).tell("few-labels", warning, "warning")
 
-        return Mapping(
+        return MapWork(
             plan.units,
             build.cut,
             build.describe,

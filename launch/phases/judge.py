@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.phases.cut import slide_table
-from launch.phases.kind import Control, MapKind, Mapping, WholeKind
+from launch.phases.kind import Control, MapKind, MapWork, WholeKind
 from launch.resources.blocks import Block
 from launch.run_folder import RunFolder
 from mlseg_core.map import merge
@@ -33,7 +33,7 @@ class Evaluate(MapKind):
     def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:
         return ()  # names of units hold their inputs: what an edit leaves valid need not be counted again
 
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         from mlseg_dist.evaluation import campaign, plan, work
 
         folder = self.folder(run, phase)
@@ -44,7 +44,7 @@ class Evaluate(MapKind):
             merge(todo, folder)
             campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).tell)
 
-        return Mapping(
+        return MapWork(
             todo, work.count, work.describe, publish, "passes", "patches", prepare=lambda: work.prepare(todo[0])
         )
 

@@ -58,7 +58,7 @@ class Kind(ABC):
 
 
 @dataclass(frozen=True)
-class Mapping:
+class MapWork:
     """A map over units: its work, and what turns the finished units into the published manifest.
 
     publish: proves that all is done first; raises map.Incomplete.  unit, piece: what progress counts.
@@ -84,7 +84,7 @@ class MapKind(Kind):
         """Where the units' outputs go."""
 
     @abstractmethod
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         """The work to do. Raises UserError."""
 
     def outputs(self, run: RunFolder, phase: Phase) -> tuple[Path, ...]:

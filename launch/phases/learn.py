@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.phases.kind import Control, MapKind, Mapping, WholeKind
+from launch.phases.kind import Control, MapKind, MapWork, WholeKind
 from launch.resources.blocks import Block, ClusterConfig
 from launch.run_folder import RunFolder
 from mlseg_dist.run_folder import generators_folder, labels_folder, shards_folder, styled_folder
@@ -59,13 +59,13 @@ class Style(MapKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "manifest.json"
 
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         from mlseg_dist.style import publish, work
 
         folder = self.folder(run, phase)
         todo = work.units_of(config, shards_folder(run.path), run.data)
         tell = run.events(phase).tell
-        return Mapping(
+        return MapWork(
             todo, work.style, work.describe, lambda: publish.write_styled(todo, folder, tell), "shards", "pairs"
         )
 
@@ -87,11 +87,11 @@ class Label(MapKind):
     def manifest(self, run: RunFolder, phase: Phase) -> Path:
         return self.folder(run, phase) / "manifest.json"
 
-    def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
+    def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
         from mlseg_dist import labelling
 
         folder = self.folder(run, phase)
-        return Mapping(
+        return MapWork(
             labelling.units(config, phase.step - 1, run.path),
             labelling.label,
             labelling.describe,

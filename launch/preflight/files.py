@@ -34,10 +34,10 @@ def probe(name: str, path: Path, links: bool = True) -> Finding:
             work()
         except OSError as error:
             _remove(folder)
-            mend = "Choose another folder (key `runs`), or ask the site for write permission."
+            fix = "Choose another folder (key `runs`), or ask the site for write permission."
             if operation.startswith("link"):
-                mend = "Put `runs` on a file system with hard links: publishing needs them."
-            return Finding(name, "bad", f"{parent}: {operation} failed: {os.strerror(error.errno or 0).lower()}", mend)
+                fix = "Put `runs` on a file system with hard links: publishing needs them."
+            return Finding(name, "bad", f"{parent}: {operation} failed: {os.strerror(error.errno or 0).lower()}", fix)
     _remove(folder)
     tried = "create, sync, rename, append" + (", link (first wins)" if links else "")
     return Finding(name, "ok", f"{parent}: {tried}")

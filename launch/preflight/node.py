@@ -115,7 +115,7 @@ class _Probe:
             self.local = here.submit(look, *words)
 
     def _wait(self) -> tuple[Any, ...] | None:
-        """None once it has ended; else why we wait no longer: mark, seen, mend."""
+        """None once it has ended; else why we wait no longer: mark, seen, fix."""
         deadline = time.monotonic() + self.site.wait_s
         while True:
             if len(list(self.folder.glob("rank-*.json"))) >= self.ranks:
@@ -157,8 +157,8 @@ class _Probe:
         # SLURM shows each rank only its own GPUs where they were asked for by the task
         expected = self.gpus if self.job.gpus else min(1, self.gpus)
         if first["gpus"] < expected:
-            mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
-            return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", mend)
+            fix = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
+            return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", fix)
         if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
             told = (
                 f"{seen}; jobs here may not submit jobs ({first['no_sbatch']}), so none could plan a failed phase again"

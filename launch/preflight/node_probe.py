@@ -62,7 +62,7 @@ def _packages(dali: list[str]) -> list[list[str]]:
     """What does not fit, and how to fix it, of the packages that this node's Python would import."""
     known = required()
     found = [*check_packages(known[""]), *(check_dali(dali, known) if dali else ())]
-    return [[one.seen, one.mend] for one in found if one.mark == "bad"]
+    return [[one.seen, one.fix] for one in found if one.mark == "bad"]
 
 
 def _devices(share: bool) -> dict[str, Any]:

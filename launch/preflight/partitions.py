@@ -38,7 +38,7 @@ class Problem:
 
     key: str
     what: str
-    remedy: str
+    fix: str
     said: str = ""
 
 
@@ -102,17 +102,17 @@ def problem_of_refusal(
     """What sbatch meant. said: its own words."""
     if found := _problem_of_nodes(job, partitions, nodes):
         return Problem(*found, said)
-    for pattern, key, what, remedy in _SAID:
+    for pattern, key, what, fix in _SAID:
         if re.search(pattern, said, re.IGNORECASE):
-            return Problem(key, what, remedy, said)
-    remedy = "Correct partition, account, qos, nodes, gpus, cpus_per_task, mem."
-    return Problem("", f"SLURM does not take such a job: {said}", remedy, said)
+            return Problem(key, what, fix, said)
+    fix = "Correct partition, account, qos, nodes, gpus, cpus_per_task, mem."
+    return Problem("", f"SLURM does not take such a job: {said}", fix, said)
 
 
 def _problem_of_nodes(
     job: JobConfig, partitions: dict[str, dict[str, str]], nodes: Sequence[Node]
 ) -> tuple[str, str, str] | None:
-    """(key, what, remedy) where the partition's nodes lack what the job asks of each."""
+    """(key, what, fix) where the partition's nodes lack what the job asks of each."""
     names = set(_named(job, partitions))
     where = f"partition {', '.join(sorted(names))}"
     members = [node for node in nodes if names & node.partitions]

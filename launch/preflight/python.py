@@ -46,8 +46,8 @@ def _gpu_build(site: Site) -> Iterator[Finding]:
     names = [name for name, job in site.jobs.items() if asked_gpus(job) and not job.container and not job.python]
     version = installed("torch") or ""
     if "+cpu" in version and names:
-        mend = f"Install one with GPUs, or {asked_gpus(site.jobs[names[0]]).remedy(f'cluster.{names[0]}')}."
-        yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", mend)
+        fix = f"Install one with GPUs, or {asked_gpus(site.jobs[names[0]]).remedy(f'cluster.{names[0]}')}."
+        yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", fix)
 
 
 def dali_keys(site: Site, job: Block) -> list[str]:
@@ -66,5 +66,5 @@ def _dali(site: Site, known: Required) -> Iterator[Finding]:
         yield from check_dali(here, known)
     for key, job in wanted:
         if not asked_gpus(site.jobs[job]):
-            mend = f"Set cluster.{job}.gpus, or {key}=cpu."
-            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
+            fix = f"Set cluster.{job}.gpus, or {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", fix)

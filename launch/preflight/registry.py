@@ -32,7 +32,7 @@ def run_checks(site: Site) -> Iterator[Finding]:
             yield from check(site)
         except (UserError, OSError, RuntimeError, ValueError) as error:
             if str(error) in told:
-                yield Finding(name, "skipped", "cannot be checked before that is mended")
+                yield Finding(name, "skipped", "cannot be checked before that is fixed")
             else:
                 told.add(str(error))
                 yield Finding.of(name, error)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from launch.campaign import uses_slurm
-from launch.completion import survey
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
 from launch.estimate.amounts import Amounts, measure
 from launch.graph import Phase, build_graph
@@ -52,12 +52,15 @@ class Site:
         return {name: self.config.cluster.job(name) for name in BLOCKS if name in used}
 
     @cached_property
+    def completions(self) -> Sequence[Completion]:
+        """The completion of every phase; empty before the first start. Raises UserError."""
+        return survey(self.config, self.graph, self.run) if self.run.exists() else ()
+
+    @cached_property
     def left(self) -> Sequence[Phase]:
         """The phases that are not done. Raises UserError."""
-        if not self.run.exists():
-            return self.graph
-        standings = survey(self.config, self.graph, self.run)
-        return [standing.phase for standing in standings if standing.state != "done"]
+        done = {completion.phase.name for completion in self.completions if completion.state == "done"}
+        return [phase for phase in self.graph if phase.name not in done]
 
     @property
     def jobs_left(self) -> dict[Block, JobConfig]:

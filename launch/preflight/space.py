@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.completion import survey
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site, existing
 
@@ -57,6 +56,8 @@ def _said(*command: str) -> str:
     return answer.stdout  # `quota` exits with 1 for somebody over the limit
 
 
+_PARTS = {"label": "labels", "train": "checkpoints and logs", "style": "styled views"}
+"""Kind of phase -> what it writes, where that has another name."""
 _TIGHT = 0.8
 """Above this part of what is free, preflight warns."""
 
@@ -76,16 +77,10 @@ def space(site: Site) -> Iterator[Finding]:
 
 def expected(site: Site) -> tuple[int, str]:
     """Bytes that phases which are not done will write, and how they add up."""
-    done = set()
-    if site.run.exists():
-        done = {s.phase.name for s in survey(site.config, site.graph, site.run) if s.state == "done"}
     parts: dict[str, int] = {}
-    for phase in site.graph:
-        if phase.name not in done:
-            part = {"label": "labels", "train": "checkpoints and logs", "style": "styled views"}.get(
-                phase.kind, phase.kind
-            )
-            parts[part] = parts.get(part, 0) + site.amounts.bytes[phase.name]
+    for phase in site.left:
+        part = _PARTS.get(phase.kind, phase.kind)
+        parts[part] = parts.get(part, 0) + site.amounts.bytes[phase.name]
     total = sum(parts.values())
     how = "" if site.amounts.counted else " at most"
     told = " + ".join(f"{name} {size(amount)}" for name, amount in parts.items() if amount >= total / 100)

@@ -22,7 +22,7 @@ def check_resources(site: Site, verbose: bool = False) -> None:
                 f"; SLURM said: {finding.said}" if verbose and finding.said and finding.said not in finding.seen else ""
             )
             where, colon, what = finding.seen.partition(": ")
-            raise UserError((what if colon else where) + said, where if colon else "cluster", finding.mend)
+            raise UserError((what if colon else where) + said, where if colon else "cluster", finding.fix)
 
 
 def ranks_on_gpus(site: Site) -> Iterator[Finding]:

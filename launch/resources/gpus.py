@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class GpuRequest:
     """GPUs that a job asks for on each of its nodes, at least, and the keys that ask. False when there are none."""
 
     per_node: int = 0
@@ -35,13 +35,13 @@ class Asked:
         return " and ".join(f"set {block}.gpus=0" if key == "gpus" else f"leave out {block}.{key}" for key in self.keys)
 
 
-def asked_gpus(job: JobConfig) -> Asked:
+def asked_gpus(job: JobConfig) -> GpuRequest:
     """GPUs a node: of the key that asks for most, as SLURM gives a job what several of them ask for together."""
     found = {"gpus": sum(gpus_of_types(str(job.gpus)).values())}
     for key, value in job.extra.items():
         found[f"extra.{key}"] = gpus_of_parameter(key, value, job.nodes, job.tasks_per_node)
     asking = tuple(key for key, count in found.items() if count)
-    return Asked(max(found.values()), asking)
+    return GpuRequest(max(found.values()), asking)
 
 
 def give_gpus(executor: "LocalExecutor", count: int) -> None:

@@ -24,7 +24,7 @@ _STAMPED = re.compile(r"(?P<name>.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True)
-class Aside:
+class AsideContent:
     """What lies in `folder`, RUN/aside.
 
     files: ours, with bytes.  links: W&B's own.  empty: folders of ours that are empty.  left: names in `folder` of what stays.
@@ -46,11 +46,11 @@ def set_aside(path: Path, aside: Path) -> None:
     path.rename(aside / f"{path.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
 
 
-def look(aside: Path) -> Aside:
+def look(aside: Path) -> AsideContent:
     """What could go and what stays. Reads only. Raises UserError where RUN/aside is a symbolic link."""
     if aside.is_symlink():
-        mend = "Clean the folder that it leads to by hand."
-        raise UserError("is a symbolic link; nothing is deleted behind it", aside, mend)
+        fix = "Clean the folder that it leads to by hand."
+        raise UserError("is a symbolic link; nothing is deleted behind it", aside, fix)
     files: dict[Path, int] = {}
     links: list[Path] = []
     empty: list[Path] = []
@@ -72,10 +72,10 @@ def look(aside: Path) -> Aside:
         empty += [folder / name for name in found["folders"]]
     ours = {*files, *links, *inventories}
     left = tuple(name for name in sorted(walk_files(aside)) if aside / name not in ours and not name.endswith("/"))
-    return Aside(aside, files, tuple(links), tuple(empty), left, tuple(inventories))
+    return AsideContent(aside, files, tuple(links), tuple(empty), left, tuple(inventories))
 
 
-def clean_aside(found: Aside) -> None:
+def clean_aside(found: AsideContent) -> None:
     """Delete what look() named, then the folders that are empty because of it. An inventory goes with its folder."""
     emptied = {parent for path in (*found.files, *found.links) for parent in path.parents}
     for path in (*found.files, *found.links):

@@ -1,7 +1,7 @@
 """The run folder: where a campaign keeps its config, its frozen code, its phases' states and its outputs.
 
 RUN/campaign.yaml   the resolved config          RUN/code/      the packages that the jobs import
-RUN/run.json        its id (identity.py)         RUN/planner.json  who runs it locally, while that lasts (local_record.py)
+RUN/run.json        its id (identity.py)         RUN/planner.json  who runs it locally, while that lasts (launch/local/record.py)
 RUN/plans/NNNN.json which jobs were submitted    RUN/data/      slides, shards, labels, counts
 RUN/phases/NN-name/ state.json done.json tasks/ logs/           RUN/report/    the report
 RUN/avoid/NODE.json nodes that jobs with GPUs leave out (nodes.py)    RUN/private/  who the pseudonyms are (docs/privacy.md)

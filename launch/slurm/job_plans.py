@@ -19,7 +19,7 @@ _WAIT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """One planning.
 
     by: `person`, `replan` (a job that runs when a phase failed) or `cancel`.
@@ -39,12 +39,12 @@ class Plan:
         return found | ({self.replan: "replan"} if self.replan else {})
 
 
-def read_plans(run: RunFolder) -> list[Plan]:
+def read_plans(run: RunFolder) -> list[JobPlan]:
     """All plans, oldest first."""
-    return [Plan(**read_json(path)) for path in sorted(run.plans.glob("[0-9]*.json"))]
+    return [JobPlan(**read_json(path)) for path in sorted(run.plans.glob("[0-9]*.json"))]
 
 
-def publish_plan(run: RunFolder, plan: Plan) -> bool:
+def publish_plan(run: RunFolder, plan: JobPlan) -> bool:
     """False when another planner published a plan of this number first."""
     target = run.plans / f"{plan.number:04d}.json"
     temporary = temporary_beside(target)
@@ -52,13 +52,13 @@ def publish_plan(run: RunFolder, plan: Plan) -> bool:
     return publish_first(temporary, target)
 
 
-def planner_of(run: RunFolder, plan: Plan) -> int:
+def planner_of(run: RunFolder, plan: JobPlan) -> int:
     """User id of whoever submitted the plan's jobs: the owner of its file."""
     uid = owner_of(run.plans / f"{plan.number:04d}.json")
     return os.getuid() if uid is None else uid
 
 
-def planners(run: RunFolder, plans: Sequence[Plan]) -> set[int]:
+def planners(run: RunFolder, plans: Sequence[JobPlan]) -> set[int]:
     """User ids of all who have planned this run."""
     return {planner_of(run, plan) for plan in plans}
 
@@ -68,12 +68,12 @@ def job_prefix(campaign: str) -> str:
     return f"mlseg-{campaign}-"
 
 
-def latest_jobs(plans: Sequence[Plan], phase: str) -> dict[str, str]:
+def latest_jobs(plans: Sequence[JobPlan], phase: str) -> dict[str, str]:
     """The phase's newest jobs: part -> id."""
     return next((plan.jobs[phase] for plan in reversed(plans) if phase in plan.jobs), {})
 
 
-def retries_in_a_row(plans: list[Plan], phase: str) -> int:
+def retries_in_a_row(plans: list[JobPlan], phase: str) -> int:
     """How often the phase was planned again by itself since a person last planned; interruptions do not count."""
     count = 0
     for plan in reversed(plans):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launch.completion import Standing
+from launch.completion import Completion
 from launch.guard import check_jobs, check_rights
 from launch.planner import final_part, has_failed, missing_phases, refusal, verdict
 from launch.run_folder import RunFolder
-from launch.slurm.job_plans import Plan, latest_jobs, publish_plan, read_plans
+from launch.slurm.job_plans import JobPlan, latest_jobs, publish_plan, read_plans
 from launch.slurm.nodes import avoid_stuck
 from launch.slurm.queue import cancel
 from launch.slurm.run_jobs import read_run_jobs
@@ -23,7 +23,7 @@ from mlseg_core.errors import UserError
 class Outcome:
     """What planning did. plan: None when nothing was missing.  refused: why a person is asked.  overtaken: another plan counts."""
 
-    plan: Plan | None
+    plan: JobPlan | None
     refused: str = ""
     overtaken: bool = False
 
@@ -38,14 +38,14 @@ class Outcome:
         )
 
 
-def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["person", "replan"]) -> Outcome:
+def plan_on_slurm(run: RunFolder, completions: Sequence[Completion], by: Literal["person", "replan"]) -> Outcome:
     """Submit what is missing. Raises UserError when SLURM refuses, and when jobs that are not ours are in the way."""
     plans = read_plans(run)
     number = plans[-1].number + 1 if plans else 1
     jobs_now = read_run_jobs(run, plans, run.config().name)
-    words = {each.phase.name: verdict(run, each.phase, plans) for each in standings if each.state != "done"}
+    words = {each.phase.name: verdict(run, each.phase, plans) for each in completions if each.state != "done"}
     statuses = {name: str(said.get("status", "")) for name, said in words.items()}
-    missing = missing_phases(standings, plans, jobs_now.mine, statuses)
+    missing = missing_phases(completions, plans, jobs_now.mine, statuses)
     if not missing:
         return Outcome(None)
     try:
@@ -64,12 +64,12 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
     try:
         jobs: dict[str, dict[str, str]] = {}
         for item in missing:
-            ends = {name: _end(name, standings, jobs, plans) for name in item.phase.inputs}
+            ends = {name: _end(name, completions, jobs, plans) for name in item.phase.inputs}
             again = has_failed(plans, item)
             jobs[item.phase.name] = submitter.submit(item.phase, [job for job in ends.values() if job], again)
         watched = [jobs[item.phase.name][final_part(item.phase)] for item in missing]
         watch = submitter.submit_replan(watched) if submitter.config.cluster.replan == "job" else ""
-        plan = Plan(number, by, jobs, {item.phase.name: item.reason for item in missing}, watch)
+        plan = JobPlan(number, by, jobs, {item.phase.name: item.reason for item in missing}, watch)
     except BaseException:
         cancel(submitter.ids)
         raise
@@ -82,12 +82,14 @@ def plan_on_slurm(run: RunFolder, standings: Sequence[Standing], by: Literal["pe
     return Outcome(plan)
 
 
-def _end(name: str, standings: Sequence[Standing], jobs: dict[str, dict[str, str]], plans: list[Plan]) -> str | None:
+def _end(
+    name: str, completions: Sequence[Completion], jobs: dict[str, dict[str, str]], plans: list[JobPlan]
+) -> str | None:
     """The job to wait for before a phase that reads `name` may start; None when that is done."""
-    standing = next(standing for standing in standings if standing.phase.name == name)
-    if standing.state == "done":
+    completion = next(completion for completion in completions if completion.phase.name == name)
+    if completion.state == "done":
         return None
-    return (jobs.get(name) or latest_jobs(plans, name))[final_part(standing.phase)]
+    return (jobs.get(name) or latest_jobs(plans, name))[final_part(completion.phase)]
 
 
 def cancel_on_slurm(run: RunFolder) -> list[str]:
@@ -100,7 +102,7 @@ def cancel_on_slurm(run: RunFolder) -> list[str]:
     check_rights(run)
     check_jobs(run, plans, read_run_jobs(run, plans, name, settle=False), cancelling=True)
     number = plans[-1].number + 1 if plans else 1
-    while not publish_plan(run, Plan(number, "cancel")):
+    while not publish_plan(run, JobPlan(number, "cancel")):
         number += 1
     queue = read_run_jobs(run, plans, name, settle=False).own
     ids = sorted({job.main for job in queue if job.can_run})

@@ -66,7 +66,7 @@ def attend(run: RunFolder, every_s: float = EVERY_S) -> int:
     )
     while True:
         config = run.config()
-        if all(standing.state == "done" for standing in survey(config, build_graph(config), run)):
+        if all(completion.state == "done" for completion in survey(config, build_graph(config), run)):
             return EXIT_DONE
         if read_plans(run)[-1].by == "cancel":
             print("the campaign was cancelled", flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from launch.paths import same_place
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import LENGTH, run_id
-from launch.slurm.job_plans import Plan, job_prefix, planners
+from launch.slurm.job_plans import JobPlan, job_prefix, planners
 from launch.slurm.queue import QueuedJob, read_queue
 
 _ID = re.compile(rf"\.([a-z0-9]{{{LENGTH}}})$")
@@ -47,7 +47,7 @@ def id_of_job(name: str) -> str:
 
 
 def read_run_jobs(
-    run: RunFolder, plans: Sequence[Plan], campaign: str, settle: bool = True, everyone: bool = True
+    run: RunFolder, plans: Sequence[JobPlan], campaign: str, settle: bool = True, everyone: bool = True
 ) -> RunJobs:
     """Ask SLURM. everyone: all users' jobs; else only those of this user and of whoever has planned the run.
 
@@ -59,7 +59,7 @@ def read_run_jobs(
 
 
 def sort_jobs(
-    queue: Collection[QueuedJob], run: RunFolder, own_id: str, plans: Sequence[Plan], campaign: str
+    queue: Collection[QueuedJob], run: RunFolder, own_id: str, plans: Sequence[JobPlan], campaign: str
 ) -> RunJobs:
     """Which of these jobs have to do with the run. own_id: run_id."""
     titles = {job: title for plan in plans for job, title in plan.titles().items()}

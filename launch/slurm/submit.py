@@ -87,10 +87,10 @@ class Submitter:
                 .removeprefix("sbatch: error: ")
                 .removeprefix("Batch job submission failed: ")
             )
-            mend = f"Correct cluster.{block}."
+            fix = f"Correct cluster.{block}."
             if "submit limit" in said:
-                mend = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
-            raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", mend) from error
+                fix = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
+            raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", fix) from error
         self.ids.append(job_id)
         return job_id
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launch.completion import Standing, phase_fingerprint, survey
+from launch.completion import Completion, phase_fingerprint, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.phases import kind_of
@@ -27,10 +27,10 @@ def adopt(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, others
     finished = _finished(others)
     taken = []
     for phase in graph:
-        standings = {standing.phase.name: standing for standing in survey(config, graph, run)}
-        if standings[phase.name].state != "missing":
+        completions = {completion.phase.name: completion for completion in survey(config, graph, run)}
+        if completions[phase.name].state != "missing":
             continue
-        inputs = _inputs(phase, standings)
+        inputs = _inputs(phase, completions)
         found = finished.get(phase_fingerprint(config, phase, inputs)) if inputs is not None else None
         if found is None or (run.phase(phase)).exists():
             continue
@@ -51,12 +51,12 @@ def _finished(others: Iterable[RunFolder]) -> dict[str, tuple[RunFolder, Path]]:
     return found
 
 
-def _inputs(phase: Phase, standings: dict[str, Standing]) -> dict[str, str] | None:
+def _inputs(phase: Phase, completions: dict[str, Completion]) -> dict[str, str] | None:
     """sha256 of each input's manifest; None while one of them is not done."""
-    before = {name: standings[name] for name in phase.inputs}
-    if any(standing.state != "done" for standing in before.values()):
+    before = {name: completions[name] for name in phase.inputs}
+    if any(completion.state != "done" for completion in before.values()):
         return None
-    return {name: standing.done["outputs"]["sha256"] for name, standing in before.items()}
+    return {name: completion.done["outputs"]["sha256"] for name, completion in before.items()}
 
 
 def _take(phase: Phase, run: RunFolder, other: RunFolder, folder: Path) -> None:

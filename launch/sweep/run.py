@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.campaign import check_inputs, prepare, uses_slurm
-from launch.completion import recipe, survey
+from launch.completion import recipe_hash, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
@@ -111,7 +111,7 @@ class SweepRun:
                 one.identities = _identities(config, graph, one.run)
                 continue
             self._running.remove(one)
-            if all(standing.state == "done" for standing in survey(config, graph, one.run)):
+            if all(completion.state == "done" for completion in survey(config, graph, one.run)):
                 row = write_row(self._rows, one.arm, row_of(one.arm, one.run))
                 self._say(f"{one.arm.key}: done; {row}")
             elif self._stopping:
@@ -166,7 +166,7 @@ def _identities(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) 
     """Of the phases that are not done: equal for two runs that would do the same work."""
     known: dict[str, str] = {}
     for phase in graph:
-        known[phase.name] = fingerprint([recipe(config, phase), [known[name] for name in phase.inputs]])
+        known[phase.name] = fingerprint([recipe_hash(config, phase), [known[name] for name in phase.inputs]])
     return {known[s.phase.name] for s in survey(config, graph, run) if s.state != "done"}
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from launch.campaign import prepare
-from launch.completion import recipe
+from launch.completion import recipe_hash
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import build_graph
 from launch.phases import job_of
@@ -84,7 +84,9 @@ def test_fingerprints_do_not_know_where_jobs_run(make_campaign) -> None:
     before = load_campaign(make_campaign(cluster={"map": {"workers": 2}, "train": {"nodes": 2}, "single": {}}))
     after = load_campaign(make_campaign("b", cluster={"default": {"gpus": 8}, "label": {"mem": "1G"}}))
     graph = build_graph(before)
-    assert [recipe(before, phase) for phase in graph] == [recipe(after, phase) for phase in build_graph(after)]
+    assert [recipe_hash(before, phase) for phase in graph] == [
+        recipe_hash(after, phase) for phase in build_graph(after)
+    ]
     assert job_of(before, graph[0]).workers == 2
 
 

@@ -37,12 +37,12 @@ def job(**settings):
 )
 def test_partitions(settings, key, what) -> None:
     found = problem_of_partition(job(**settings), PARTITIONS)
-    assert (found and found.key) == key and (found is None or (what in found.what and found.mend))
+    assert (found and found.key) == key and (found is None or (what in found.what and found.fix))
 
 
 def test_without_a_default_partition_one_has_to_be_named() -> None:
     found = problem_of_partition(job(), {"gpu": {"PartitionName": "gpu"}})
-    assert found and (found.key, found.mend) == ("partition", "Name one: gpu.")
+    assert found and (found.key, found.fix) == ("partition", "Name one: gpu.")
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_without_a_default_partition_one_has_to_be_named() -> None:
 )  # fmt: skip
 def test_refusals(settings, said, key, what) -> None:
     found = problem_of_refusal(job(**settings), said, PARTITIONS, NODES)
-    assert (found.key, found.said) == (key, said) and what in found.what and found.mend
+    assert (found.key, found.said) == (key, said) and what in found.what and found.fix

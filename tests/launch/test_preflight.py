@@ -1,4 +1,4 @@
-"""preflight: every check sees what is wrong, says how to mend it, and leaves nothing behind."""
+"""preflight: every check sees what is wrong, says how to fix it, and leaves nothing behind."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_dali_wants_gpus_from_the_jobs_that_use_it(tmp_path: Path, capsys, monke
     for words, job in ((["train.augment_on=gpu"], "train"), ([labels], "label")):
         status, found = look(capsys, config, *words)
         assert status == 2 and f"cluster.{job} asks for no GPU" in found["DALI"]["seen"], found
-        assert found["DALI"]["mend"].startswith(f"Set cluster.{job}.gpus, or "), found
+        assert found["DALI"]["fix"].startswith(f"Set cluster.{job}.gpus, or "), found
         row = look(capsys, config, *words, f"cluster.{job}.gpus=1")[1]["DALI"]
         assert row["mark"] == "ok" or (job == "train" and "libnppig.so.12" in row["seen"]), row
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)  # as where it is not installed
@@ -93,7 +93,7 @@ def test_mistakes_are_bad_and_exit_with_2(tmp_path, capsys, monkeypatch, overrid
     monkeypatch.setenv("PATH", ":".join(programs))
     status, found = look(capsys, on_slides(tmp_path), override)
     assert status == 2
-    assert words in found[name]["seen"] and found[name]["mark"] == "bad" and found[name]["mend"]
+    assert words in found[name]["seen"] and found[name]["mark"] == "bad" and found[name]["fix"]
     told = [row["seen"] for row in found.values() if row["mark"] == "bad"]
     assert len(set(told)) == len(told)  # one mistake is told once
 
@@ -177,7 +177,7 @@ def test_too_little_space_is_bad(config_path: Path, capsys) -> None:
     few = ["phantom.size_um=20000", "phantom.mpp=0.25", "phantom.train=100000"]
     status, found = look(capsys, config_path, *few)
     assert status == 2
-    assert "Free " in found["space: run folder"]["mend"]
+    assert "Free " in found["space: run folder"]["fix"]
 
 
 def test_shards_that_changed_are_found_by_size_and_by_hash(tmp_path: Path, capsys) -> None:

@@ -13,10 +13,10 @@ from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
 from launch.phases import block_of, job_of
-from launch.planner import Missing, has_failed
+from launch.planner import MissingPhase, has_failed
 from launch.resources.blocks import BLOCKS, ClusterConfig
 from launch.run_folder import RunFolder
-from launch.slurm.job_plans import Plan
+from launch.slurm.job_plans import JobPlan
 from launch.slurm.submit import script
 from mlseg_core.config import dump_config, validate
 from mlseg_core.errors import UserError
@@ -133,13 +133,13 @@ def test_attempts_after_a_failure_ask_for_more(config: CampaignConfig) -> None:
     job = cluster(default={"mem": "64G", "time": 60, "retry": {"mem": "128G"}}).job("label")
     assert (job.again().mem, job.again().minutes, job.mem) == ("128G", 60, "64G")
     label = next(phase for phase in build_graph(config) if phase.kind == "label")
-    plans = [Plan(1, "person", {}, {"label-1": "new"}), Plan(2, "replan", {}, {"label-1": "failed"})]
-    assert not has_failed([], Missing(label, "new"))
-    assert not has_failed(plans[:1], Missing(label, "interrupted"))
-    assert has_failed(plans[:1], Missing(label, "lost")) and has_failed(plans[:1], Missing(label, "failed"))
-    assert has_failed(plans, Missing(label, "interrupted")), "it was interrupted while it had more"
-    edited = [*plans, Plan(3, "person", {}, {"label-1": "new"})]
-    assert not has_failed(edited, Missing(label, "interrupted"))
+    plans = [JobPlan(1, "person", {}, {"label-1": "new"}), JobPlan(2, "replan", {}, {"label-1": "failed"})]
+    assert not has_failed([], MissingPhase(label, "new"))
+    assert not has_failed(plans[:1], MissingPhase(label, "interrupted"))
+    assert has_failed(plans[:1], MissingPhase(label, "lost")) and has_failed(plans[:1], MissingPhase(label, "failed"))
+    assert has_failed(plans, MissingPhase(label, "interrupted")), "it was interrupted while it had more"
+    edited = [*plans, JobPlan(3, "person", {}, {"label-1": "new"})]
+    assert not has_failed(edited, MissingPhase(label, "interrupted"))
 
 
 def test_a_site_of_8_gpus_gives_none_to_cpu_work(tmp_path: Path, capsys, make_campaign) -> None:

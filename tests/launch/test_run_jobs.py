@@ -10,12 +10,12 @@ import pytest
 from launch.guard import check_jobs
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import LENGTH, ensure_id, run_id
-from launch.slurm.job_plans import Plan
+from launch.slurm.job_plans import JobPlan
 from launch.slurm.queue import QueuedJob
 from launch.slurm.run_jobs import RunJobs, sort_jobs
 from mlseg_core.errors import UserError
 
-PLANS = [Plan(1, "person", {"base": {"work": "14"}, "label-1": {"work": "15", "merge": "16"}}, replan="17")]
+PLANS = [JobPlan(1, "person", {"base": {"work": "14"}, "label-1": {"work": "15", "merge": "16"}}, replan="17")]
 ME = os.getuid()
 
 

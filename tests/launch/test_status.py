@@ -18,7 +18,7 @@ from launch.graph import Phase, build_graph
 from launch.local.liveness import local_planner
 from launch.phase_progress import last_alert, last_metrics
 from launch.run_folder import RunFolder
-from launch.slurm.job_plans import Plan, publish_plan
+from launch.slurm.job_plans import JobPlan, publish_plan
 from launch.slurm.queue import in_words
 from launch.status import CampaignStatus, PhaseStatus
 from mlseg_dist.events import Events
@@ -173,7 +173,7 @@ def test_jobs_on_a_slurm_that_this_machine_cannot_ask_are_not_called_lost(
     prepare(config)
     run, base = RunFolder.of(config), phase_of(config, "base")
     run.plans.mkdir()
-    publish_plan(run, Plan(1, "person", {"base": {"work": "14"}}))
+    publish_plan(run, JobPlan(1, "person", {"base": {"work": "14"}}))
     run.write_state(base, status="running", job="14", host="n3", pid=1)
     assert main(["status", str(run.path), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["phases"][base.number]

@@ -69,9 +69,9 @@ def test_versions_that_fit(site, name, version) -> None:
 def test_a_version_outside_the_projects_limits_is_named_with_its_remedy(site, name, version, limits) -> None:
     install(site, name, version)
     (found,) = check_packages(required()[""])
-    assert (found.name, found.mark, found.mend) == (name, "bad", f"pip install '{name}{limits}'")
+    assert (found.name, found.mark, found.fix) == (name, "bad", f"pip install '{name}{limits}'")
     assert found.seen == f"{name} {version} is installed, {limits} is needed"
-    assert _packages([]) == [[found.seen, found.mend]], "on a node as well"
+    assert _packages([]) == [[found.seen, found.fix]], "on a node as well"
 
 
 def test_preflight_shows_one_row_for_each(site, tmp_path, capsys) -> None:
@@ -130,7 +130,7 @@ def test_libraries_that_dali_would_open_in_vain_are_named(site, dali) -> None:
     cut = dali / "cu13" / "lib" / "libnppicc.so.13"
     cut.write_bytes(cut.read_bytes()[:1000])
     (found,) = check_dali(BOTH, KNOWN)
-    assert found.mark == "bad" and found.mend == "pip install 'mlseg[cuda13]'"
+    assert found.mark == "bad" and found.fix == "pip install 'mlseg[cuda13]'"
     assert found.seen == "nvidia-dali-cuda130 2.4.0 does not find libnppicc.so.13, libnppig.so.13"
     assert [one.mark for one in check_dali(["label.decode_on"], KNOWN)] == ["ok"]
     (dali / "cu13" / "lib" / "libnvjpeg.so.13").unlink()
