@@ -30,7 +30,7 @@ _MOST_CHANGES = 3
 
 @dataclass(frozen=True)
 class Campaign:
-    """A run folder that is ready to go on. warnings: what a person should know first."""
+    """A run folder that is ready to be planned. warnings: what a person should know first."""
 
     run: RunFolder
     config: CampaignConfig
@@ -116,7 +116,7 @@ def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
 
 
 def _changes(run: RunFolder, config: CampaignConfig) -> list[str]:
-    """What is not as in the run's config, in words."""
+    """What differs from the run's recorded config, in words."""
     try:
         recorded = run.config()
         kept = as_recorded(config.model_dump(mode="json"), recorded.model_dump(mode="json"), run.start_of_paths)
@@ -190,7 +190,7 @@ def load_where(where: Path, overrides: list[str], cluster: str | None = None) ->
 
 
 def enter_working_folder(run: RunFolder) -> None:
-    """Go where the tiles' relative path starts, in a run that an earlier version made; else stay. Raises UserError."""
+    """In a run of an earlier version, change to the folder where the relative path of its tiles starts. Raises UserError."""
     _enter_for_tiles(run, run.config())
 
 
@@ -215,7 +215,10 @@ def check_cut_corpus(
 
 
 def check_retry(config: CampaignConfig, run: RunFolder, name: str) -> bool:
-    """False when the phase is done already. Raises UserError when it cannot be retried: unknown, running, not its turn."""
+    """Whether the phase can be tried again; False if it is done already.
+
+    Raises UserError for an unknown phase, one that runs, and one whose inputs are missing.
+    """
     graph = build_graph(config)
     if name not in {phase.name for phase in graph}:
         raise UserError(f"no phase {name!r}", run.path, f"There are: {', '.join(phase.name for phase in graph)}.")

@@ -23,9 +23,9 @@ CompletionState = Literal["done", "missing", "stale"]
 
 @dataclass(frozen=True)
 class Completion:
-    """Where a phase stands by its files.
+    """Whether a phase is done, by its files.
 
-    why: what made it stale; a phase begun under another config is stale too, as its parts lie about.
+    why: what made it stale. A phase that was begun under another config is stale too, as parts of it are there.
     done: the content of done.json, or of state.json while there is none.
     """
 
@@ -103,7 +103,7 @@ def phase_fingerprint(config: CampaignConfig, phase: Phase, inputs: dict[str, st
 
 
 def is_done(config: CampaignConfig, graph: Sequence[Phase], phase: Phase, run: RunFolder) -> bool:
-    """True when done.json stands under the current fingerprint and the manifest is as it was."""
+    """True if done.json has the current fingerprint and the manifest is unchanged."""
     return any(completion.phase == phase and completion.state == "done" for completion in survey(config, graph, run))
 
 

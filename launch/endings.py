@@ -24,11 +24,11 @@ from mlseg_core.errors import (
 )
 
 OF_EXIT = {EXIT_DONE: "done", EXIT_USER_ERROR: "user error", EXIT_INTERRUPTED: "interrupted"}
-"""Exit status -> word; any other status: failed."""
+"""Exit status -> the word for it. Any other exit status means `failed`."""
 STUCK = "stuck"
-"""It ended because a rank of its job stood still."""
+"""The status of a process that gave up because a rank of its job stood still."""
 FAILURES = ("user error", "failed", STUCK)
-"""In the order in which they explain why a phase failed."""
+"""Statuses of a process that failed, the best explanation of a phase's failure first."""
 
 
 _MOST = 500
@@ -37,7 +37,7 @@ _GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 
 
 def one_line(error: BaseException | None) -> str:
-    """The user's mistake and an interruption by their own words, anything else with its type."""
+    """What ended a process, in one line: the message alone of a user's mistake or an interruption, else type and message."""
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
         return f"error: {text}"
@@ -49,7 +49,7 @@ def one_line(error: BaseException | None) -> str:
 
 
 def _lost_peer(text: str) -> str:
-    """What gloo or NCCL says when the other end of a connection went away, without the rest; empty for other errors."""
+    """The part of an error of gloo or NCCL that says that the other end of a connection is gone; empty for other errors."""
     where = next((place for mark in _GONE if (place := text.find(mark)) >= 0), -1)
     if where < 0 or not any(name in text for name in _LIBRARIES):
         return ""
@@ -61,7 +61,7 @@ _NO_ROOM = 1 << 20
 
 
 def in_words_for_a_person(error: BaseException, run: RunFolder) -> BaseException:
-    """The error as a UserError where it is one that a person has to fix, else as it is."""
+    """The error as a UserError if a person has to fix its cause, else unchanged."""
     cause = disk_error(error)
     if isinstance(error, UserError) or cause is None or _is_of_this_node(cause, run):
         return error
@@ -69,7 +69,7 @@ def in_words_for_a_person(error: BaseException, run: RunFolder) -> BaseException
 
 
 def _is_of_this_node(cause: OSError, run: RunFolder) -> bool:
-    """The file lies on the node's own disk; where the error names none: that disk has no room, and the run folder's has."""
+    """Whether the file lies on the node's own disk; if the error names no file, whether only that disk is full."""
     places = [Path(place) for place in {tempfile.gettempdir(), *_OF_A_NODE, *_cache(run)}]
     local = [place for place in places if not run.path.is_relative_to(place) and place.is_dir()]
     names = [Path(name) for name in (cause.filename, cause.filename2) if isinstance(name, str)]
@@ -96,7 +96,7 @@ def _is_full(place: Path) -> bool:
 
 
 class _UnfailingStream:
-    """A text stream whose writes never fail: what a full disk does not take of a log is lost, and nothing else."""
+    """A text stream whose writes never fail: if the disk is full, only lines of the log are lost."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -119,5 +119,5 @@ class _UnfailingStream:
 
 
 def outlive_a_full_disk() -> None:
-    """From now on print() cannot end this process. Its log lies in the run folder, so it is full when that is."""
+    """Keep print() from ending this process when the disk is full: its log lies in the run folder."""
     sys.stdout, sys.stderr = _UnfailingStream(sys.stdout), _UnfailingStream(sys.stderr)

@@ -23,11 +23,11 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 
 START = "MLSEG_START"
-"""When a batch script began, the same in all its processes: set by the script itself."""
+"""The time at which a batch script began, the same in all its processes. The script itself sets it."""
 
 
 def job_environment(run: RunFolder, job: JobConfig) -> dict[str, str]:
-    """Variables of every job: the frozen code first, never the working folder's; a rank's threads; CPU without GPUs."""
+    """The variables of every job: its code (the frozen one, not the working folder's), a rank's threads, CPU if it has no GPUs."""
     environment = {"PYTHONPATH": str(run.code), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(job.cpus_per_task)}
     if not asked_gpus(job):
         environment["DS_ACCELERATOR"] = "cpu"
@@ -36,7 +36,7 @@ def job_environment(run: RunFolder, job: JobConfig) -> dict[str, str]:
 
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables for a while."""
+    """Set the variables within the `with` block."""
     old = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -53,7 +53,7 @@ _WAIT_S = 120.0
 
 
 def export_ranks(environment: JobEnvironment, attempt: str, folder: Path) -> None:
-    """Set torch.distributed's variables. attempt: its name, another one at each start; folder: shared by the job's nodes."""
+    """Set torch.distributed's variables. attempt: a name that differs at each start.  folder: one that the job's nodes share."""
     os.environ["RANK"] = str(environment.global_rank)
     os.environ["WORLD_SIZE"] = str(environment.num_tasks)
     export_place(environment)

@@ -1,4 +1,4 @@
-"""One campaign, one run of it: what has to be refused before anything is submitted, started or cancelled, and in whose favour.
+"""Only one run of a campaign at a time: what is refused before anything is submitted, started or cancelled, and why.
 
 In: the run folder, what SLURM's queue and the local planner's record say. Out: nothing, or an error that names who or what
 is in the way and what to do about it.
@@ -118,7 +118,7 @@ def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[Job
 
 
 def ids_of(jobs: Sequence[QueuedJob]) -> str:
-    """`job 12`, `jobs 12, 13`: one number an array."""
+    """`job 12` or `jobs 12, 13`, with one number for an array."""
     numbers = _mains(jobs)
     shown = ", ".join(numbers[:_MOST_SHOWN]) + (
         f" and {len(numbers) - _MOST_SHOWN} more" if numbers[_MOST_SHOWN:] else ""
@@ -127,7 +127,7 @@ def ids_of(jobs: Sequence[QueuedJob]) -> str:
 
 
 def _live(jobs: Sequence[QueuedJob], ours: bool = True) -> list[QueuedJob]:
-    """Those that run or may run, of this user or of all others."""
+    """Those jobs that run or may run: this user's, or all others'."""
     return [job for job in jobs if job.can_run and (job.uid == os.getuid()) == ours]
 
 

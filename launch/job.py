@@ -115,7 +115,7 @@ class Signals:
 
 @dataclass
 class PhaseProcess:
-    """What this process says of itself: in tasks/PART-INDEX.json, and in state.json when it is the first or has failed."""
+    """What this process reports: in tasks/PART-INDEX.json, and in state.json if it is the first one or has failed."""
 
     run: RunFolder
     part: JobPart
@@ -145,14 +145,14 @@ class PhaseProcess:
                 self.run.write_state(phase, **{**state, **facts})
 
     def try_to_report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
-        """The last word: where the disk does not take it, the exit status has to do."""
+        """Report the end. If the disk does not take it, the exit status has to do."""
         try:
             self.report(phase, status, error)
         except OSError as trouble:
             print(f"mlseg: {status} cannot be written down: {trouble}", file=sys.stderr, flush=True)
 
     def begin(self, phase: Phase, recipe_hash: str, inputs: dict[str, str], alone: bool) -> None:
-        """Before anything is written: say from what. alone: this attempt takes over from older ones."""
+        """Record what the results are made from, before anything is written. alone: this attempt takes over from older ones."""
         state = self.run.state(phase)
         if alone and self.index == 0:
             self.run.write_state(phase, **{**state, "recipe": recipe_hash, "inputs": inputs, "owner": self.attempt})
@@ -166,7 +166,7 @@ class PhaseProcess:
 
 
 def _explains_better(state: dict[str, Any], facts: dict[str, Any]) -> bool:
-    """What a process of the same attempt said before says more of why the phase failed: the rest are its consequences."""
+    """Whether an earlier report of the same attempt explains better why the phase failed: later ones are its consequences."""
     said, now = state.get("status"), facts["status"]
     if state.get("attempt") != facts["attempt"] or said not in FAILURES or now not in FAILURES:
         return False
@@ -242,7 +242,7 @@ def _work(map_work: MapWork, folder: Path, label: str, signals: Signals, worker:
 
 
 def _wait_for_others(run: RunFolder, phase: Phase, process: PhaseProcess, workers: int, signals: Signals) -> None:
-    """Locally one process merges when the others have ended, so that no further start is paid for."""
+    """On this machine one process merges once the others have ended: a further start would cost time."""
     while process.part == "both":
         mine = [task for task in run.tasks(phase) if task["job"] == process.job and task["part"] == "both"]
         if sum(task["status"] != "running" for task in mine) >= workers - 1:

@@ -43,7 +43,7 @@ def last_metrics(phase: Path) -> dict[str, Any]:
 
 
 def last_alert(phase: Path) -> dict[str, Any] | None:
-    """The newest event of level warning or error; None when all went well, or went well since."""
+    """The newest event of level warning or error; None if there is none, or the phase finished after it."""
     for event in reversed(read_events(phase)):
         if event["event"] == "finished":
             return None
@@ -53,7 +53,7 @@ def last_alert(phase: Path) -> dict[str, Any] | None:
 
 
 def _tail(path: Path) -> list[str]:
-    """The last lines, whole ones only."""
+    """The last lines of the file, without the one that is cut off."""
     try:
         with open(path, "rb") as file:
             length = file.seek(0, 2)

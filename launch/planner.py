@@ -49,7 +49,7 @@ def missing_phases(
 def _is_on_its_way(phase: Phase, plans: list[JobPlan], queue: Sequence[QueuedJob], missing: Collection[str]) -> bool:
     """True when the phase's job runs, or waits for jobs that can still end well.
 
-    A job that waits for a missing phase never starts. SLURM says so only after a while, so its word is not waited for.
+    A job that waits for a missing phase never starts. SLURM only says so after a while, so we do not wait for it.
     """
     job = latest_jobs(plans, phase.name).get(final_part(phase))
     waits_in_vain = any(name in missing for name in phase.inputs)

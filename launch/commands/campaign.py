@@ -101,7 +101,7 @@ def _start_as_job(config: CampaignConfig, arguments: argparse.Namespace, slurm: 
 
 
 def say_where(config: CampaignConfig) -> None:
-    """What the config's paths have become: a campaign is the same from wherever it is started."""
+    """Show what the config's paths have become: a campaign is the same wherever it is started."""
     print(f"run folder: {config.folder.absolute()}")
     if config.slides is not None:
         print(f"slides: {config.slides.absolute()}")
@@ -123,7 +123,7 @@ def _run_here(run: RunFolder) -> int:
 
 
 def retry(arguments: argparse.Namespace) -> int:
-    """A failed phase again, with its retry budget renewed; here it is `run` from there."""
+    """Try a failed phase again, with a new retry budget. On this machine that is `run` from there on."""
     run_folder = find_run(arguments.where)
     enter_working_folder(run_folder)
     config = run_folder.config()
@@ -137,7 +137,7 @@ def retry(arguments: argparse.Namespace) -> int:
 
 
 def _run_on_slurm(run: RunFolder, completions: Sequence[Completion]) -> int:
-    """Submit what is missing and say it; where jobs may not submit jobs, stay and plan again when something fails."""
+    """Submit what is missing and show it. Where jobs may not submit jobs, stay and plan again when something fails."""
     from launch.slurm.plan import plan_on_slurm
 
     outcome = plan_on_slurm(run, completions, by="person")

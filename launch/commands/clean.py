@@ -21,7 +21,10 @@ from shards.manifest import read_manifest
 
 @dataclass(frozen=True)
 class Removable:
-    """One thing that could go. why: it stays; empty: it goes.  left: files in it that are not ours, or were changed: they stay."""
+    """Something that could be deleted.
+
+    why: the reason to keep it; empty if it can go.  left: files in it that stay, as they are not ours or were changed.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -89,12 +92,12 @@ def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Removable]:
 
 
 def _elsewhere(run: RunFolder, folder: Path) -> str:
-    """Why nothing is deleted there; empty: it lies in the run's own folder."""
+    """Why nothing is deleted there; empty if it lies in the run's own folder."""
     return "a symbolic link leads there, out of the run folder" if leads_out(folder, run.path) else ""
 
 
 def _needed_by(maker: Completion, completions: Sequence[Completion]) -> str:
-    """Why its shards stay; empty: every phase that reads them is done."""
+    """Why its shards stay; empty if every phase that reads them is done."""
     if maker.state != "done":
         return f"phase {maker.phase.name} is {maker.state}"
     waiting = [s.phase.name for s in completions if maker.phase.name in s.phase.inputs and s.state != "done"]
@@ -112,7 +115,7 @@ def _room(name: str, files: Sequence[Path], why: str, left: Sequence[str] = ()) 
 
 
 def remove(run: RunFolder, room: Removable) -> None:
-    """A folder is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
+    """Delete it. The folder is marked first, so that after a kill it is known to be incomplete and cleaning can go on."""
     if room.name == "aside":
         clean_aside(look(run.path / "aside"))
         return

@@ -46,7 +46,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Table, JSON, picture."""
+    """Show the table or JSON, and draw the picture."""
     config = load_where(arguments.where, arguments.overrides, arguments.cluster)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
@@ -89,7 +89,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def _known_rates(config: CampaignConfig, run: RunFolder, files: Sequence[Path]) -> list[rates.Rate]:
-    """Weakest first: other runs', what this run kept, what its phases say now."""
+    """All rates, the least specific first: other runs', those that this run kept, those of its phases now."""
     own = run.path / rates.FILE
     known = [rate for path in [*files, *([own] if own.exists() else [])] for rate in rates.read(path)]
     return known + rates.measured(config, build_graph(config), run)

@@ -1,4 +1,4 @@
-"""rehearse: the real configuration, small, through every transition; ends with rates that `plan` uses."""
+"""rehearse: the real configuration on little data, through every transition. It measures rates that `plan` uses."""
 
 import argparse
 import shlex

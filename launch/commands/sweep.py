@@ -61,7 +61,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 
 def _write_table(path: Path, text: str) -> None:
-    """Raises UserError for a file of somebody else."""
+    """Write the table. Raises UserError if somebody else's file is there."""
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_TITLE):
         raise UserError("there is a file that is no table of ours", path, "Move it away, or give other --rows.")
     write_atomic(path, text)

@@ -55,7 +55,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Amounts:
-    """pairs: split -> pairs.  base: pairs of the train split with an annotated class.  counted: False when they are at-mosts.
+    """pairs: split -> pairs.  base: pairs of the train split with an annotated class.  counted: False if they are upper bounds.
 
     slides: number of slides.  slides_of: split -> slides.
     styling: what gan_style makes.  bytes: phase -> bytes that it writes (a done one: has written).
@@ -84,7 +84,7 @@ def measure(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> A
 
 
 def training_steps(config: CampaignConfig, step: StepConfig, amounts: Amounts) -> int:
-    """Optimizer steps of a row of Table 8. Later rows also draw accepted tissue pairs: their epochs count at most all."""
+    """Optimizer steps of a row of Table 8. Later rows also draw accepted tissue pairs: for them it is an upper bound."""
     people_alone = step == config.steps[0] or step.teach == "human"
     pairs = amounts.base if people_alone else amounts.pairs.get("train", 0)
     return config.train.total_steps(step.epochs, pairs)

@@ -1,4 +1,4 @@
-"""What each phase of a plan will take: wall time, GPU-hours and bytes, from measured rates. Pure but for what Amounts counted.
+"""What each phase of a plan will take: wall time, GPU-hours and bytes, from measured rates. Everything but the Amounts is pure.
 
 Assumed: speed grows with the number of ranks or workers; time in the queue is not in it.
 """

@@ -59,7 +59,7 @@ def keep(run: RunFolder, rates: Sequence[Rate]) -> None:
 
 
 def read(path: Path) -> list[Rate]:
-    """Raises UserError."""
+    """The rates in a rates.json. Raises UserError."""
     raw = read_json(path)
     try:
         return [Rate(**row) for row in raw["rates"]]
@@ -76,7 +76,7 @@ def choose(rates: Sequence[Rate], config: CampaignConfig, phase: Phase) -> Rate 
 
 
 def network_of(config: CampaignConfig, phase: Phase) -> str:
-    """Hash of what the speed of a phase that trains or asks a network hangs on; "" for others."""
+    """Hash of what determines the speed of a phase that trains or runs a network; "" for others."""
     if phase.kind in ("generators", "style"):
         return fingerprint([config.style.decides(), config.shards.store_px, config.train.precision])[:16]
     if phase.kind not in ("train", "label"):
@@ -131,6 +131,6 @@ def _map_rate(kind: MapKind, phase: Phase, run: RunFolder, gpus: float, network:
 
 
 def _ranks(run: RunFolder, phase: Phase) -> int:
-    """Ranks of the attempt that ended the phase; 0 when nobody wrote it down."""
+    """Ranks of the attempt that ended the phase; 0 if that was not recorded."""
     starts = [event for event in read_events(run.phase(phase)) if event["event"] == "started"]
     return int(starts[-1]["ranks"]) if starts else 0

@@ -75,7 +75,7 @@ def _refuse_beside_another(run: Path) -> None:
 
 
 def running_planner(run: Path) -> LocalPlanner | None:
-    """The local planner that runs this campaign now, whoever's and wherever it is, as far as can be told. Writes nothing."""
+    """The local planner that runs this campaign now, of any user on any machine, as far as can be known. Writes nothing."""
     pid = _locked_by(run)
     found = recorded_planner(run)
     if pid is None or (found is not None and found.pid == pid):

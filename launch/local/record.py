@@ -21,7 +21,7 @@ from mlseg_core.node import process_born, process_exists
 FILE = "planner.json"
 TOUCH_S = 10.0
 SILENT_S = 300.0
-"""Untouched for so long, by the clocks as they are, a record on another machine is shown as one of a planner that is gone."""
+"""If a record from another machine was not touched for so long, its planner is shown as gone."""
 WATCH_S = 90.0
 """How long a start watches a record on another machine: NFS may show an old time for a minute."""
 
@@ -43,7 +43,7 @@ class LocalPlanner:
 
     @property
     def is_ours(self) -> bool:
-        """This user may signal it from here."""
+        """Whether this user may signal it from here."""
         return self.is_here and self.uid == os.getuid()
 
     @property

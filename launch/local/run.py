@@ -1,6 +1,6 @@
 """The same graph on this machine: phase after phase through submitit's local executor, with live progress.
 
-Of a job's resources only the numbers of processes, threads and GPUs count here; `setup` and what is SLURM's does not.
+Only the numbers of processes, threads and GPUs of a job count here, not `setup` or what concerns SLURM.
 """
 
 import os
@@ -148,7 +148,7 @@ class LocalJob:
         return None
 
     def _tell_to_stop(self) -> None:
-        """SIGTERM to each running task, once: a second one would not be waited for."""
+        """Send SIGTERM to each running task once: after a second one it would not wait for its safe point."""
         told = self._signal(signal.SIGTERM, self._told)
         self._told.update(told)
 

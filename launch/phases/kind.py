@@ -24,7 +24,7 @@ class Control(Protocol):
         ...
 
     def give_up(self, why: str) -> NoReturn:
-        """End this process at once, from any thread: a rank stands still and nothing will come of waiting."""
+        """End this process at once, from any thread: a rank hangs, and waiting will not help."""
         ...
 
 

@@ -10,7 +10,7 @@ Mark = Literal["ok", "warning", "bad", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """seen: what was found.  fix: what to do about it; empty where nothing is wrong.  said: SLURM's own words, for --verbose."""
+    """seen: what was found.  fix: what to do about it; empty if nothing is wrong.  said: SLURM's own words, for --verbose."""
 
     name: str
     mark: Mark
@@ -20,7 +20,7 @@ class Finding:
 
     @classmethod
     def of(cls, name: str, error: Exception) -> "Finding":
-        """What stopped a check: the user's mistake with its fix, or an error of ours by its type."""
+        """The finding of a check that an error stopped: the user's mistake with its fix, or an error of ours by its type."""
         if isinstance(error, UserError):
             where = f"{error.where}: " if error.where else ""
             return cls(name, "bad", f"{where}{error.what}", error.mend)

@@ -47,7 +47,7 @@ def config(site: Site) -> Iterator[Finding]:
 
 
 def slides(site: Site) -> Iterator[Finding]:
-    """Every slide opens and every annotation reads; without slides of one's own: that they can be made."""
+    """Whether every slide opens and every annotation can be read; or, without slides of one's own, whether they can be made."""
     settings = site.config
     if settings.phantom is not None:
         yield Finding("slides", "ok", f"{site.amounts.slides} phantom slides will be drawn")

@@ -33,7 +33,7 @@ _PATIENCE_S = 10.0  # for files to appear on another machine
 
 
 def node(site: Site) -> Iterator[Finding]:
-    """A finding a host, or why there is none."""
+    """One finding for each host, or why there is none."""
     if not site.node_job:
         yield Finding("node", "skipped", "--node-job runs a short job a kind of node: GPU, driver, ranks, folders")
         return
@@ -46,7 +46,7 @@ def node(site: Site) -> Iterator[Finding]:
 
 
 class _Probe:
-    """One job and the folder that it writes to, which goes again when all is well."""
+    """One job and the folder that it writes to, which is removed if all is well."""
 
     def __init__(self, site: Site, name: Block, job: JobConfig) -> None:
         self.site, self.name, self.job = site, name, job
@@ -83,7 +83,7 @@ class _Probe:
                 yield self._judge(host, [rank for rank in ranks if rank["host"] == host])
 
     def end(self) -> None:
-        """Nothing of ours stays, unless somebody has to read the logs."""
+        """Remove what we made, unless somebody has to read the logs."""
         if self.id and not self.sound:
             cancel([self.id])
         if self.sound:
@@ -115,7 +115,7 @@ class _Probe:
             self.local = here.submit(look, *words)
 
     def _wait(self) -> tuple[Any, ...] | None:
-        """None once it has ended; else why we wait no longer: mark, seen, fix."""
+        """Wait for the job. Returns None once it has ended, else why we stop waiting: mark, seen, fix."""
         deadline = time.monotonic() + self.site.wait_s
         while True:
             if len(list(self.folder.glob("rank-*.json"))) >= self.ranks:

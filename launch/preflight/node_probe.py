@@ -52,7 +52,7 @@ def _no_sbatch() -> str:
 
 
 def _free(path: Path) -> int | None:
-    """Bytes; None where no such file system is."""
+    """Free bytes; None if there is no such file system."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free if path != path.parent else None
@@ -87,7 +87,7 @@ def _driver() -> str:
 
 
 def _agree(ranks: int, backend: str) -> dict[str, Any]:
-    """All ranks meet and add up ones. Raises RuntimeError when the sum is another."""
+    """Let all ranks meet and add up ones. Raises RuntimeError if the sum is wrong."""
     import torch
     from torch import distributed
 

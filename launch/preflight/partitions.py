@@ -1,4 +1,4 @@
-"""Why SLURM would not take a job of these resources, told by the key that is to blame.
+"""Why SLURM would not take a job of these resources, with the key that is to blame.
 
 In: a job, what `scontrol` says of partitions and nodes, what sbatch said. Out: a Problem. Pure: nothing is asked here.
 """
@@ -34,7 +34,7 @@ _SAID = (
 
 @dataclass(frozen=True)
 class Problem:
-    """key: of the job's block, "" where no single one is to blame.  said: SLURM's own words."""
+    """key: of the job's block; "" if no single one is to blame.  said: SLURM's own words."""
 
     key: str
     what: str
@@ -58,7 +58,7 @@ def read_partitions(text: str) -> dict[str, dict[str, str]]:
 
 
 def read_nodes(text: str) -> list[Node]:
-    """Of `scontrol show node --oneliner`."""
+    """The nodes in the text of `scontrol show node --oneliner`."""
     return [
         Node(
             frozenset(row.get("Partitions", "").split(",")),
@@ -76,7 +76,7 @@ def _rows(text: str) -> list[dict[str, str]]:
 
 
 def problem_of_partition(job: JobConfig, partitions: dict[str, dict[str, str]]) -> Problem | None:
-    """What sbatch may not mind, and what would keep the job in the queue for ever."""
+    """What sbatch may accept although the job would then stay in the queue for ever."""
     names = _named(job, partitions)
     if not names:
         return Problem("partition", "none is named, and SLURM has no default", f"Name one: {', '.join(partitions)}.")
@@ -112,7 +112,7 @@ def problem_of_refusal(
 def _problem_of_nodes(
     job: JobConfig, partitions: dict[str, dict[str, str]], nodes: Sequence[Node]
 ) -> tuple[str, str, str] | None:
-    """(key, what, fix) where the partition's nodes lack what the job asks of each."""
+    """(key, what, fix) if the partition's nodes lack what the job asks of each; else None."""
     names = set(_named(job, partitions))
     where = f"partition {', '.join(sorted(names))}"
     members = [node for node in nodes if names & node.partitions]

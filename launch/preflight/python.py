@@ -42,7 +42,7 @@ def python(site: Site) -> Iterator[Finding]:
 
 
 def _gpu_build(site: Site) -> Iterator[Finding]:
-    """Jobs in a container, or with an interpreter of their own, have another torch."""
+    """Whether torch has GPUs. Jobs in a container, or with an interpreter of their own, have another torch."""
     names = [name for name, job in site.jobs.items() if asked_gpus(job) and not job.container and not job.python]
     version = installed("torch") or ""
     if "+cpu" in version and names:
@@ -51,7 +51,7 @@ def _gpu_build(site: Site) -> Iterator[Finding]:
 
 
 def dali_keys(site: Site, job: Block) -> list[str]:
-    """Keys of the config that have a job's processes use DALI. Steps label but for the last."""
+    """Keys of the config that make a job's processes use DALI. Every step but the last one labels."""
     if job == "train":
         return ["train.augment_on"] if site.config.train.augment_on == "gpu" else []
     labels = job == "label" and any(step.label.decode_on == "gpu" for step in site.config.steps[:-1])
@@ -59,7 +59,7 @@ def dali_keys(site: Site, job: Block) -> list[str]:
 
 
 def _dali(site: Site, known: Required) -> Iterator[Finding]:
-    """Where the config wants it; jobs in a container, or with an interpreter of their own, have another one."""
+    """DALI, if the config asks for it. Jobs in a container, or with an interpreter of their own, have another one."""
     wanted = [(key, job) for job in site.jobs for key in dali_keys(site, job)]
     here = [key for key, job in wanted if not (site.jobs[job].container or site.jobs[job].python)]
     if here:

@@ -69,7 +69,7 @@ class Site:
         return {name: job for name, job in self.jobs.items() if name in used}
 
     def kinds_of_node(self) -> dict[Block, JobConfig]:
-        """One job a kind of node: of jobs that ask for the same nodes only the largest."""
+        """One job for each kind of node: of the jobs that ask for the same nodes only the largest."""
         chosen: dict[tuple[object, ...], Block] = {}
         for name, job in sorted(self.jobs.items(), key=lambda item: item[0] != "train"):
             asks = (job.partition, job.account, job.qos, asked_gpus(job).per_node, job.gpus, job.setup)

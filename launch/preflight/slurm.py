@@ -63,7 +63,7 @@ class _ClusterChecks:
 
     @cached_property
     def most(self) -> int:
-        """MaxArraySize."""
+        """SLURM's MaxArraySize."""
         found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
         return int(found.group(1)) if found else _DEFAULT_ARRAY
 
@@ -85,7 +85,7 @@ class _ClusterChecks:
         return Finding("SLURM: array", "ok", f"{count} workers; MaxArraySize is {self.most}")
 
     def block(self, name: Block) -> Finding:
-        """Whether the block's jobs would be taken, those of a retry too."""
+        """Whether SLURM would accept the block's jobs, also those of a retry."""
         row, job = f"SLURM: {name} jobs", self.cluster.job(name)
         start = ""
         for attempt in (job, job.again()):
@@ -141,7 +141,7 @@ class _ClusterChecks:
         return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", fix, said)
 
     def _refusal_of(self, name: Block, jobs: int) -> str:
-        """Why sbatch would not take so many jobs more; empty: it would."""
+        """Why sbatch would not accept so many more jobs; empty if it would."""
         taken, lines = _test_only(self.site, self.cluster.job(name), f"--array=0-{jobs - 1}")
         return "" if taken else _reason(lines)
 
@@ -167,7 +167,7 @@ def _limited_by(job: JobConfig) -> tuple[str | None, str | None]:
 
 
 def _blamed(site: Site, name: Block, key: str) -> str:
-    """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` where that set it."""
+    """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` if that block set it."""
     if not key:
         return f"cluster.{name}"
     value: object = site.config.cluster.job(name)

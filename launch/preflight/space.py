@@ -57,13 +57,13 @@ def _said(*command: str) -> str:
 
 
 _PARTS = {"label": "labels", "train": "checkpoints and logs", "style": "styled views"}
-"""Kind of phase -> what it writes, where that has another name."""
+"""Kind of phase -> what it writes, if that has another name."""
 _TIGHT = 0.8
-"""Above this part of what is free, preflight warns."""
+"""Preflight warns when the campaign needs more than this share of the free space."""
 
 
 def space(site: Site) -> Iterator[Finding]:
-    """The run folder's file system; the cache's, where that is on this machine."""
+    """Check the file system of the run folder, and that of the cache if it is on this machine."""
     runs = existing(site.run.path)
     need, told = expected(site)
     yield _judge("space: run folder", runs, need, told)

@@ -12,9 +12,9 @@ from mlseg_core.errors import UserError
 
 
 def check_resources(site: Site, verbose: bool = False) -> None:
-    """Raises UserError for the first thing that is bad. verbose: with SLURM's own words.
+    """Raises UserError for the first bad finding. verbose: with SLURM's own words.
 
-    Not where jobs of the run are under way: they count against the user's limits, and starting again is always safe.
+    SLURM is not asked while jobs of the run are under way: they count against the user's limits, and starting again is always safe.
     """
     for finding in _findings(site):
         if finding.mark == "bad":
@@ -26,7 +26,7 @@ def check_resources(site: Site, verbose: bool = False) -> None:
 
 
 def ranks_on_gpus(site: Site) -> Iterator[Finding]:
-    """One rank a GPU, in training."""
+    """Whether training has one rank for each GPU."""
     train = site.config.cluster.job("train")
     gpus = asked_gpus(train)
     if gpus and train.tasks_per_node != gpus.per_node:

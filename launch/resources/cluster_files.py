@@ -20,7 +20,7 @@ def add_cluster_option(parser: argparse.ArgumentParser) -> None:
 
 
 def find_cluster(name: str, where: Path) -> Path:
-    """where: a campaign file or a run folder. Raises UserError that lists the names there are."""
+    """The path of the cluster file. where: a campaign file or a run folder. Raises UserError that lists the names there are."""
     given = Path(name).expanduser()
     if given.suffix in _ENDS or len(given.parts) > 1:
         if not given.is_file():

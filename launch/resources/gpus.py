@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GpuRequest:
-    """GPUs that a job asks for on each of its nodes, at least, and the keys that ask. False when there are none."""
+    """At least so many GPUs a job asks for on each of its nodes, by these keys. False if it asks for none."""
 
     per_node: int = 0
     keys: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class GpuRequest:
         return f"{self.per_node} GPU{'s' if self.per_node > 1 else ''} a node"
 
     def remedy(self, block: str) -> str:
-        """How to ask for none. block: of the config, `cluster.train`."""
+        """How to ask for none, in words. block: the key of the block, such as `cluster.train`."""
         return " and ".join(f"set {block}.gpus=0" if key == "gpus" else f"leave out {block}.{key}" for key in self.keys)
 
 
@@ -66,5 +66,5 @@ def give_gpus(executor: "LocalExecutor", count: int) -> None:
 
 
 def tasks_here(job: JobConfig) -> int:
-    """Processes of one job on this machine: all of its nodes', but on GPUs no more than one node is said to have."""
+    """Processes of one job on this machine: those of all its nodes, or of one node if they work on GPUs."""
     return job.tasks_per_node if asked_gpus(job) else job.tasks

@@ -15,7 +15,7 @@ _COUNT = re.compile(r"(?:[^:=,]+[:=])?(?P<count>\d+)")
 
 
 def minutes(text: str) -> float:
-    """Of `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:minutes[:seconds]]`; all else is inf."""
+    """Minutes that `minutes`, `minutes:seconds`, `hours:minutes:seconds` or `days-hours[:minutes[:seconds]]` says; else inf."""
     if not _TIME.fullmatch(text):
         return math.inf
     days, _, rest = text.rpartition("-")
@@ -30,7 +30,7 @@ def minutes(text: str) -> float:
 
 
 def megabytes(text: str) -> int:
-    """Of `64G`, `512M`, `480GB`, rounded up. Raises ValueError."""
+    """MB that `64G`, `512M` or `480GB` says, rounded up. Raises ValueError."""
     found = _MEMORY.fullmatch(text.strip())
     if not found:
         raise ValueError("memory is a whole number and a unit, as SLURM writes it: 512M, 64G, 1T")

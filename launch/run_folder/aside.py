@@ -19,7 +19,7 @@ from mlseg_core.files import read_json, write_json
 from mlseg_core.own import is_regular, leads_out, walk_files
 
 INVENTORY = ".mlseg-files.json"
-"""In the folder that was set aside."""
+"""The file in the folder that was set aside."""
 _STAMPED = re.compile(r"(?P<name>.+)-\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -39,7 +39,7 @@ class AsideContent:
 
 
 def set_aside(path: Path, aside: Path) -> None:
-    """Move an output folder there, with its inventory. A symbolic link is moved as it is: nothing behind it is ours to delete."""
+    """Move an output folder there, with its inventory. A symbolic link is moved as it is: we may not delete what is behind it."""
     aside.mkdir(exist_ok=True)
     if path.is_dir() and not path.is_symlink():
         write_json(path / INVENTORY, {"version": 1, "name": path.name, **_own(path, path.name)})
@@ -47,7 +47,7 @@ def set_aside(path: Path, aside: Path) -> None:
 
 
 def look(aside: Path) -> AsideContent:
-    """What could go and what stays. Reads only. Raises UserError where RUN/aside is a symbolic link."""
+    """What can be deleted and what stays. Only reads. Raises UserError where RUN/aside is a symbolic link."""
     if aside.is_symlink():
         fix = "Clean the folder that it leads to by hand."
         raise UserError("is a symbolic link; nothing is deleted behind it", aside, fix)
@@ -103,7 +103,7 @@ def _own(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _inventory(folder: Path) -> dict[str, Any]:
-    """{}: there is none of ours."""
+    """The folder's inventory; {} if it has none of ours."""
     with suppress(UserError):
         found = read_json(folder / INVENTORY)
         if isinstance(found, dict) and {"version", "name", "files", "links", "folders"} <= found.keys():

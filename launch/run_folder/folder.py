@@ -91,18 +91,18 @@ class RunFolder:
         return Events(self.phase(phase))
 
     def state(self, phase: Phase) -> dict[str, Any]:
-        """What the phase's last attempt said of itself; {} before the first."""
+        """What the phase's last attempt reported; {} before the first."""
         return _read_or_empty(self.phase(phase) / "state.json")
 
     def write_state(self, phase: Phase, **facts: Any) -> None:
         self._say(self.phase(phase) / "state.json", {"name": phase.name, **facts, "updated": time.time()})
 
     def write_task(self, phase: Phase, index: int, **facts: Any) -> None:
-        """One process of a phase says how it is doing."""
+        """Record how one process of a phase is doing."""
         self._say(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
 
     def _say(self, path: Path, facts: dict[str, Any]) -> None:
-        """Also on a full disk, where there is an older file to write over."""
+        """Write the record. On a full disk, overwrite the older one in place."""
         try:
             write_json(path, facts)
         except OSError:
@@ -118,24 +118,24 @@ class RunFolder:
         return _read_or_empty(self.code / "frozen.json")
 
     def has_our_code(self) -> bool:
-        """This process runs the frozen code itself, or code that equals it."""
+        """Whether this process runs the frozen code itself, or equal code."""
         if Path(__file__).resolve().is_relative_to(self.code.resolve()):
             return True
         return bool(self.frozen().get("hash") == code_hash(package_folders()))
 
     def forget_alert(self) -> None:
-        """A person has taken over: what the planner last called for is over."""
+        """Remove the planner's alert: a person has taken over."""
         if "alert" in _read_or_empty(self.path / "alert.json"):
             (self.path / "alert.json").unlink(missing_ok=True)
 
     @property
     def is_of_earlier_version(self) -> bool:
-        """It was made before runs had ids (identity.py), when relative paths in a file started at the working folder."""
+        """Whether it was made before runs had ids (identity.py), when relative paths in a file started at the working folder."""
         found = _read_or_empty(self.path / "run.json")
         return not found or bool(found.get("earlier"))
 
     def enter_working_folder(self) -> None:
-        """Go where the campaign was first started, if this user can."""
+        """Change to the folder where the campaign was first started, if this user can."""
         with suppress(OSError):
             os.chdir(self.start_of_paths)
 

@@ -33,7 +33,7 @@ except UserError as error:
 
 
 def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
-    """Write the config as the run's frozen code reads it: code of before knows other names of resources. Raises UserError."""
+    """Write the config so that the run's frozen code can read it: older code knows other names of resources. Raises UserError."""
     if not run.code.is_dir() or any((run.code / name).is_file() for name in _KNOWS_BLOCKS):
         dump_config(config, path)
         return
@@ -49,7 +49,7 @@ def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
 
 
 def check_taken(run: RunFolder, config: CampaignConfig) -> None:
-    """Raises UserError when jobs of the run, which use its frozen code, would refuse the config. Quick where the code is ours."""
+    """Raises UserError when jobs of the run, which use its frozen code, would refuse the config. Quick if that code is ours."""
     if not run.code.is_dir() or run.has_our_code():
         return
     trial = temporary_beside(run.config_path)

@@ -69,7 +69,7 @@ def own_empty_folders(folder: Path) -> list[str]:
 
 
 def own_links(folder: Path) -> dict[str, str]:
-    """Symbolic links that W&B makes within a phase's folder -> where they lead. To delete one leaves what is behind it alone."""
+    """Symbolic links that W&B makes within a phase's folder -> where they lead. Deleting a link does not touch its target."""
     if folder.is_symlink() or (folder / "wandb").is_symlink():
         return {}
     names = [name for name in walk_files(folder / "wandb") if (folder / "wandb" / name).is_symlink()]

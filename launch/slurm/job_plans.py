@@ -1,7 +1,7 @@
-"""Plans: which jobs were submitted for which phases, one file per planning, RUN/plans/NNNN.json.
+"""Plans of jobs: which jobs were submitted for which phases, one file for each time that somebody planned, RUN/plans/NNNN.json.
 
-A plan is published first-wins, so that of two planners that start at once only one counts; the other cancels its jobs,
-and a job that stands in no plan ends by itself.
+The first plan of a number wins: of two planners that start at once only one counts. The other cancels its jobs, and a job that is
+not in any plan ends by itself.
 """
 
 import os
@@ -20,7 +20,7 @@ _WAIT_S = 300.0
 
 @dataclass(frozen=True)
 class JobPlan:
-    """One planning.
+    """What one planner submitted.
 
     by: `person`, `replan` (a job that runs when a phase failed) or `cancel`.
     jobs: phase -> part -> job id.  reasons: why the phase had to be submitted.  replan: id of the re-planning job.
@@ -45,7 +45,7 @@ def read_plans(run: RunFolder) -> list[JobPlan]:
 
 
 def publish_plan(run: RunFolder, plan: JobPlan) -> bool:
-    """False when another planner published a plan of this number first."""
+    """Publish it. Returns False if another planner published a plan of this number first."""
     target = run.plans / f"{plan.number:04d}.json"
     temporary = temporary_beside(target)
     write_json(temporary, asdict(plan))
@@ -64,7 +64,7 @@ def planners(run: RunFolder, plans: Sequence[JobPlan]) -> set[int]:
 
 
 def job_prefix(campaign: str) -> str:
-    """How the names of a campaign's jobs begin; then [NN-]TITLE[.RUN-ID] (run_jobs.py)."""
+    """The beginning of the names of a campaign's jobs. [NN-]TITLE[.RUN-ID] follows (run_jobs.py)."""
     return f"mlseg-{campaign}-"
 
 
@@ -74,7 +74,7 @@ def latest_jobs(plans: Sequence[JobPlan], phase: str) -> dict[str, str]:
 
 
 def retries_in_a_row(plans: list[JobPlan], phase: str) -> int:
-    """How often the phase was planned again by itself since a person last planned; interruptions do not count."""
+    """How often the phase was planned again without a person since a person last planned; interruptions do not count."""
     count = 0
     for plan in reversed(plans):
         if plan.by != "replan":
@@ -84,10 +84,10 @@ def retries_in_a_row(plans: list[JobPlan], phase: str) -> int:
 
 
 def wait_until_planned(run: RunFolder, job_id: str) -> None:
-    """Return once the job stands in a plan; its planner may still be submitting. Raises RuntimeError when it never does."""
+    """Return once the job is in a plan: its planner may still be submitting. Raises RuntimeError if it never is."""
     main = job_id.split("_")[0]
     deadline = time.monotonic() + _WAIT_S
     while not any(main in plan.titles() for plan in read_plans(run)):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"job {job_id} stands in no plan of {run.plans}: its planner died or came second")
+            raise RuntimeError(f"job {job_id} is not in any plan of {run.plans}: its planner died or lost the race")
         time.sleep(0.5)

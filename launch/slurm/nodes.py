@@ -1,8 +1,8 @@
-"""Nodes that cannot do what a job is for: named, and left out of the jobs with GPUs that are planned after.
+"""Nodes that are unfit for their job: they are recorded, and jobs with GPUs that are planned later leave them out.
 
-In: the GPUs that a job asked for; what training's watch said of nodes where ranks stood still. Out: an error before any work is
-touched; `RUN/avoid/NODE.json`, to be removed once it is repaired. Without this a node whose GPU has gone would work on its CPU, a
-hundred times slower and to other bytes, or get each retry, as it is idle.
+In: the GPUs that a job asked for, and what the watch over training said of nodes where ranks stood still. Out: an error before any
+work begins, and `RUN/avoid/NODE.json`, which a person removes once the node is repaired. Otherwise a node that lost its GPU would
+work on its CPU, a hundred times slower and with other bytes as a result, or get every retry because it is idle.
 """
 
 import time
@@ -23,13 +23,14 @@ _HELD_UP = ("silent", "still")
 
 
 class UnfitNode(Exception):
-    """This node's fault: another one may do."""
+    """The job failed because of its node; it may succeed on another one."""
 
 
 def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool, share: bool = False) -> None:
-    """name: of the job's block in the config. share: its processes may work on one GPU (mlseg_dist/device.py).
+    """Check that this process has a GPU that works, if the job asked for GPUs.
 
-    Raises UnfitNode, UserError where it is no node's fault but the set-up's.
+    name: of the job's block in the config. share: its processes may share one GPU (mlseg_dist/device.py).
+    Raises UnfitNode, or UserError if the set-up is to blame and not the node.
     """
     gpus = asked_gpus(job)
     if not gpus:
@@ -60,7 +61,7 @@ def check_gpus(run: RunFolder, name: str, job: JobConfig, on_slurm: bool, share:
 
 
 def _broken(share: bool) -> str:
-    """Why this process's GPU cannot be worked on; empty when it can. Raises UserError where two would share one."""
+    """Why this process's GPU does not work; empty if it does. Raises UserError where two processes would share one."""
     import torch
 
     from mlseg_dist.device import device_for
@@ -80,12 +81,12 @@ def _broken(share: bool) -> str:
 
 
 def avoid(run: RunFolder, node: str, why: str) -> None:
-    """Leave it out of jobs with GPUs from the next plan on."""
+    """Leave the node out of jobs with GPUs, from the next plan on."""
     write_json(run.path / _FOLDER / f"{node}.json", {"node": node, "why": why, "since": time.time()})
 
 
 def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
-    """Nodes where a rank held the job up in two attempts. since: time.time(); what was said before counts no more."""
+    """Avoid nodes where a rank held the job up in two attempts. since: time.time(); earlier events do not count."""
     held: dict[str, dict[int, str]] = {}
     unsaved = False  # the run folder's disk did not take a checkpoint: whoever waits in `save` waits for that disk
     for event in read_events(run.phase(phase)):
@@ -100,12 +101,12 @@ def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
 
 
 def avoided(run: RunFolder) -> dict[str, str]:
-    """Node -> why, by name."""
+    """The nodes to avoid -> why, sorted by name."""
     records = [read_json(path) for path in sorted((run.path / _FOLDER).glob("[!.]*.json"))]
     return {record["node"]: record["why"] for record in records}
 
 
 def excluding(run: RunFolder, job: JobConfig) -> dict[str, str]:
-    """The job's further sbatch parameters, with the nodes to be avoided."""
+    """The job's further sbatch parameters, with the nodes to avoid among them."""
     nodes = [job.extra.get("exclude", ""), *(avoided(run) if asked_gpus(job) else {})]
     return {**job.extra, **({"exclude": ",".join(filter(None, nodes))} if any(nodes) else {})}

@@ -21,7 +21,10 @@ from mlseg_core.errors import UserError
 
 @dataclass(frozen=True)
 class Outcome:
-    """What planning did. plan: None when nothing was missing.  refused: why a person is asked.  overtaken: another plan counts."""
+    """What planning did.
+
+    plan: None if nothing was missing.  refused: why a person has to decide.  overtaken: another planner was faster.
+    """
 
     plan: JobPlan | None
     refused: str = ""

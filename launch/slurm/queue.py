@@ -71,7 +71,7 @@ def has_slurm() -> bool:
 def read_queue(
     wanted: Callable[[QueuedJob], bool], users: Collection[int] | None = None, settle: bool = True
 ) -> list[QueuedJob]:
-    """The wanted ones of these users' jobs (None: of all users) that SLURM shows us. Raises RuntimeError, TimeoutExpired.
+    """The wanted jobs of these users (None: of all users) that SLURM shows us. Raises RuntimeError, TimeoutExpired.
 
     settle: wait for jobs that are just ending or being requeued.
     """
@@ -153,7 +153,7 @@ _WORDS = {
 
 
 def in_words(reason: str) -> str:
-    """squeue's reason as a person would say it; one that is not known as it is."""
+    """Why SLURM has not started a job yet, in words. reason: squeue's; one that is not known here is returned unchanged."""
     name = reason.strip("()").split(",")[0]
     if name in _WORDS:
         return _WORDS[name]

@@ -33,13 +33,13 @@ def plan_again(run: RunFolder) -> Outcome:
 
 
 def _alert(run: RunFolder, text: str) -> None:
-    """For `mlseg status`. On a full disk it stays in this job's log, if it can."""
+    """Leave an alert for `mlseg status`. On a full disk it only is in this job's log, if that takes it."""
     with suppress(OSError):
         write_json(run.path / "alert.json", {"alert": text})
 
 
 def _plan_patiently(run: RunFolder) -> Outcome:
-    """A controller that does not answer now may be back in a minute, and after this job nobody else plans."""
+    """Plan, and try again for twenty minutes if SLURM does not answer: nobody else plans after this job."""
     config, deadline = run.config(), time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -56,12 +56,12 @@ def _plan_patiently(run: RunFolder) -> Outcome:
 
 
 def attend(run: RunFolder, every_s: float = EVERY_S) -> int:
-    """Until all is done, a person is needed, or the campaign was cancelled. Returns the exit status.
+    """Poll and plan again until all is done, a person is needed, or the campaign was cancelled. Returns the exit status.
 
     Raises RuntimeError, UserError, TimeoutExpired when SLURM does not answer for twenty minutes.
     """
     print(
-        f"Staying here, as cluster.replan is `login`; a look every {every_s:g} s. Ctrl-C ends this, and no job.",
+        f"Staying here, as cluster.replan is `login`; polls every {every_s:g} s. Ctrl-C ends this, and no job.",
         flush=True,
     )
     while True:

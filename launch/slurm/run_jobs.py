@@ -1,4 +1,4 @@
-"""A run's jobs in the queue, whoever owns them, told by their ids, names and run folders from all others.
+"""Which jobs in the queue belong to a run, whoever owns them: their ids, names and run folders tell.
 
 A job is named mlseg-CAMPAIGN-[NN-]TITLE[.RUN-ID]; a run made by an earlier version has no id, and its jobs' names have none.
 A slurmctld that has lost its state gives old numbers to other jobs: a number alone proves nothing.
@@ -101,7 +101,7 @@ def _is_called(name: str, campaign: str) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """True as well where this user may not look."""
+    """Whether a run lies there. True as well where this user may not look."""
     try:
         return (folder / "campaign.yaml").is_file()
     except OSError:

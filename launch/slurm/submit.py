@@ -96,14 +96,17 @@ class Submitter:
 
 
 def submitting_environment() -> dict[str, str]:
-    """What clean_env takes too much: it hides the settings of the job that we may run in, but also where SLURM's lie."""
+    """Variables to keep: clean_env hides the settings of the job that we may run in, but also where SLURM's own config lies."""
     return {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
 
 
 def job_executor(
     run: RunFolder, config: CampaignConfig, folder: Path, name: str, job: JobConfig, code: Path | None = None
 ) -> SlurmExecutor:
-    """What submits a job of these resources; logs and pickles go to `folder`. code: instead of the run folder's."""
+    """An executor that submits jobs with these resources.
+
+    folder: for logs and pickles.  code: folder of the packages, instead of the run folder's.
+    """
     executor = SlurmExecutor(folder, python=_interpreter(job))
     optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
     optional["mem"] = job.mem
@@ -130,18 +133,18 @@ def job_executor(
 
 
 def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) -> str:
-    """The batch script that a job of these resources is submitted with, but for its dependencies and its array."""
+    """The batch script of a job with these resources, without its dependencies and its array."""
     executor = job_executor(run, config, run.path / "logs", name, job)
     return executor._make_submission_file_text(executor._submitit_command_str, "0")
 
 
 def _interpreter(job: JobConfig) -> str:
-    """Shell words before `-m`: this Python or the job's own, in its container if it has one."""
+    """The shell words before `-m`: this Python or the job's own, in its container if it has one."""
     return shlex.join([*job.command, job.python or sys.executable])
 
 
 def _exports(variables: dict[str, str]) -> list[str]:
-    """Shell lines; what `module load` put on PYTHONPATH stays, after our code."""
+    """Shell lines that export the variables. What `module load` puts on PYTHONPATH stays there, after our code."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PYTHONPATH"]
     code = shlex.quote(variables["PYTHONPATH"])
     return [*lines, f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']

@@ -1,4 +1,4 @@
-"""Phases that another run has finished, taken over: equal fingerprint, equal results.
+"""Taking over phases that another run has finished: an equal fingerprint means equal results.
 
 In: a run folder, and others. Out: phases in it that are done. Large files that are never written again become hard links, where
 the file system has them; everything else is copied. A phase counts as done once its done.json is there, which comes last.
@@ -76,7 +76,7 @@ def _take(phase: Phase, run: RunFolder, other: RunFolder, folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A folder of files; done.json, which says that a phase is done, is left for later."""
+    """Copy a folder of files without done.json, which says that the phase is done and comes last."""
     for root, folders, files in os.walk(source):
         folders.sort()
         here = target / Path(root).relative_to(source)

@@ -29,7 +29,7 @@ _GRACE_S = 180.0
 
 @dataclass
 class _Running:
-    """An arm at work. identities: of the phases that it has still to do."""
+    """An arm whose campaign runs. identities: of the phases that it still has to do."""
 
     arm: Arm
     run: RunFolder
@@ -130,7 +130,7 @@ class SweepRun:
                 one.told = True
 
     def _end_all(self) -> None:
-        """Whatever ends the loop, no campaign goes on unseen."""
+        """Stop the campaigns that still run, whatever ended the loop: none goes on unseen."""
         self._tell_to_stop()
         deadline = time.monotonic() + _GRACE_S
         for one in self._running:
@@ -156,14 +156,14 @@ def has_row(arm: Arm, rows: Path) -> bool:
 
 
 def _here(config: CampaignConfig) -> CampaignConfig:
-    """On SLURM the process that we wait for stays until the campaign has ended."""
+    """The config, on SLURM with replan=login: the process that the sweep waits for then stays until the campaign has ended."""
     if not uses_slurm(config):
         return config
     return config.model_copy(update={"cluster": config.cluster.model_copy(update={"replan": "login"})})
 
 
 def _identities(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> set[str]:
-    """Of the phases that are not done: equal for two runs that would do the same work."""
+    """Identities of the phases that are not done: two runs that would do the same work have the same ones."""
     known: dict[str, str] = {}
     for phase in graph:
         known[phase.name] = fingerprint([recipe_hash(config, phase), [known[name] for name in phase.inputs]])
