@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from launch.preflight import versions
 from launch.preflight.node_probe import _packages
 from launch.preflight.versions import check_dali, check_packages, required
-from tests.launch.test_preflight import look, on_slides
+from tests.launch.preflight.test_preflight import look, on_slides
 
 LIBRARIES = ("libnppc.so.13", "libnppicc.so.13", "libnppig.so.13", "libnvjpeg.so.13")
 KNOWN = {

@@ -21,7 +21,7 @@ from launch.slurm.submit import script
 from mlseg_core.config import dump_config, validate
 from mlseg_core.errors import UserError
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 def cluster(**blocks: Any) -> ClusterConfig:

@@ -16,7 +16,7 @@ from launch.run_folder import RunFolder
 from launch.slurm import submit
 from launch.slurm.submit import script
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 EVIL = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned'
 
 
@@ -95,7 +95,7 @@ def test_the_cluster_file_that_we_ship_holds_valid_jobs() -> None:
 
     from mlseg_core.config import validate
 
-    path = Path(__file__).parents[2] / "configs" / "clusters" / "slurm-gpu.yaml"
+    path = Path(__file__).parents[3] / "configs" / "clusters" / "slurm-gpu.yaml"
     cluster = validate(yaml.safe_load(path.read_text())["cluster"], ClusterConfig, path)
     assert cluster.job("train").gpus == cluster.job("train").tasks_per_node == 8
 
