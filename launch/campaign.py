@@ -19,7 +19,6 @@ from launch.run_folder.identity import ensure_id, may_write
 from launch.slurm.job_plans import read_plans
 from launch.slurm.queue import has_slurm
 from launch.slurm.run_jobs import read_run_jobs
-from launch.status import campaign_status
 from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
@@ -219,6 +218,8 @@ def check_retry(config: CampaignConfig, run: RunFolder, name: str) -> bool:
 
     Raises UserError for an unknown phase, one that runs, and one whose inputs are missing.
     """
+    from launch.status import campaign_status
+
     graph = build_graph(config)
     if name not in {phase.name for phase in graph}:
         raise UserError(f"no phase {name!r}", run.path, f"There are: {', '.join(phase.name for phase in graph)}.")
