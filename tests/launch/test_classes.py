@@ -143,8 +143,8 @@ def test_a_corpus_that_lacks_a_class_ends_with_its_shards_and_goes_on_once_the_c
 
 def finish_shards(config: CampaignConfig, run: RunFolder, shards: Phase) -> None:
     """As the shards job does."""
-    mapping = KINDS["shards"].mapping(config, run, shards)
+    map_work = KINDS["shards"].map_work(config, run, shards)
     folder = KINDS["shards"].folder(run, shards)
-    assert not run_units(mapping.units, mapping.work, folder, describe=mapping.describe)
-    mapping.publish()
+    assert not run_units(map_work.units, map_work.work, folder, describe=map_work.describe)
+    map_work.publish()
     assert publish_done(config, shards, run, {}, time.time(), "1-0")
