@@ -29,7 +29,7 @@ test: install
 
 TORCH ?= 2.11.0
 TORCH_ENV := .venv-torch-$(TORCH)
-TESTS ?= tests/mlseg_dist tests/launch/test_versions.py
+TESTS ?= tests/mlseg_dist tests/launch/preflight/test_versions.py
 
 $(TORCH_ENV)/installed:
 	test -x $(TORCH_ENV)/bin/python || $(BIN)/python -m venv $(TORCH_ENV)

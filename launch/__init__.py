@@ -1,21 +1,20 @@
 """Which jobs, in which order, where; and the command line.
 
-cli, commands/   `mlseg` and its groups
-config           one campaign file: where slides come from, shards, steps, cluster
-graph, kinds     phases, and what each kind of phase depends on, publishes and runs
-paths            what relative paths in a campaign file start at
-run_folder       where a campaign keeps its config, code, phases and plans; completion: when a phase is done
-identity, owners a run's id and whose it is; guard: what is refused so that a campaign has one run and one owner
-campaign         starting or continuing: makes or checks the run folder, then plans on SLURM or runs here
-planner, plans   what is missing and why; which jobs were submitted for it; retry: a failed phase by a person's wish
-slurm_plan       submits what is missing (slurm_submit), sees the queue (slurm_queue, pending); attend: from a login node
-run_jobs         which jobs in the queue are a run's; gpus: how many a job asks for
-local            the same graph on this machine; liveness, local_record: no two at once, no job without its planner
-job              what runs inside a job: variables, rendezvous of ranks; nodes: those that cannot; error_words,
-                 statuses, causes: how it ends
-verdict          of all that a phase's processes said, what explains best why it did not end well
-status           where a campaign stands: phase_progress, phase_metrics; console: what is shown while it runs here
+cli, commands/   `mlseg` and its groups of commands
+config           one campaign file: where slides come from, shards, steps, cluster; paths: what its relative paths start at
+resources/       what each kind of work asks of a cluster
+graph, phases/   the phases of a campaign, and what each kind of phase depends on, publishes and runs
+run_folder/      where a campaign keeps its config, code, phases and plans, and which run that is
+completion       when a phase is done
+campaign         starts, continues or retries a campaign, then plans on SLURM or runs here; checks: whether it can be trained
+guard            what is refused so that a campaign has one run and one owner
+planner          what is missing and why, and what explains best why a phase did not end well
+slurm/           submits what is missing, and asks the queue; all that changes when SLURM does
+local/           the same graph on this machine
+job              what runs inside a job; environment: its variables; endings: how it ends
+slurm_plan       the entry point of the job that plans again
+status           where a campaign stands; phase_progress: how far a running phase is
+estimate/        wall time, GPU-hours and bytes of a plan; graph_picture: the plan as a picture
 preflight/       what would fail later; rehearsal: every transition, before hundreds of GPU-hours queue
-costs            wall time, GPU-hours and bytes of a plan, from amounts and rates; graph_picture: the plan as a picture
-styling          how much gan_style makes
+sweep/           one campaign with many settings and seeds
 """

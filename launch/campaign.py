@@ -1,26 +1,24 @@
-"""Starting or continuing a campaign: make or check its run folder, then plan on SLURM or run here."""
+"""Starting, continuing or retrying a campaign: make or check its run folder, before it is planned on SLURM or run here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.classes import check_annotated, check_class_maps, check_corpus
-from launch.completion import Standing, set_aside, survey
+from launch.checks import check_annotated, check_class_maps, check_corpus, check_ranks
+from launch.completion import Completion, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
-from launch.frozen_config import check_taken, record
+from launch.estimate.styling import check_styles
 from launch.graph import build_graph
 from launch.guard import check_free
-from launch.identity import ensure_id
-from launch.liveness import planner_pid
-from launch.owners import may_write
+from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
-from launch.plans import read_plans
-from launch.ranks import check_ranks
+from launch.resources.cluster_files import find_cluster
 from launch.run_folder import RunFolder, find_run, run_of_file
-from launch.run_jobs import read_run_jobs
-from launch.site_files import find_cluster
-from launch.slurm_queue import has_slurm
-from launch.styling import check_styles
+from launch.run_folder.frozen_config import check_taken, record
+from launch.run_folder.identity import ensure_id, may_write
+from launch.slurm.job_plans import read_plans
+from launch.slurm.queue import has_slurm
+from launch.slurm.run_jobs import read_run_jobs
 from mlseg_core.config import differences, dump_config, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
@@ -31,16 +29,16 @@ _MOST_CHANGES = 3
 
 @dataclass(frozen=True)
 class Campaign:
-    """A run folder that is ready to go on. warnings: what a person should know first."""
+    """A run folder that is ready to be planned. warnings: what a person should know first."""
 
     run: RunFolder
     config: CampaignConfig
-    standings: list[Standing]
+    completions: list[Completion]
     warnings: list[str]
 
     @property
     def is_done(self) -> bool:
-        return all(standing.state == "done" for standing in self.standings)
+        return all(completion.state == "done" for completion in self.completions)
 
 
 def check_inputs(config: CampaignConfig) -> None:
@@ -76,13 +74,13 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         ensure_id(run)
         dump_config(config, run.config_path)
         return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
-    standings = survey(config, graph, run)
-    if any(standing.state != "done" for standing in standings):
+    completions = survey(config, graph, run)
+    if any(completion.state != "done" for completion in completions):
         check_free(run, config)
-    known = check_standing(config, run, standings)
-    stale = [standing for standing in standings if standing.state == "stale"]
+    known = check_cut_corpus(config, run, completions)
+    stale = [completion for completion in completions if completion.state == "stale"]
     if stale and not accept:
-        names = ", ".join(f"{standing.phase.name} ({standing.why})" for standing in stale)
+        names = ", ".join(f"{completion.phase.name} ({completion.why})" for completion in stale)
         raise UserError(
             f"these phases are no longer valid: {names}",
             run.path,
@@ -95,7 +93,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         check_taken(run, config)
     if stale:
         set_aside(stale, run)
-        standings = survey(config, graph, run)
+        completions = survey(config, graph, run)
     if changed and accept_code:
         dump_config(config, run.config_path)
     elif changed:
@@ -104,7 +102,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     warnings += _check_code(run, accept_code)
     if may_write(run):
         ensure_id(run)
-    return Campaign(run, config, standings, warnings)
+    return Campaign(run, config, completions, warnings)
 
 
 def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
@@ -117,7 +115,7 @@ def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
 
 
 def _changes(run: RunFolder, config: CampaignConfig) -> list[str]:
-    """What is not as in the run's config, in words."""
+    """What differs from the run's recorded config, in words."""
     try:
         recorded = run.config()
         kept = as_recorded(config.model_dump(mode="json"), recorded.model_dump(mode="json"), run.start_of_paths)
@@ -142,12 +140,12 @@ def _in_short(changes: Sequence[str]) -> str:
 
 def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Sequence[str]) -> None:
     what = f", and its config would change: {_in_short(changes)}" if changes else ""
-    mend = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
+    fix = f"Start it as before, or first: mlseg cancel {run.path}" if changes else f"First: mlseg cancel {run.path}"
     if planner_pid(run.path) is not None:
-        raise UserError(f"the campaign is running on this machine{what}", run.path, mend)
+        raise UserError(f"the campaign is running on this machine{what}", run.path, fix)
     plans = read_plans(run)
     if plans and has_slurm() and any(job.can_run for job in read_run_jobs(run, plans, config.name).own):
-        raise UserError(f"jobs of the campaign are in the queue{what}", run.path, mend)
+        raise UserError(f"jobs of the campaign are in the queue{what}", run.path, fix)
 
 
 def uses_slurm(config: CampaignConfig) -> bool:
@@ -163,7 +161,7 @@ def uses_slurm(config: CampaignConfig) -> bool:
 def load_where(where: Path, overrides: list[str], cluster: str | None = None) -> CampaignConfig:
     """The config named by a person: a YAML file, or a run folder whose config it continues. Raises UserError.
 
-    cluster: name or path of a cluster file (site_files.py).
+    cluster: name or path of a cluster file (launch/resources/cluster_files.py).
     """
     site = None if cluster is None else find_cluster(cluster, where)
     if where.is_dir():
@@ -191,7 +189,7 @@ def load_where(where: Path, overrides: list[str], cluster: str | None = None) ->
 
 
 def enter_working_folder(run: RunFolder) -> None:
-    """Go where the tiles' relative path starts, in a run that an earlier version made; else stay. Raises UserError."""
+    """In a run of an earlier version, change to the folder where the relative path of its tiles starts. Raises UserError."""
     _enter_for_tiles(run, run.config())
 
 
@@ -200,8 +198,8 @@ def _enter_for_tiles(run: RunFolder, config: CampaignConfig) -> None:
         run.enter_working_folder()
 
 
-def check_standing(
-    config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], or_begun: bool = False
+def check_cut_corpus(
+    config: CampaignConfig, run: RunFolder, completions: Sequence[Completion], or_begun: bool = False
 ) -> list[str]:
     """check_corpus of a run whose shards are cut and that still has to train. Returns warnings.
 
@@ -209,7 +207,48 @@ def check_standing(
     Raises UserError.
     """
     path = shards_folder(run.path) / "manifest.json"
-    shards = next(standing for standing in standings if standing.phase.kind == "shards")
+    shards = next(completion for completion in completions if completion.phase.kind == "shards")
     is_cut = shards.state == "done" or (or_begun and shards.state == "missing" and path.exists())
-    is_trained = all(standing.state == "done" for standing in standings if standing.phase.kind == "train")
+    is_trained = all(completion.state == "done" for completion in completions if completion.phase.kind == "train")
     return check_corpus(config, read_manifest(path), path) if is_cut and not is_trained else []
+
+
+def check_retry(config: CampaignConfig, run: RunFolder, name: str) -> bool:
+    """Whether the phase can be tried again; False if it is done already.
+
+    Raises UserError for an unknown phase, one that runs, and one whose inputs are missing.
+    """
+    from launch.status import campaign_status
+
+    graph = build_graph(config)
+    if name not in {phase.name for phase in graph}:
+        raise UserError(f"no phase {name!r}", run.path, f"There are: {', '.join(phase.name for phase in graph)}.")
+    phases = {phase.name: phase for phase in campaign_status(run, config).phases}
+    state = phases[name].state
+    if state == "done":
+        return False
+    check_free(run, config)
+    if planner_pid(run.path) is not None:
+        raise UserError("the campaign is running on this machine", run.path, f"First: mlseg cancel {run.path}")
+    if state == "unknown":
+        raise UserError(
+            f"phase {name} may be running: {phases[name].why}", run.path, "Retry it where that can be seen."
+        )
+    if state in ("running", "queued"):
+        jobs = ", ".join(job["id"] for job in phases[name].jobs) or "its processes"
+        raise UserError(f"phase {name} is {state} ({jobs})", run.path, "Wait for it, or mlseg cancel the campaign.")
+    if state == "stale":
+        raise UserError(
+            f"phase {name} is no longer valid: {phases[name].why}", run.path, "mlseg run … --accept does it again."
+        )
+    before = next(phase.inputs for phase in graph if phase.name == name)
+    left = [other for other in before if phases[other].state not in ("done", "running", "queued")]
+    if left:
+        raise UserError(
+            f"phase {name} waits for phase {left[0]}, which is {phases[left[0]].state}",
+            run.path,
+            f"First: mlseg retry {run.path} {left[0]}",
+        )
+    if state == "waiting":
+        raise UserError(f"phase {name} has not failed: it has not begun", run.path, f"Start it: mlseg run {run.path}")
+    return True

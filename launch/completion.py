@@ -12,67 +12,69 @@ from typing import Any, Literal
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.kinds import MapKind, kind_of
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json
 from mlseg_dist.cleaned import is_cleaned
 
-StandingName = Literal["done", "missing", "stale"]
+CompletionState = Literal["done", "missing", "stale"]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a phase stands by its files.
+class Completion:
+    """Whether a phase is done, by its files.
 
-    why: what made it stale; a phase begun under another config is stale too, as its parts lie about.
+    why: what made it stale. A phase that was begun under another config is stale too, as parts of it are there.
     done: the content of done.json, or of state.json while there is none.
     """
 
     phase: Phase
-    state: StandingName
+    state: CompletionState
     why: str = ""
     done: dict[str, Any] = field(default_factory=dict)
 
 
-def survey(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Standing]:
-    """The standing of every phase under `config`. Cheap: stats files, hashes only what was touched."""
-    standings: dict[str, Standing] = {}
+def survey(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Completion]:
+    """The completion of every phase under `config`. Cheap: stats files, hashes only what was touched."""
+    completions: dict[str, Completion] = {}
     for phase in graph:
-        standings[phase.name] = _stand(config, phase, run, standings)
-    return [_needed(standing, standings, run) for standing in standings.values()]
+        completions[phase.name] = _stand(config, phase, run, completions)
+    return [_needed(completion, completions, run) for completion in completions.values()]
 
 
-def _needed(standing: Standing, standings: dict[str, Standing], run: RunFolder) -> Standing:
+def _needed(completion: Completion, completions: dict[str, Completion], run: RunFolder) -> Completion:
     """Tars that `mlseg clean` removed are missed once a phase that reads them is to be done again: then theirs is stale."""
-    phase, kind = standing.phase, kind_of(standing.phase)
-    if standing.state != "done" or not isinstance(kind, MapKind) or not is_cleaned(kind.folder(run, phase)):
-        return standing
-    readers = [name for name, other in standings.items() if phase.name in other.phase.inputs and other.state != "done"]
+    phase, kind = completion.phase, kind_of(completion.phase)
+    if completion.state != "done" or not isinstance(kind, MapKind) or not is_cleaned(kind.folder(run, phase)):
+        return completion
+    readers = [
+        name for name, other in completions.items() if phase.name in other.phase.inputs and other.state != "done"
+    ]
     if not readers:
-        return standing
-    return Standing(phase, "stale", f"its shards were cleaned away, and {readers[0]} needs them", standing.done)
+        return completion
+    return Completion(phase, "stale", f"its shards were cleaned away, and {readers[0]} needs them", completion.done)
 
 
-def _stand(config: CampaignConfig, phase: Phase, run: RunFolder, before: dict[str, Standing]) -> Standing:
+def _stand(config: CampaignConfig, phase: Phase, run: RunFolder, before: dict[str, Completion]) -> Completion:
     path = run.phase(phase) / "done.json"
     is_done = path.exists()
     record = read_json(path) if is_done else run.state(phase)
     if "recipe" not in record:
-        return Standing(phase, "missing")
+        return Completion(phase, "missing")
     stale_inputs = [name for name in phase.inputs if before[name].state == "stale"]
-    if record["recipe"] not in accepted_recipes(config, phase):
-        return Standing(phase, "stale", "its config changed", record)
+    if record["recipe"] not in accepted_recipe_hashes(config, phase):
+        return Completion(phase, "stale", "its config changed", record)
     if stale_inputs:
-        return Standing(phase, "stale", f"its input {stale_inputs[0]} is to be redone", record)
+        return Completion(phase, "stale", f"its input {stale_inputs[0]} is to be redone", record)
     outputs = {name: before[name].done["outputs"]["sha256"] for name in phase.inputs if before[name].state == "done"}
     if any(record["inputs"].get(name) != sha256 for name, sha256 in outputs.items()):
-        return Standing(phase, "stale", "an input was made anew since", record)
+        return Completion(phase, "stale", "an input was made anew since", record)
     if not is_done:
-        return Standing(phase, "missing")
+        return Completion(phase, "missing")
     if not _unchanged(run.path / record["outputs"]["path"], record["outputs"]):
-        return Standing(phase, "stale", f"{record['outputs']['path']} was changed or removed since", record)
-    return Standing(phase, "done", "", record)
+        return Completion(phase, "stale", f"{record['outputs']['path']} was changed or removed since", record)
+    return Completion(phase, "done", "", record)
 
 
 def _unchanged(path: Path, facts: dict[str, Any]) -> bool:
@@ -97,12 +99,12 @@ def input_hashes(graph: Sequence[Phase], phase: Phase, run: RunFolder) -> dict[s
 
 def phase_fingerprint(config: CampaignConfig, phase: Phase, inputs: dict[str, str]) -> str:
     """Identity of the phase's results: what they are made from, and how."""
-    return fingerprint({"recipe": recipe(config, phase), "inputs": inputs})
+    return fingerprint({"recipe": recipe_hash(config, phase), "inputs": inputs})
 
 
 def is_done(config: CampaignConfig, graph: Sequence[Phase], phase: Phase, run: RunFolder) -> bool:
-    """True when done.json stands under the current fingerprint and the manifest is as it was."""
-    return any(standing.phase == phase and standing.state == "done" for standing in survey(config, graph, run))
+    """True if done.json has the current fingerprint and the manifest is unchanged."""
+    return any(completion.phase == phase and completion.state == "done" for completion in survey(config, graph, run))
 
 
 def publish_done(
@@ -117,7 +119,7 @@ def publish_done(
         "phase": phase.name,
         "kind": phase.kind,
         "fingerprint": phase_fingerprint(config, phase, inputs),
-        "recipe": recipe(config, phase),
+        "recipe": recipe_hash(config, phase),
         "inputs": inputs,
         "outputs": {
             "path": str(manifest.relative_to(run.path)),
@@ -137,27 +139,27 @@ def publish_done(
     return publish_first(temporary, target)
 
 
-def set_aside(standings: Sequence[Standing], run: RunFolder) -> None:
+def set_aside(completions: Sequence[Completion], run: RunFolder) -> None:
     """Move the stale phases and their outputs out of the way, last phase first.
 
     done.json goes last: after a kill halfway the phase is still known to be stale.
     """
-    for standing in reversed(standings):
-        if standing.state == "stale":
-            for path in (*kind_of(standing.phase).outputs(run, standing.phase), run.phase(standing.phase)):
+    for completion in reversed(completions):
+        if completion.state == "stale":
+            for path in (*kind_of(completion.phase).outputs(run, completion.phase), run.phase(completion.phase)):
                 run.set_aside(path)
 
 
-def recipe(config: CampaignConfig, phase: Phase) -> str:
+def recipe_hash(config: CampaignConfig, phase: Phase) -> str:
     """Hash of what decides the phase's results, apart from its inputs."""
-    return _recipe(config, phase, kind_of(phase).recipe_version)
+    return _hash_of(config, phase, kind_of(phase).recipe_version)
 
 
-def accepted_recipes(config: CampaignConfig, phase: Phase) -> set[str]:
-    """recipe(), and those under which earlier code made results that are still good: such runs continue with their frozen code."""
+def accepted_recipe_hashes(config: CampaignConfig, phase: Phase) -> set[str]:
+    """recipe_hash(), and those of earlier code whose results are still good: such runs continue with their frozen code."""
     kind = kind_of(phase)
-    return {_recipe(config, phase, version) for version in (kind.recipe_version, *kind.earlier_recipes)}
+    return {_hash_of(config, phase, version) for version in (kind.recipe_version, *kind.earlier_recipes)}
 
 
-def _recipe(config: CampaignConfig, phase: Phase, version: int) -> str:
+def _hash_of(config: CampaignConfig, phase: Phase, version: int) -> str:
     return fingerprint([phase.kind, version, kind_of(phase).concerns(config, phase)])

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from launch.earlier_names import translate_cluster, translate_override, without_defaults
 from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
-from launch.resources import ClusterConfig
+from launch.resources.blocks import ClusterConfig
+from launch.resources.earlier_names import translate_cluster, translate_override, without_defaults
 from mlseg_core.config import Reading, load_config, read_yaml
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
@@ -61,7 +61,7 @@ class CampaignConfig(LearningConfig):
         return self
 
     def _check_networks(self) -> None:
-        """Every step's network at the views that it trains on, and at those that it labels. Raises ValueError."""
+        """Check every step's network with the views that it trains on and those that it labels. Raises ValueError."""
         ratio = self.shards.ratio
         for number, step in enumerate(self.steps):
             sides = {"train.patch_px": self.train.patch_px}
@@ -75,7 +75,7 @@ class CampaignConfig(LearningConfig):
                 raise ValueError(f"step {step.name}: {error}") from None
 
     def _check_style(self) -> None:
-        """Where gan_style is used: crops that lie in the stored views and shrink to a whole low view. Raises ValueError."""
+        """Check that the crops of gan_style fit into the stored views and shrink to a whole low view. Raises ValueError."""
         if any(reads_styled(step.augment) for step in self.steps):
             crop, store, ratio = self.style.crop_px, self.shards.store_px, self.shards.ratio
             if crop > store or crop % (2 * ratio):
@@ -93,7 +93,7 @@ class CampaignConfig(LearningConfig):
         return self.runs / self.name
 
     def compared(self) -> dict[str, Any]:
-        """Resources as they come out, whichever block sets them."""
+        """The config as it is compared with another one: resources as they come out, whichever block sets them."""
         return {**super().compared(), "cluster": self.cluster.settled()}
 
 
@@ -106,7 +106,7 @@ def load_campaign(
     """A campaign file with absolute paths. Raises UserError.
 
     base: what relative paths in the file start at, by default base_of (launch/paths.py).
-    site: a cluster file, which takes the place of those that the campaign file extends (launch/site_files.py).
+    site: a cluster file, which takes the place of those that the campaign file extends (launch/resources/cluster_files.py).
     """
 
     def resolve(raw: dict[str, Any]) -> None:
@@ -153,13 +153,13 @@ def _by_new_names(overrides: Sequence[str]) -> list[str]:
 
 
 def _translate(raw: dict[str, Any]) -> None:
-    """Earlier names of resources, in one file. Raises ValueError."""
+    """Translate the earlier names of resources in one file, in place. Raises ValueError."""
     if "cluster" in raw:
         raw["cluster"] = translate_cluster(raw["cluster"])
 
 
 def _translate_recorded(raw: dict[str, Any]) -> None:
-    """Code of before recorded every key, set or not."""
+    """Translate a recorded config. Code that knew the earlier names recorded every key, whether it was set or not."""
     is_earlier = isinstance(raw.get("cluster"), dict) and "map" in raw["cluster"]
     _translate(raw)
     if is_earlier:

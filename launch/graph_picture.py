@@ -21,23 +21,23 @@ COLOURS = {
 }
 _WIDTH, _HEIGHT = 1.5, 0.62
 _CREATOR = "mlseg plan --graph"
-"""Said in each picture's metadata."""
+"""Recorded in each picture's metadata, so that is_graph() recognises it."""
 _LABEL_LANE, _STYLE_LANE, _APART = 1.2, -1.2, 1.95
 _STYLE_KINDS = ("generators", "style")
 _SUFFIXES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
-class Node:
-    """A phase as it is shown. below: a second line, such as its wall time."""
+class PhaseBox:
+    """A phase as the picture shows it. below: a second line of text, such as its wall time."""
 
     phase: Phase
     state: str
     below: str = ""
 
 
-def draw(nodes: Sequence[Node], title: str, out: Path) -> None:
-    """Write the picture. Raises UserError for a format that is none."""
+def draw(nodes: Sequence[PhaseBox], title: str, out: Path) -> None:
+    """Write the picture. Raises UserError for an unsupported format."""
     if out.suffix.lower() not in _SUFFIXES:
         raise UserError(f"no picture format {out.suffix!r}", "--graph", f"Use one of {', '.join(_SUFFIXES)}.")
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def is_graph(path: Path) -> bool:
 
 
 def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
-    """Centres. Training and the rest lie on one line; what labels lies above, between teacher and student; styles below."""
+    """The centre of each box. Training lies on the main line, labelling above it between teacher and student, styles below."""
     places: dict[str, tuple[float, float]] = {}
     x, last = 0.0, None
     for phase in phases:
@@ -112,8 +112,8 @@ def _places(phases: Sequence[Phase]) -> dict[str, tuple[float, float]]:
     return places
 
 
-def _arrows(phase: Phase, nodes: Sequence[Node]) -> list[str]:
-    """Inputs that are drawn: shards are read by all, so an arrow leads to the first reader in each lane only."""
+def _arrows(phase: Phase, nodes: Sequence[PhaseBox]) -> list[str]:
+    """The inputs that get an arrow. Every phase reads the shards, so only the first reader in each lane gets one from them."""
     kinds = {node.phase.name: node.phase.kind for node in nodes}
     if phase.kind in ("evaluate", "report"):
         return [phase.inputs[-1]]
@@ -123,7 +123,7 @@ def _arrows(phase: Phase, nodes: Sequence[Node]) -> list[str]:
 
 
 def _ends(start: tuple[float, float], end: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where an arrow leaves and meets the boxes."""
+    """Where an arrow leaves one box and meets the other."""
     if start[1] == end[1]:
         return (start[0] + _WIDTH / 2, start[1]), (end[0] - _WIDTH / 2, end[1])
     up = 1 if end[1] > start[1] else -1

@@ -1,4 +1,4 @@
-"""One campaign, one run of it: what has to be refused before anything is submitted, started or cancelled, and in whose favour.
+"""Only one run of a campaign at a time: what is refused before anything is submitted, started or cancelled, and why.
 
 In: the run folder, what SLURM's queue and the local planner's record say. Out: nothing, or an error that names who or what
 is in the way and what to do about it.
@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Sequence
 
 from launch.config import CampaignConfig
-from launch.liveness import running_planner
-from launch.owners import may_write, owner_of, planner_of
-from launch.plans import Plan, read_plans
+from launch.local.liveness import running_planner
 from launch.run_folder import RunFolder
-from launch.run_jobs import RunJobs, read_run_jobs
-from launch.slurm_queue import QueuedJob, has_slurm, hides_jobs_of
+from launch.run_folder.identity import may_write, owner_of
+from launch.slurm.job_plans import JobPlan, planner_of, read_plans
+from launch.slurm.queue import QueuedJob, has_slurm, hides_jobs_of
+from launch.slurm.run_jobs import RunJobs, read_run_jobs
 from mlseg_core.errors import UserError
 from mlseg_core.node import user_name
 
@@ -56,7 +56,7 @@ def check_local(run: RunFolder) -> None:
         raise UserError(f"the campaign {planner.words}", run.path, f"{planner.user} can end it there: mlseg cancel.")
 
 
-def check_jobs(run: RunFolder, plans: Sequence[Plan], jobs: RunJobs, cancelling: bool = False) -> None:
+def check_jobs(run: RunFolder, plans: Sequence[JobPlan], jobs: RunJobs, cancelling: bool = False) -> None:
     """Raises UserError when live jobs belong to somebody else, another run or another place, or cannot be seen.
 
     cancelling: jobs of this run may be elsewhere.
@@ -99,7 +99,7 @@ def check_jobs(run: RunFolder, plans: Sequence[Plan], jobs: RunJobs, cancelling:
         )
 
 
-def hidden_planner(run: RunFolder, plans: Sequence[Plan]) -> str:
+def hidden_planner(run: RunFolder, plans: Sequence[JobPlan]) -> str:
     """Name of whoever submitted the newest jobs where SLURM does not show us that user's jobs; "" where it does."""
     if not plans or plans[-1].by == "cancel":
         return ""
@@ -107,7 +107,7 @@ def hidden_planner(run: RunFolder, plans: Sequence[Plan]) -> str:
     return user_name(uid) if hides_jobs_of(uid) else ""
 
 
-def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[Plan]) -> None:
+def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[JobPlan]) -> None:
     """Raises UserError when the campaign's jobs may be on a SLURM that this machine does not have."""
     if plans and plans[-1].by != "cancel" and config.cluster.executor != "local":
         raise UserError(
@@ -118,7 +118,7 @@ def _check_reachable(run: RunFolder, config: CampaignConfig, plans: Sequence[Pla
 
 
 def ids_of(jobs: Sequence[QueuedJob]) -> str:
-    """`job 12`, `jobs 12, 13`: one number an array."""
+    """`job 12` or `jobs 12, 13`, with one number for an array."""
     numbers = _mains(jobs)
     shown = ", ".join(numbers[:_MOST_SHOWN]) + (
         f" and {len(numbers) - _MOST_SHOWN} more" if numbers[_MOST_SHOWN:] else ""
@@ -127,7 +127,7 @@ def ids_of(jobs: Sequence[QueuedJob]) -> str:
 
 
 def _live(jobs: Sequence[QueuedJob], ours: bool = True) -> list[QueuedJob]:
-    """Those that run or may run, of this user or of all others."""
+    """Those jobs that run or may run: this user's, or all others'."""
     return [job for job in jobs if job.can_run and (job.uid == os.getuid()) == ours]
 
 

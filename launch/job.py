@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,31 +19,28 @@ from typing import Any, Literal, NoReturn
 
 from submitit import JobEnvironment
 
-from launch import rates
-from launch.causes import in_words_for_a_person, outlive_a_full_disk
-from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
+from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe_hash
 from launch.config import CampaignConfig
-from launch.error_words import one_line
+from launch.endings import FAILURES, OF_EXIT, STUCK, in_words_for_a_person, one_line, outlive_a_full_disk
+from launch.environment import START, export_place, export_ranks
+from launch.estimate import rates
 from launch.graph import Phase, build_graph
-from launch.kinds import MapKind, Mapping, block_of, job_of, kind_of
-from launch.liveness import die_with_planner
-from launch.nodes import check_gpus
-from launch.plans import wait_until_planned
-from launch.rendezvous import export_place, export_ranks
+from launch.local.liveness import die_with_planner
+from launch.phases import MapKind, MapWork, block_of, job_of, kind_of
 from launch.run_folder import RunFolder, package_folders
-from launch.slurm_queue import requeue
-from launch.statuses import FAILURES, OF_EXIT, STUCK
-from launch.variables import START
+from launch.slurm.job_plans import wait_until_planned
+from launch.slurm.nodes import check_gpus
+from launch.slurm.queue import requeue
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.files import read_json
 from mlseg_core.map import Incomplete, run_units
 from mlseg_core.node import node_name
 
-Part = Literal["work", "merge", "both"]
+JobPart = Literal["work", "merge", "both"]
 _FENCE_POLL_S = 5.0
 
 
-def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers: int = 1) -> NoReturn:
+def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, workers: int = 1) -> NoReturn:
     """Do one process's part of a phase and exit.
 
     part: for a map on SLURM `work` or `merge`, locally `both`; for any other phase `work`.
@@ -56,18 +54,21 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     ranks = environment.num_tasks
     worker, workers = worker * ranks + environment.global_rank, workers * ranks
     export_place(environment)
-    process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
+    process = PhaseProcess(
+        run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout)
+    )
     status = EXIT_DONE
     phase: Phase | None = None
     try:
         assert_frozen(run)
         run.enter_working_folder()
         config = run.config()
-        phase = next(phase for phase in build_graph(config) if phase.name == phase_name)
+        graph = build_graph(config)
+        phase = next(phase for phase in graph if phase.name == phase_name)
         if environment.cluster == "slurm":
             wait_until_planned(run, environment.job_id)
         process.report(phase, "running")
-        _do(config, run, phase, process, signals, worker, workers)
+        _do(config, graph, run, phase, process, signals, worker, workers)
     except BaseException as raised:
         error = in_words_for_a_person(raised, run)
         status = exit_status(error)
@@ -113,11 +114,11 @@ class Signals:
 
 
 @dataclass
-class Process:
-    """What this process says of itself: in tasks/PART-INDEX.json, and in state.json when it is the first or has failed."""
+class PhaseProcess:
+    """What this process reports: in tasks/PART-INDEX.json, and in state.json if it is the first one or has failed."""
 
     run: RunFolder
-    part: Part
+    part: JobPart
     index: int
     attempt: str
     job: str
@@ -144,14 +145,14 @@ class Process:
                 self.run.write_state(phase, **{**state, **facts})
 
     def try_to_report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
-        """The last word: where the disk does not take it, the exit status has to do."""
+        """Report the end. If the disk does not take it, the exit status has to do."""
         try:
             self.report(phase, status, error)
         except OSError as trouble:
             print(f"mlseg: {status} cannot be written down: {trouble}", file=sys.stderr, flush=True)
 
     def begin(self, phase: Phase, recipe_hash: str, inputs: dict[str, str], alone: bool) -> None:
-        """Before anything is written: say from what. alone: this attempt takes over from older ones."""
+        """Record what the results are made from, before anything is written. alone: this attempt takes over from older ones."""
         state = self.run.state(phase)
         if alone and self.index == 0:
             self.run.write_state(phase, **{**state, "recipe": recipe_hash, "inputs": inputs, "owner": self.attempt})
@@ -165,7 +166,7 @@ class Process:
 
 
 def _explains_better(state: dict[str, Any], facts: dict[str, Any]) -> bool:
-    """What a process of the same attempt said before says more of why the phase failed: the rest are its consequences."""
+    """Whether an earlier report of the same attempt explains better why the phase failed: later ones are its consequences."""
     said, now = state.get("status"), facts["status"]
     if state.get("attempt") != facts["attempt"] or said not in FAILURES or now not in FAILURES:
         return False
@@ -173,9 +174,16 @@ def _explains_better(state: dict[str, Any], facts: dict[str, Any]) -> bool:
 
 
 def _do(
-    config: CampaignConfig, run: RunFolder, phase: Phase, process: Process, signals: Signals, worker: int, workers: int
+    config: CampaignConfig,
+    graph: Sequence[Phase],
+    run: RunFolder,
+    phase: Phase,
+    process: PhaseProcess,
+    signals: Signals,
+    worker: int,
+    workers: int,
 ) -> None:
-    graph, started = build_graph(config), time.time()
+    started = time.time()
     if is_done(config, graph, phase, run):
         print(f"phase {phase.name} is done already", flush=True)
         return
@@ -184,15 +192,15 @@ def _do(
     if kind.on_gpu and process.part != "merge":
         on_slurm = JobEnvironment().cluster == "slurm"
         check_gpus(run, block_of(config, phase), job_of(config, phase), on_slurm, isinstance(kind, MapKind))
-    process.begin(phase, recipe(config, phase), inputs, alone=not isinstance(kind, MapKind))
+    process.begin(phase, recipe_hash(config, phase), inputs, alone=not isinstance(kind, MapKind))
     if isinstance(kind, MapKind):
-        mapping, folder = kind.mapping(config, run, phase), kind.folder(run, phase)
+        map_work, folder = kind.map_work(config, run, phase), kind.folder(run, phase)
         if process.part != "merge":
-            _work(mapping, folder, phase.name, signals, worker, workers)
+            _work(map_work, folder, phase.name, signals, worker, workers)
         if process.part == "work" or worker != 0:
             return
         _wait_for_others(run, phase, process, workers, signals)
-        _merge(mapping, folder)
+        _merge(map_work, folder)
     else:
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
         ranks = int(os.environ["WORLD_SIZE"])
@@ -200,7 +208,7 @@ def _do(
             run.events(phase).tell(
                 "started", f"{ranks} ranks, attempt {process.attempt}", "info", ranks=ranks, attempt=process.attempt
             )
-        kind.work(config, run, phase, _Control(signals, process, phase))
+        kind.work(config, run, phase, _JobControl(signals, process, phase))
         if int(os.environ["RANK"]) != 0:
             return
         if process.is_superseded(phase):
@@ -211,30 +219,30 @@ def _do(
             rates.keep(run, rates.measured(config, graph, run))
 
 
-def _work(mapping: Mapping, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:
-    mapping.prepare()
+def _work(map_work: MapWork, folder: Path, label: str, signals: Signals, worker: int, workers: int) -> None:
+    map_work.prepare()
     failures = run_units(
-        mapping.units,
-        mapping.work,
+        map_work.units,
+        map_work.work,
         folder,
-        describe=mapping.describe,
+        describe=map_work.describe,
         worker=worker,
         workers=workers,
         label=label,
         stop=lambda: signals.stopped,
-        progress_unit=mapping.unit,
-        piece_unit=mapping.piece,
+        progress_unit=map_work.unit,
+        piece_unit=map_work.piece,
     )
-    if failures and not mapping.goes_on:
-        text = f"{len(failures)} of {len(mapping.units)} {mapping.unit} failed here"
+    if failures and not map_work.goes_on:
+        text = f"{len(failures)} of {len(map_work.units)} {map_work.unit} failed here"
         if workers > 1 and not any(failed.tries for failed in failures):
             text += f", none was done, and other workers try them: is {node_name()} sound?"
         text += _reason(folder, failures[0].unit)
         raise UserError(text) if all(failed.mistake for failed in failures) else RuntimeError(text)
 
 
-def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: int, signals: Signals) -> None:
-    """Locally one process merges when the others have ended, so that no further start is paid for."""
+def _wait_for_others(run: RunFolder, phase: Phase, process: PhaseProcess, workers: int, signals: Signals) -> None:
+    """On this machine one process merges once the others have ended: a further start would cost time."""
     while process.part == "both":
         mine = [task for task in run.tasks(phase) if task["job"] == process.job and task["part"] == "both"]
         if sum(task["status"] != "running" for task in mine) >= workers - 1:
@@ -244,9 +252,9 @@ def _wait_for_others(run: RunFolder, phase: Phase, process: Process, workers: in
         time.sleep(0.1)
 
 
-def _merge(mapping: Mapping, folder: Path) -> None:
+def _merge(map_work: MapWork, folder: Path) -> None:
     try:
-        mapping.publish()
+        map_work.publish()
     except Incomplete as error:
         why = next(filter(None, (_reason(folder, unit) for unit in error.missing)), "")
         raise RuntimeError(f"{error}{why}") from error
@@ -261,10 +269,10 @@ def _reason(folder: Path, unit: str) -> str:
     return f"; {unit} on {failed['host']}: {failed['reason']} (see {path})"
 
 
-class _Control:
-    """kinds.Control: stop once a signal came, or once a newer attempt of the phase has begun."""
+class _JobControl:
+    """Control: stop once a signal came, or once a newer attempt of the phase has begun."""
 
-    def __init__(self, signals: Signals, process: Process, phase: Phase) -> None:
+    def __init__(self, signals: Signals, process: PhaseProcess, phase: Phase) -> None:
         self._signals, self._process, self._phase = signals, process, phase
         self._looked = time.monotonic()
 

@@ -16,7 +16,7 @@ PATH_KEYS = (*NOT_FINGERPRINTED, ("tiles", "folder"))
 """The keys of a campaign file that hold paths."""
 _MARKS = ("slurm/master.sh", "pyproject.toml")
 _WORKERS_ONCE = 4
-"""Default of train.workers, recorded in every run, before it became `auto`."""
+"""The former default of train.workers, which every run recorded; today's is `auto`."""
 
 
 def base_of(config: Path) -> Path:
@@ -31,7 +31,7 @@ def base_of(config: Path) -> Path:
 
 
 def make_absolute(raw: dict[str, Any], base: Path, keys: Sequence[Sequence[str]] = PATH_KEYS) -> None:
-    """Replace each relative path in the plain tree by `base` / path. Values that are no text are left to the validation."""
+    """Replace each relative path in the plain tree by `base` / path. Values that are not text are left to the validation."""
     for node, key in _places(raw, keys):
         node[key] = str((base / Path(node[key]).expanduser()).absolute())
 
@@ -56,7 +56,7 @@ def as_recorded(new: dict[str, Any], recorded: dict[str, Any], folder: Path) -> 
 
 
 def same_place(one: Path, other: Path) -> bool:
-    """True for two names of one file or folder, and for two equal names of none."""
+    """True if both name the same file or folder, or if they are equal and nothing is there."""
     if one.absolute() == other.absolute():
         return True
     try:
@@ -66,7 +66,7 @@ def same_place(one: Path, other: Path) -> bool:
 
 
 def _places(raw: dict[str, Any], keys: Sequence[Sequence[str]]) -> Iterator[tuple[dict[str, Any], str]]:
-    """(map, key) of each of the keys that is there and holds text."""
+    """(map, key) for each of the keys that is present and holds text."""
     for *parents, last in keys:
         node: Any = raw
         for parent in parents:

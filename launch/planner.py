@@ -1,20 +1,25 @@
-"""The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again."""
+"""The planner's decisions: which phases are neither done nor on their way, why, and whether a job may plan them again.
+
+A rank whose disk is full ends first and says so; the others then lose it and say that, and the merge of a map finds units missing.
+state.json holds whoever wrote last, so verdict() looks at what all processes said: a cause that a person has to fix must not drown
+in its consequences, or it would be tried again and again.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launch.completion import Standing
+from launch.completion import Completion
+from launch.endings import FAILURES
 from launch.graph import Phase
-from launch.kinds import MapKind, kind_of
-from launch.plans import Plan, Reason, latest_jobs, retries_in_a_row
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob
-from launch.statuses import FAILURES
+from launch.slurm.job_plans import JobPlan, Reason, latest_jobs, retries_in_a_row
+from launch.slurm.queue import QueuedJob
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingPhase:
     """A phase to submit, and why."""
 
     phase: Phase
@@ -27,24 +32,24 @@ def final_part(phase: Phase) -> str:
 
 
 def missing_phases(
-    standings: Sequence[Standing], plans: list[Plan], queue: Sequence[QueuedJob], statuses: dict[str, str]
-) -> list[Missing]:
+    completions: Sequence[Completion], plans: list[JobPlan], queue: Sequence[QueuedJob], statuses: dict[str, str]
+) -> list[MissingPhase]:
     """The phases that are neither done nor on their way. statuses: phase -> last_words."""
-    done = {standing.phase.name for standing in standings if standing.state == "done"}
-    missing: dict[str, Missing] = {}
-    for standing in standings:
-        phase = standing.phase
+    done = {completion.phase.name for completion in completions if completion.state == "done"}
+    missing: dict[str, MissingPhase] = {}
+    for completion in completions:
+        phase = completion.phase
         if phase.name in done or _is_on_its_way(phase, plans, queue, missing):
             continue
         reason = missing_reason(phase, plans, statuses.get(phase.name, ""), done)
-        missing[phase.name] = Missing(phase, reason)
+        missing[phase.name] = MissingPhase(phase, reason)
     return list(missing.values())
 
 
-def _is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob], missing: Collection[str]) -> bool:
+def _is_on_its_way(phase: Phase, plans: list[JobPlan], queue: Sequence[QueuedJob], missing: Collection[str]) -> bool:
     """True when the phase's job runs, or waits for jobs that can still end well.
 
-    A job that waits for a missing phase never starts. SLURM says so only after a while, so its word is not waited for.
+    A job that waits for a missing phase never starts. SLURM only says so after a while, so we do not wait for it.
     """
     job = latest_jobs(plans, phase.name).get(final_part(phase))
     waits_in_vain = any(name in missing for name in phase.inputs)
@@ -53,13 +58,13 @@ def _is_on_its_way(phase: Phase, plans: list[Plan], queue: Sequence[QueuedJob], 
     )
 
 
-def last_words(state: Mapping[str, Any], plans: Sequence[Plan], phase: str) -> str:
+def last_words(state: Mapping[str, Any], plans: Sequence[JobPlan], phase: str) -> str:
     """The status in state.json, if one of the phase's newest jobs left it: an older one's excuses no job after it."""
     said_by = str(state.get("job", "")).partition("_")[0]
     return str(state.get("status", "")) if said_by in latest_jobs(plans, phase).values() else ""
 
 
-def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str]) -> Reason:
+def missing_reason(phase: Phase, plans: list[JobPlan], status: str, done: set[str]) -> Reason:
     """Why a phase that is not on its way has to be submitted. status: last_words."""
     if not latest_jobs(plans, phase.name) or any(name not in done for name in phase.inputs):
         return "new"
@@ -68,7 +73,7 @@ def missing_reason(phase: Phase, plans: list[Plan], status: str, done: set[str])
     return "failed" if status in FAILURES else "lost"
 
 
-def has_failed(plans: Sequence[Plan], item: Missing) -> bool:
+def has_failed(plans: Sequence[JobPlan], item: MissingPhase) -> bool:
     """Whether an attempt of the phase failed or vanished since it was last submitted as new."""
     if item.reason == "new":
         return False
@@ -86,8 +91,10 @@ def for_person(phase: str, said: Mapping[str, Any]) -> str:
     return f"phase {phase} stopped for something that a person has to fix" + (f": {why}" if why else "")
 
 
-def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why a re-planning job leaves it to a person. words: phase -> verdict (verdict.py)."""
+def refusal(
+    run: RunFolder, missing: list[MissingPhase], plans: list[JobPlan], words: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Why a re-planning job leaves it to a person. words: phase -> verdict (verdict)."""
     if plans and plans[-1].by == "cancel":
         return "the campaign was cancelled"
     retries = run.config().cluster.retries
@@ -99,3 +106,30 @@ def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Ma
             if retries_in_a_row(plans, item.phase.name) >= retries:
                 return f"phase {item.phase.name} failed {retries + 1} times"
     return ""
+
+
+_FOR_A_PERSON = "user error"
+
+
+def verdict(run: RunFolder, phase: Phase, plans: Sequence[JobPlan]) -> dict[str, Any]:
+    """status, error, log, job, … of the phase's newest jobs, or of its last local attempt where there are no plans; {} before.
+
+    A process that met something that a person has to fix comes before state.json.
+    """
+    state = run.state(phase)
+    if plans:
+        newest = set(latest_jobs(plans, phase.name).values())
+        state = state if last_words(state, plans, phase.name) else {}
+    else:
+        newest = {main_of(state)}
+    if state.get("status") == _FOR_A_PERSON:
+        return state
+    for task in run.tasks(phase):
+        if task.get("status") == _FOR_A_PERSON and main_of(task) in newest - {""}:
+            return {**state, **task}
+    return state
+
+
+def main_of(said: dict[str, Any]) -> str:
+    """Id of the job whose process said it; of an array, the array's."""
+    return str(said.get("job", "")).partition("_")[0]

@@ -1,4 +1,4 @@
-"""The real campaign made small: 20 steps a phase, a hundredth of the slides, every transition, one requeue of a training job.
+"""A small copy of the campaign: 20 steps a phase, a hundredth of the slides, every transition, one requeue of a training job.
 
 In: the config. Out: a config of its own run folder NAME-rehearsal; once it has run, the rates that `plan` goes by.
 """
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.config import CampaignConfig
-from launch.gpus import tasks_here
 from launch.graph import Phase, build_graph
+from launch.resources.gpus import tasks_here
 from launch.run_folder import RunFolder
 from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
@@ -68,7 +68,7 @@ def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHAR
 
 
 def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
-    """A part of each split; of the train split so many that every training class is there, and for gan_style two styles.
+    """A part of each split, and of the train split enough slides for every training class, and for two styles if gan_style is used.
 
     Paths become absolute.
     """
@@ -95,7 +95,7 @@ def _text(slides: Sequence[Slide]) -> str:
 
 
 def _refuse_foreign_table(config: CampaignConfig, target: Path, lines: set[str]) -> None:
-    """A table of that name is ours when the rehearsal's run folder names it, or when its lines are such as we write.
+    """A table of that name is ours if the rehearsal's run folder names it, or if all its lines are lines that we write.
 
     Raises UserError.
     """
@@ -188,7 +188,7 @@ class Interruption(threading.Thread):
 
     @property
     def came_through(self) -> bool:
-        """The phase was stopped and is done all the same."""
+        """Whether the phase was stopped and then finished."""
         folder = self.run_folder.phase(self.phase)
         stopped = any(event["event"] == "stopped" for event in read_events(folder))
         return stopped and (folder / "done.json").exists()

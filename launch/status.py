@@ -6,25 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from launch.completion import Standing, survey
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
+from launch.endings import FAILURES
 from launch.graph import Phase, build_graph
 from launch.guard import hidden_planner, ids_of
-from launch.identity import run_id
-from launch.liveness import running_planner
-from launch.local_record import LocalPlanner
-from launch.nodes import avoided
-from launch.owners import owner_of
-from launch.pending import in_words
-from launch.phase_metrics import last_alert, last_metrics
-from launch.phase_progress import phase_tally
-from launch.planner import for_person, missing_reason
-from launch.plans import Plan, latest_jobs, read_plans
+from launch.local.liveness import running_planner
+from launch.local.record import LocalPlanner
+from launch.phase_progress import last_alert, last_metrics, phase_tally
+from launch.planner import for_person, missing_reason, verdict
 from launch.run_folder import RunFolder
-from launch.run_jobs import RunJobs, read_run_jobs
-from launch.slurm_queue import QueuedJob, has_slurm
-from launch.statuses import FAILURES
-from launch.verdict import verdict
+from launch.run_folder.identity import owner_of, run_id
+from launch.slurm.job_plans import JobPlan, latest_jobs, read_plans
+from launch.slurm.nodes import avoided
+from launch.slurm.queue import QueuedJob, has_slurm, in_words
+from launch.slurm.run_jobs import RunJobs, read_run_jobs
 from mlseg_core.files import read_json
 from mlseg_core.node import process_exists, user_name
 
@@ -85,7 +81,7 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
     )
 
 
-def _stopped(run: RunFolder, phases: Sequence[PhaseStatus], graph: Sequence[Phase], plans: Sequence[Plan]) -> str:
+def _stopped(run: RunFolder, phases: Sequence[PhaseStatus], graph: Sequence[Phase], plans: Sequence[JobPlan]) -> str:
     """The alert for a phase that failed for something that a person has to fix; "" when there is none."""
     for shown, phase in zip(phases, graph, strict=True):
         said = verdict(run, phase, plans)
@@ -105,7 +101,7 @@ class _Outside:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run: RunFolder, config: CampaignConfig, plans: Sequence[Plan]) -> "_Outside":
+    def of(cls, run: RunFolder, config: CampaignConfig, plans: Sequence[JobPlan]) -> "_Outside":
         planner = running_planner(run.path)
         if not plans or config.cluster.executor == "local":
             return cls(False, [], planner, "" if planner or plans else _unseen_processes(run, config))
@@ -147,7 +143,7 @@ def _unseen_processes(run: RunFolder, config: CampaignConfig) -> str:
 
 
 def _phase_status(
-    run: RunFolder, standing: Standing, plans: list[Plan], outside: _Outside, done_names: set[str]
+    run: RunFolder, standing: Completion, plans: list[JobPlan], outside: _Outside, done_names: set[str]
 ) -> PhaseStatus:
     phase = standing.phase
     state = {} if standing.state == "done" else verdict(run, phase, plans if outside.slurm else [])

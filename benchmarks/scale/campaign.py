@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.common.bare_corpus import write_corpus
 from benchmarks.common.processes import ROOT
-from launch.completion import publish_done, recipe, survey
+from launch.completion import publish_done, recipe_hash, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.plans import Plan, publish_plan
 from launch.run_folder import RunFolder
+from launch.slurm.job_plans import JobPlan, publish_plan
 from mlseg_core.config import dump_config
 from mlseg_core.files import sha256_file, write_json
 from mlseg_dist.config import CLASSES
@@ -51,12 +51,14 @@ def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
             _finish(config, run, phase)
     unfinished = next(phase for phase in graph if phase.name == f"label-{ROUND}")
     inputs = _inputs(config, run, unfinished)
-    facts = {"status": "interrupted", "recipe": recipe(config, unfinished), "inputs": inputs}
+    facts = {"status": "interrupted", "recipe": recipe_hash(config, unfinished), "inputs": inputs}
     run.write_state(unfinished, **facts)
     jobs = {phase.name: {"work": str(100 + phase.number)} for phase in graph if phase.kind != "label"}
     jobs |= {p.name: {"work": str(200 + p.number), "merge": str(300 + p.number)} for p in graph if p.kind == "label"}
     for number in range(1, 21):  # a campaign that was preempted a lot
-        publish_plan(run, Plan(number, "person" if number == 1 else "replan", jobs, dict.fromkeys(jobs, "interrupted")))
+        publish_plan(
+            run, JobPlan(number, "person" if number == 1 else "replan", jobs, dict.fromkeys(jobs, "interrupted"))
+        )
     return run
 
 
@@ -73,7 +75,7 @@ def _finish(config: CampaignConfig, run: RunFolder, phase: Phase) -> None:
 
 
 def _inputs(config: CampaignConfig, run: RunFolder, phase: Phase) -> dict[str, str]:
-    done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
+    done = {completion.phase.name: completion.done for completion in survey(config, build_graph(config), run)}
     return {name: done[name]["outputs"]["sha256"] for name in phase.inputs}
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.common.processes import ROOT
 from benchmarks.scale.campaign import settings
-from launch.amounts import measure
 from launch.config import CampaignConfig, load_campaign
-from launch.costs import Cost, cost_of
+from launch.estimate.amounts import measure
+from launch.estimate.costs import Cost, cost_of
+from launch.estimate.rates import Rate, network_of
 from launch.graph import Phase, build_graph
-from launch.rates import Rate, network_of
 from launch.run_folder import RunFolder
 from mlseg_core.files import write_json
 from mlseg_dist.config import ModelConfig

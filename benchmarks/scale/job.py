@@ -37,15 +37,15 @@ def _decide() -> Part:
     from launch.completion import survey
     from launch.graph import build_graph
     from launch.planner import missing_phases
-    from launch.plans import read_plans
     from launch.run_folder import find_run
+    from launch.slurm.job_plans import read_plans
 
     def part(folder: Path) -> dict[str, Any]:
         run = find_run(folder)
         config = run.config()
-        standings = survey(config, build_graph(config), run)
-        statuses = {standing.phase.name: run.state(standing.phase).get("status", "") for standing in standings}
-        missing = missing_phases(standings, read_plans(run), [], statuses)
+        completions = survey(config, build_graph(config), run)
+        statuses = {completion.phase.name: run.state(completion.phase).get("status", "") for completion in completions}
+        missing = missing_phases(completions, read_plans(run), [], statuses)
         return {"missing": [item.phase.name for item in missing]}
 
     return part

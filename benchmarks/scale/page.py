@@ -203,7 +203,7 @@ def _costs(estimates: Sequence[Estimate]) -> list[str]:
         "one A100 with AMP: 331 images/s, 57 times that on 64), in proportion to the multiply-adds of the network; labelling takes",
         "a third of a training step a pair. Cutting is measured (89 pairs/s a core, results/shards.md), a core for each GPU.",
         "Evaluation and the report have no rate. Bytes of training are checkpoints; corpora are counted at 200 kB a pair.",
-        "Of label-1 the bytes are the synthetic round's, 12 kB a pair; of later ones the estimate of `launch/amounts.py`.",
+        "Of label-1 the bytes are the synthetic round's, 12 kB a pair; of later ones the estimate of `launch/estimate/amounts.py`.",
         "",
         "| phase | pairs | " + " | ".join(head) + " | TB written |",
         "|---|---:|" + "---:|---:|" * len(gpus) + "---:|",

@@ -5,25 +5,24 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from launch.as_job import start_as_job
-from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
+from launch.campaign import check_inputs, check_retry, enter_working_folder, load_where, prepare, uses_slurm
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
+from launch.graph import build_graph
 from launch.guard import check_local
-from launch.liveness import planner_pid
-from launch.plans import read_plans
+from launch.local.liveness import planner_pid
 from launch.preflight.site import Site
 from launch.preflight.start import check_resources
+from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder, find_run
-from launch.site_files import add_cluster_option
-from launch.slurm_queue import has_slurm
+from launch.slurm.as_job import start_as_job
+from launch.slurm.job_plans import read_plans
+from launch.slurm.queue import has_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import read_json
-
-if TYPE_CHECKING:
-    from launch.slurm_plan import Outcome
 
 DEMO = Path("configs/demo.yaml")
 
@@ -81,10 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in campaign.warnings:
         print(f"mlseg: warning: {warning}", file=sys.stderr)
     if campaign.is_done:
-        print(f"{campaign.run.path}: all {len(campaign.standings)} phases are done")
+        print(f"{campaign.run.path}: all {len(campaign.completions)} phases are done")
         return _conclude(campaign.run)
     if slurm:
-        return _run_on_slurm(campaign)
+        return _run_on_slurm(campaign.run, campaign.completions)
     return _run_here(campaign.run)
 
 
@@ -102,7 +101,7 @@ def _start_as_job(config: CampaignConfig, arguments: argparse.Namespace, slurm: 
 
 
 def say_where(config: CampaignConfig) -> None:
-    """What the config's paths have become: a campaign is the same from wherever it is started."""
+    """Show what the config's paths have become: a campaign is the same wherever it is started."""
     print(f"run folder: {config.folder.absolute()}")
     if config.slides is not None:
         print(f"slides: {config.slides.absolute()}")
@@ -112,8 +111,8 @@ def say_where(config: CampaignConfig) -> None:
 
 
 def _run_here(run: RunFolder) -> int:
-    from launch.console import Console
-    from launch.local import run_locally
+    from launch.local.console import Console
+    from launch.local.run import run_locally
 
     console = Console()
     try:
@@ -124,35 +123,30 @@ def _run_here(run: RunFolder) -> int:
 
 
 def retry(arguments: argparse.Namespace) -> int:
-    """A failed phase again, with its retry budget renewed; here it is `run` from there."""
+    """Try a failed phase again, with a new retry budget. On this machine that is `run` from there on."""
     run_folder = find_run(arguments.where)
     enter_working_folder(run_folder)
     config = run_folder.config()
-    from launch.retry import check, retry_on_slurm
-
-    if not check(config, run_folder, arguments.phase):
+    if not check_retry(config, run_folder, arguments.phase):
         print(f"phase {arguments.phase} is done already")
         return EXIT_DONE
     if uses_slurm(config):
-        return _go_on(run_folder, retry_on_slurm(config, run_folder, arguments.phase))
+        return _run_on_slurm(run_folder, survey(config, build_graph(config), run_folder))
     run_folder.forget_alert()
     return _run_here(run_folder)
 
 
-def _run_on_slurm(campaign: Campaign) -> int:
-    from launch.slurm_plan import plan_on_slurm
+def _run_on_slurm(run: RunFolder, completions: Sequence[Completion]) -> int:
+    """Submit what is missing and show it. Where jobs may not submit jobs, stay and plan again when something fails."""
+    from launch.slurm.plan import plan_on_slurm
 
-    return _go_on(campaign.run, plan_on_slurm(campaign.run, campaign.standings, by="person"))
-
-
-def _go_on(run: RunFolder, outcome: "Outcome") -> int:
-    """Say what was submitted; where jobs may not submit jobs, stay and plan again when something fails."""
+    outcome = plan_on_slurm(run, completions, by="person")
     run.forget_alert()
     print(outcome, flush=True)
     print(f"Follow it: mlseg status {shlex.quote(str(run.path))} --watch", flush=True)
     if run.config().cluster.replan == "job":
         return EXIT_DONE
-    from launch.attend import attend
+    from launch.slurm.replan import attend
 
     exit_status = attend(run)
     return exit_status if exit_status != EXIT_DONE else _conclude(run)
@@ -189,7 +183,7 @@ def cancel(arguments: argparse.Namespace) -> int:
         )
     if not plans or not has_slurm():
         raise UserError("nothing is running", run.path, f"See: mlseg status {run.path}")
-    from launch.slurm_plan import cancel_on_slurm
+    from launch.slurm.plan import cancel_on_slurm
 
     ids = cancel_on_slurm(run)
     print(f"cancelled {len(ids)} jobs" + (f": {', '.join(ids)}" if ids else ""))

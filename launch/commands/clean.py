@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from launch.aside import clean_aside, look
-from launch.completion import Standing, survey
+from launch.completion import Completion, survey
 from launch.graph import KindName, build_graph
 from launch.guard import check_rights
-from launch.kinds import MapKind, kind_of
+from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder, find_run
+from launch.run_folder.aside import clean_aside, look
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import is_regular, leads_out
 from mlseg_dist.cleaned import mark_cleaned
@@ -20,8 +20,11 @@ from shards.manifest import read_manifest
 
 
 @dataclass(frozen=True)
-class Room:
-    """One thing that could go. why: it stays; empty: it goes.  left: files in it that are not ours, or were changed: they stay."""
+class Removable:
+    """Something that could be deleted.
+
+    why: the reason to keep it; empty if it can go.  left: files in it that stay, as they are not ours or were changed.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -68,51 +71,51 @@ def clean(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Room]:
+def sidecars(run: RunFolder, kinds: Sequence[KindName]) -> list[Removable]:
     """The published folders of these kinds, with their shards; manifests, seeds and records stay."""
     config = run.config()
-    standings = survey(config, build_graph(config), run)
+    completions = survey(config, build_graph(config), run)
     found = []
-    for standing in standings:
-        kind = kind_of(standing.phase)
-        if standing.phase.kind not in kinds or not isinstance(kind, MapKind):
+    for completion in completions:
+        kind = kind_of(completion.phase)
+        if completion.phase.kind not in kinds or not isinstance(kind, MapKind):
             continue
-        folder = kind.folder(run, standing.phase)
+        folder = kind.folder(run, completion.phase)
         if not (folder / "manifest.json").exists():
             continue
         sizes = {shard.name: shard.bytes for shard in read_manifest(folder / "manifest.json").shards}
         there = [folder / name for name in sizes if os.path.lexists(folder / name) and Path(name).name == name]
         files = [path for path in there if is_regular(path) and path.stat().st_size == sizes[path.name]]
         left = [f"{folder.name}/{path.name}" for path in there if path not in files]
-        found.append(_room(folder.name, files, _elsewhere(run, folder) or _needed_by(standing, standings), left))
+        found.append(_room(folder.name, files, _elsewhere(run, folder) or _needed_by(completion, completions), left))
     return found
 
 
 def _elsewhere(run: RunFolder, folder: Path) -> str:
-    """Why nothing is deleted there; empty: it lies in the run's own folder."""
+    """Why nothing is deleted there; empty if it lies in the run's own folder."""
     return "a symbolic link leads there, out of the run folder" if leads_out(folder, run.path) else ""
 
 
-def _needed_by(maker: Standing, standings: Sequence[Standing]) -> str:
-    """Why its shards stay; empty: every phase that reads them is done."""
+def _needed_by(maker: Completion, completions: Sequence[Completion]) -> str:
+    """Why its shards stay; empty if every phase that reads them is done."""
     if maker.state != "done":
         return f"phase {maker.phase.name} is {maker.state}"
-    waiting = [s.phase.name for s in standings if maker.phase.name in s.phase.inputs and s.state != "done"]
+    waiting = [s.phase.name for s in completions if maker.phase.name in s.phase.inputs and s.state != "done"]
     return f"{waiting[0]} is not done and reads it" if waiting else ""
 
 
-def aside(run: RunFolder) -> Room:
+def aside(run: RunFolder) -> Removable:
     """What lies in RUN/aside: our files by their inventories; the others stay."""
     found = look(run.path / "aside")
     return _room("aside", [*found.files, *found.links], "", [f"aside/{name}" for name in found.left])
 
 
-def _room(name: str, files: Sequence[Path], why: str, left: Sequence[str] = ()) -> Room:
-    return Room(name, tuple(files), sum(path.lstat().st_size for path in files), why, tuple(left))
+def _room(name: str, files: Sequence[Path], why: str, left: Sequence[str] = ()) -> Removable:
+    return Removable(name, tuple(files), sum(path.lstat().st_size for path in files), why, tuple(left))
 
 
-def remove(run: RunFolder, room: Room) -> None:
-    """A folder is marked first: killed halfway, it is known to be incomplete, and cleaning again goes on."""
+def remove(run: RunFolder, room: Removable) -> None:
+    """Delete it. The folder is marked first, so that after a kill it is known to be incomplete and cleaning can go on."""
     if room.name == "aside":
         clean_aside(look(run.path / "aside"))
         return
@@ -124,7 +127,7 @@ def remove(run: RunFolder, room: Room) -> None:
         path.unlink(missing_ok=True)
 
 
-def _tell(found: Sequence[Room], dry_run: bool, as_json: bool) -> None:
+def _tell(found: Sequence[Removable], dry_run: bool, as_json: bool) -> None:
     going = sum(room.bytes for room in found if not room.why)
     if as_json:
         rows = [{**asdict(room), "files": len(room.files)} for room in found]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.commands.learning import load_run, run_command
-from launch.kinds import slide_table
+from launch.phases import slide_table
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.config import validate
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError

@@ -104,7 +104,7 @@ def _print(found: _Found) -> None:
 
 
 def _print_all(found: list[_Found]) -> None:
-    """Part by part, a row a config: what is compared stands one below the other, however many there are."""
+    """Show part by part, with a row for each config, so that what is compared is in one column."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""plan: the graph with each phase's standing, resources and, from measured rates, what it will take."""
+"""plan: the graph with each phase's state, resources and, from measured rates, what it will take."""
 
 import argparse
 import json
@@ -12,21 +12,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launch import rates
-from launch.amounts import measure
-from launch.campaign import check_standing, enter_working_folder, load_where
-from launch.classes import check_class_maps
-from launch.completion import Standing, survey
+from launch.campaign import check_cut_corpus, enter_working_folder, load_where
+from launch.checks import check_class_maps, check_ranks
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
-from launch.costs import Cost, add_up, cost_of
-from launch.gpus import asked_gpus
+from launch.estimate import rates
+from launch.estimate.amounts import measure
+from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
-from launch.kinds import MapKind, block_of, job_of, kind_of
+from launch.phases import MapKind, block_of, job_of, kind_of
 from launch.preflight.space import size
-from launch.ranks import check_ranks
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.cluster_files import add_cluster_option
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
-from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import refuse_foreign
 from mlseg_core.progress import clock
@@ -47,15 +46,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Table, JSON, picture."""
+    """Show the table or JSON, and draw the picture."""
     config = load_where(arguments.where, arguments.overrides, arguments.cluster)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     check_ranks(config)
     run, graph = RunFolder.of(config), build_graph(config)
-    standings = survey(config, graph, run)
+    completions = survey(config, graph, run)
     check_class_maps(config)
-    warnings = check_standing(config, run, standings, or_begun=True)
+    warnings = check_cut_corpus(config, run, completions, or_begun=True)
     known, problem = _known_rates(config, run, arguments.rates), ""
     costs: list[Cost | None]
     try:
@@ -64,9 +63,9 @@ def plan(arguments: argparse.Namespace) -> int:
         exact = amounts.counted
     except UserError as error:  # no slides yet: the graph can be shown all the same
         costs, exact, problem = [None] * len(graph), False, str(error)
-    left = [cost for standing, cost in zip(standings, costs, strict=True) if cost and standing.state != "done"]
+    left = [cost for completion, cost in zip(completions, costs, strict=True) if cost and completion.state != "done"]
     if arguments.json:
-        phases = [_row(config, standing, cost) for standing, cost in zip(standings, costs, strict=True)]
+        phases = [_row(config, completion, cost) for completion, cost in zip(completions, costs, strict=True)]
         wall, hours, written = add_up(left)
         totals = None if problem else {"wall_s": wall, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
         content = {
@@ -79,32 +78,32 @@ def plan(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(content, indent=1))
     else:
-        _show(config, run, standings, costs, left, exact, problem)
+        _show(config, run, completions, costs, left, exact, problem)
         for warning in warnings:
             print(f"mlseg: warning: {warning}", file=sys.stderr)
     if arguments.graph is not None:
-        _draw(arguments.graph, config, run, standings, costs)
+        _draw(arguments.graph, config, run, completions, costs)
         if not arguments.json:
             print(arguments.graph)
     return EXIT_DONE
 
 
 def _known_rates(config: CampaignConfig, run: RunFolder, files: Sequence[Path]) -> list[rates.Rate]:
-    """Weakest first: other runs', what this run kept, what its phases say now."""
+    """All rates, the least specific first: other runs', those that this run kept, those of its phases now."""
     own = run.path / rates.FILE
     known = [rate for path in [*files, *([own] if own.exists() else [])] for rate in rates.read(path)]
     return known + rates.measured(config, build_graph(config), run)
 
 
-def _row(config: CampaignConfig, standing: Standing, cost: Cost | None) -> dict[str, Any]:
-    phase = standing.phase
+def _row(config: CampaignConfig, completion: Completion, cost: Cost | None) -> dict[str, Any]:
+    phase = completion.phase
     return {
         "number": phase.number,
         "name": phase.name,
         "kind": phase.kind,
         "inputs": list(phase.inputs),
-        "state": standing.state,
-        "why": standing.why,
+        "state": completion.state,
+        "why": completion.why,
         "block": block_of(config, phase),
         "resources": job_of(config, phase).model_dump(mode="json"),
         "expected": asdict(cost) if cost else None,
@@ -114,7 +113,7 @@ def _row(config: CampaignConfig, standing: Standing, cost: Cost | None) -> dict[
 def _show(
     config: CampaignConfig,
     run: RunFolder,
-    standings: Sequence[Standing],
+    completions: Sequence[Completion],
     costs: Sequence[Cost | None],
     left: list[Cost],
     exact: bool,
@@ -125,10 +124,10 @@ def _show(
     for name in ("work", "wall", "GPU-h", "writes"):
         table.add_column(name, justify="right", no_wrap=True)
     table.columns[0].no_wrap = True
-    for standing, cost in zip(standings, costs, strict=True):
-        state = f"{standing.state}: {standing.why}" if standing.why else standing.state
-        job = _size(job_of(config, standing.phase), isinstance(kind_of(standing.phase), MapKind))
-        table.add_row(f"{standing.phase.number:02d} {standing.phase.name}", escape(state), job, *_figures(cost))
+    for completion, cost in zip(completions, costs, strict=True):
+        state = f"{completion.state}: {completion.why}" if completion.why else completion.state
+        job = _size(job_of(config, completion.phase), isinstance(kind_of(completion.phase), MapKind))
+        table.add_row(f"{completion.phase.number:02d} {completion.phase.name}", escape(state), job, *_figures(cost))
     if left:
         wall, hours, written = add_up(left)
         table.add_section()
@@ -172,17 +171,17 @@ def _hours(hours: float | None) -> str:
 
 
 def _draw(
-    out: Path, config: CampaignConfig, run: RunFolder, standings: Sequence[Standing], costs: Sequence[Cost | None]
+    out: Path, config: CampaignConfig, run: RunFolder, completions: Sequence[Completion], costs: Sequence[Cost | None]
 ) -> None:
-    from launch.graph_picture import Node, draw, is_graph
+    from launch.graph_picture import PhaseBox, draw, is_graph
     from launch.status import campaign_status
 
     refuse_foreign([out], is_graph)
-    states = {standing.phase.name: str(standing.state) for standing in standings}
+    states = {completion.phase.name: str(completion.state) for completion in completions}
     if run.exists():
         states |= {phase.name: phase.state for phase in campaign_status(run, config).phases}
     nodes = []
-    for standing, cost in zip(standings, costs, strict=True):
+    for completion, cost in zip(completions, costs, strict=True):
         below = f"{_time(cost.wall_s)}" if cost and cost.wall_s is not None else ""
-        nodes.append(Node(standing.phase, states[standing.phase.name], below))
+        nodes.append(PhaseBox(completion.phase, states[completion.phase.name], below))
     draw(nodes, f"{config.name}: {sum(state == 'done' for state in states.values())} of {len(nodes)} phases done", out)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from launch.campaign import enter_working_folder, load_where
 from launch.preflight import Finding, Site, run_checks
+from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder
-from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]", "skipped": "[dim]–[/]"}
@@ -59,9 +59,9 @@ def _show(findings: list[Finding], verbose: bool) -> None:
     table = Table("", "check", "seen", box=None, pad_edge=False, header_style="bold")
     table.columns[1].no_wrap = True
     for finding in findings:
-        mend = f"\n[bold]→ {escape(finding.mend)}[/]" if finding.mend and finding.mark != "ok" else ""
+        fix = f"\n[bold]→ {escape(finding.fix)}[/]" if finding.fix and finding.mark != "ok" else ""
         said = f"\nSLURM said: {escape(finding.said)}" if verbose and finding.said else ""
-        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{said}{mend}")
+        table.add_row(_MARKS[finding.mark], escape(finding.name), f"{escape(finding.seen)}{said}{fix}")
     console = Console(highlight=False)
     console.print(table)
     count = {mark: sum(finding.mark == mark for finding in findings) for mark in _MARKS}

@@ -1,4 +1,4 @@
-"""rehearse: the real configuration, small, through every transition; ends with rates that `plan` uses."""
+"""rehearse: the real configuration on little data, through every transition. It measures rates that `plan` uses."""
 
 import argparse
 import shlex
@@ -6,16 +6,16 @@ import sys
 import time
 from pathlib import Path
 
-from launch import rates
 from launch.campaign import check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.commands.campaign import say_where
 from launch.config import CampaignConfig
+from launch.estimate import rates
 from launch.graph import build_graph
 from launch.preflight.site import Site
 from launch.preflight.start import check_resources
 from launch.rehearsal import SHARE, STEPS, Interruption, rehearsal_of
+from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder
-from launch.site_files import add_cluster_option
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 _POLL_S = 5.0
@@ -57,8 +57,8 @@ def rehearse(arguments: argparse.Namespace) -> int:
 
 
 def _here(run: RunFolder) -> int:
-    from launch.console import Console
-    from launch.local import run_locally
+    from launch.local.console import Console
+    from launch.local.run import run_locally
 
     console = Console()
     try:
@@ -70,7 +70,7 @@ def _here(run: RunFolder) -> int:
 def _on_slurm(run: RunFolder, config: CampaignConfig) -> int:
     """Submit, then watch until all is done or a person is asked."""
     from launch.completion import survey
-    from launch.slurm_plan import plan_on_slurm
+    from launch.slurm.plan import plan_on_slurm
     from launch.status import campaign_status
 
     run.forget_alert()

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from launch.commands import shards_look
-from launch.config import CampaignConfig, load_campaign
-from launch.kinds import slide_table
+from launch.config import load_campaign
+from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
@@ -76,26 +76,27 @@ def make_phantom(arguments: argparse.Namespace) -> int:
     """shards phantom"""
     from shards import phantom
 
-    return _make_slides(arguments, phantom, _section(arguments, "phantom", PhantomConfig))
+    config = _Config(arguments)
+    return _make_slides(phantom, config.section("phantom", PhantomConfig), config.out("slides"), arguments.workers)
 
 
 def import_tiles(arguments: argparse.Namespace) -> int:
     """shards import"""
     from shards import tiles
 
-    settings = _section(arguments, "tiles", TilesConfig).model_copy(update={"folder": arguments.folder})
+    config = _Config(arguments)
+    settings = config.section("tiles", TilesConfig).model_copy(update={"folder": arguments.folder})
     tiles.check(settings)
-    return _make_slides(arguments, tiles, settings)
+    return _make_slides(tiles, settings, config.out("slides"), arguments.workers)
 
 
-def _make_slides(arguments: argparse.Namespace, maker: ModuleType, settings: Strict) -> int:
-    out = _out(arguments, "slides")
+def _make_slides(maker: ModuleType, settings: Strict, out: Path | str, workers: int) -> int:
     if isinstance(out, str):
         raise UserError("slides are written into a folder", out, "Give a folder; `shards build` can write to a URL.")
     units = maker.units(settings)
     refuse_foreign_slides(units, maker.draw, lambda folder: maker.write_table(settings, folder), out)
     remove_outdated(units, out)
-    failed = map_in_processes(units, maker.draw, out, arguments.workers, label="slides", progress_unit="slides")
+    failed = map_in_processes(units, maker.draw, out, workers, label="slides", progress_unit="slides")
     if failed and all(failure.mistake for failure in failed):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise UserError(f"{failed[0].reason}{more}")
@@ -186,8 +187,8 @@ def _warn(plan: "CutPlan", slides: Path) -> None:
 
 
 def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path | str]:
-    config = _section(arguments, "shards", ShardsConfig)
-    return config, arguments.slides or _slides(arguments), _out(arguments, "shards")
+    config = _Config(arguments)
+    return config.section("shards", ShardsConfig), config.slides, config.out("shards")
 
 
 def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, out: Path | str, plan: "CutPlan") -> int:
@@ -210,39 +211,42 @@ def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, ou
     return EXIT_FAILED if bad else EXIT_DONE
 
 
-def _campaign(arguments: argparse.Namespace) -> CampaignConfig | None:
-    """The campaign, when the config is a campaign file. Raises UserError."""
-    is_campaign = "steps" in read_yaml(arguments.config)
-    return load_campaign(arguments.config, arguments.overrides) if is_campaign else None
-
-
 def _folder(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
-def _out(arguments: argparse.Namespace, name: str) -> Path | str:
-    campaign = _campaign(arguments)
-    if arguments.out is not None:
-        return arguments.out
-    if campaign is None:
-        raise UserError("no folder for the outputs", "command line", "Add --out DIR.")
-    return RunFolder.of(campaign).data / name
+class _Config:
+    """The config that a command names, read once: a campaign file, or a file of this part alone. Raises UserError."""
 
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._raw = read_yaml(arguments.config)
+        self._campaign = load_campaign(arguments.config, arguments.overrides) if "steps" in self._raw else None
 
-def _slides(arguments: argparse.Namespace) -> Path:
-    campaign = _campaign(arguments)
-    if campaign is None:
-        raise UserError("no slide table", "command line", "Add --slides slides.csv.")
-    return slide_table(campaign, RunFolder.of(campaign))
+    def section(self, name: str, model: type[Settings]) -> Settings:
+        """The settings from a file of their own, or from their section in a campaign or class file. Raises UserError."""
+        if self._campaign is None:
+            section = name if isinstance(self._raw.get(name), dict) else ""
+            return load_config(self._arguments.config, model, self._arguments.overrides, section)
+        settings = getattr(self._campaign, name)
+        if settings is None:
+            what = f"the campaign has no {name!r} section"
+            raise UserError(what, self._arguments.config, "Choose the command that fits it.")
+        return settings
 
+    def out(self, name: str) -> Path | str:
+        """Where the outputs go: as --out says, or `name` in the campaign's data. Raises UserError."""
+        if self._arguments.out is not None:
+            return self._arguments.out
+        if self._campaign is None:
+            raise UserError("no folder for the outputs", "command line", "Add --out DIR.")
+        return RunFolder.of(self._campaign).data / name
 
-def _section(arguments: argparse.Namespace, name: str, model: type[Settings]) -> Settings:
-    """The settings from a file of their own, or from their section in a campaign or class file. Raises UserError."""
-    campaign = _campaign(arguments)
-    if campaign is None:
-        section = name if isinstance(read_yaml(arguments.config).get(name), dict) else ""
-        return load_config(arguments.config, model, arguments.overrides, section)
-    settings = getattr(campaign, name)
-    if settings is None:
-        raise UserError(f"the campaign has no {name!r} section", arguments.config, "Choose the command that fits it.")
-    return settings
+    @property
+    def slides(self) -> Path:
+        """The slide table: as --slides says, or the campaign's. Raises UserError."""
+        if self._arguments.slides is not None:
+            return self._arguments.slides
+        if self._campaign is None:
+            raise UserError("no slide table", "command line", "Add --slides slides.csv.")
+        return slide_table(self._campaign, RunFolder.of(self._campaign))

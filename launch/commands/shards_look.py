@@ -44,8 +44,8 @@ def verify_shards(arguments: argparse.Namespace) -> int:
     if arguments.workers < 1:
         raise UserError("--workers must be at least 1", "command line", "Leave it out for all cores.")
     if is_cleaned(arguments.folder):
-        mend = "It will be made again when a phase needs it."
-        raise UserError("its shards were cleaned away; only the manifest is left", arguments.folder, mend)
+        fix = "It will be made again when a phase needs it."
+        raise UserError("its shards were cleaned away; only the manifest is left", arguments.folder, fix)
     with contextlib.redirect_stdout(sys.stderr):  # findings alone go to stdout
         report = verify_corpus(arguments.folder, arguments.workers)
         if arguments.slides is not None:

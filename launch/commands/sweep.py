@@ -25,8 +25,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what has no row yet, then write and show the table. Exit status 1 when an arm failed or an expectation is not met."""
     from launch.run_folder import RunFolder
-    from launch.sweep.arms import arms_of, load_sweep
     from launch.sweep.compare import compare
+    from launch.sweep.config import arms_of, load_sweep
     from launch.sweep.rows import read_rows
     from launch.sweep.run import SweepRun
     from launch.sweep.table import markdown
@@ -61,7 +61,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 
 def _write_table(path: Path, text: str) -> None:
-    """Raises UserError for a file of somebody else."""
+    """Write the table. Raises UserError if somebody else's file is there."""
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_TITLE):
         raise UserError("there is a file that is no table of ours", path, "Move it away, or give other --rows.")
     write_atomic(path, text)

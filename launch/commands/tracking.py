@@ -124,7 +124,7 @@ class Following:
             self.complete[phase.name] = identity
 
     def forget(self) -> None:
-        """Leave wandb as if nothing had been begun: a run that could not be opened blocks its id there."""
+        """Reset wandb: a run that could not be opened blocks its id there."""
         import wandb
 
         wandb.teardown()

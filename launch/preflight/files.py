@@ -26,7 +26,7 @@ def write(site: Site) -> Iterator[Finding]:
 
 
 def probe(name: str, path: Path, links: bool = True) -> Finding:
-    """Try it in the nearest folder that exists; leaves nothing. links: publishing first-wins must work there."""
+    """Try all operations in the nearest folder that exists, and leave nothing. links: first-wins publishing must work there."""
     parent = existing(path)
     folder = parent / f"{TEMPORARY}preflight-{secrets.token_hex(6)}"
     for operation, work in _operations(folder, links):
@@ -34,10 +34,10 @@ def probe(name: str, path: Path, links: bool = True) -> Finding:
             work()
         except OSError as error:
             _remove(folder)
-            mend = "Choose another folder (key `runs`), or ask the site for write permission."
+            fix = "Choose another folder (key `runs`), or ask the site for write permission."
             if operation.startswith("link"):
-                mend = "Put `runs` on a file system with hard links: publishing needs them."
-            return Finding(name, "bad", f"{parent}: {operation} failed: {os.strerror(error.errno or 0).lower()}", mend)
+                fix = "Put `runs` on a file system with hard links: publishing needs them."
+            return Finding(name, "bad", f"{parent}: {operation} failed: {os.strerror(error.errno or 0).lower()}", fix)
     _remove(folder)
     tried = "create, sync, rename, append" + (", link (first wins)" if links else "")
     return Finding(name, "ok", f"{parent}: {tried}")
@@ -76,7 +76,7 @@ def _append(path: Path) -> None:
 
 
 def _refused(source: Path, target: Path) -> None:
-    """Raises OSError when one name can be given twice."""
+    """Raises OSError if a name can be given twice."""
     try:
         os.link(source, target)
     except FileExistsError:

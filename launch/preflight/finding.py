@@ -10,17 +10,17 @@ Mark = Literal["ok", "warning", "bad", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """seen: what was found.  mend: what to do about it; empty where nothing is wrong.  said: SLURM's own words, for --verbose."""
+    """seen: what was found.  fix: what to do about it; empty if nothing is wrong.  said: SLURM's own words, for --verbose."""
 
     name: str
     mark: Mark
     seen: str
-    mend: str = ""
+    fix: str = ""
     said: str = ""
 
     @classmethod
     def of(cls, name: str, error: Exception) -> "Finding":
-        """What stopped a check: the user's mistake with its mend, or an error of ours by its type."""
+        """The finding of a check that an error stopped: the user's mistake with its fix, or an error of ours by its type."""
         if isinstance(error, UserError):
             where = f"{error.where}: " if error.where else ""
             return cls(name, "bad", f"{where}{error.what}", error.mend)

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from launch.campaign import check_standing
-from launch.classes import check_annotated, check_class_maps
-from launch.completion import survey
+from launch.campaign import check_cut_corpus
+from launch.checks import check_annotated, check_class_maps, check_ranks, training_ranks
+from launch.estimate.styling import check_styles
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.start import ranks_on_gpus
-from launch.ranks import check_ranks, training_ranks
-from launch.styling import check_styles
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder
@@ -39,10 +37,9 @@ def config(site: Site) -> Iterator[Finding]:
         yield Finding("ranks", "ok", f"{who} {micro} micro-batches: {pairs} pairs a step")
     yield from ranks_on_gpus(site)
     if site.run.exists():
-        standings = survey(settings, site.graph, site.run)
-        for warning in check_standing(settings, site.run, standings):
+        for warning in check_cut_corpus(settings, site.run, site.completions):
             yield Finding("classes", "warning", warning, "Annotate more, or go on knowing it.")
-        stale = [standing for standing in standings if standing.state == "stale"]
+        stale = [completion for completion in site.completions if completion.state == "stale"]
         if stale:
             first = f"{stale[0].phase.name} ({stale[0].why})"
             names = first + (f" and {len(stale) - 1} more" if len(stale) > 1 else "")
@@ -50,7 +47,7 @@ def config(site: Site) -> Iterator[Finding]:
 
 
 def slides(site: Site) -> Iterator[Finding]:
-    """Every slide opens and every annotation reads; without slides of one's own: that they can be made."""
+    """Whether every slide opens and every annotation can be read; or, without slides of one's own, whether they can be made."""
     settings = site.config
     if settings.phantom is not None:
         yield Finding("slides", "ok", f"{site.amounts.slides} phantom slides will be drawn")
@@ -97,7 +94,7 @@ def corpus(site: Site) -> Iterator[Finding]:
         folders["styled views"] = (styled_folder(site.run.path), "style")
     for number in range(1, len(site.config.steps)):
         folders[f"labels {number}"] = (labels_folder(site.run.path, number), f"label-{number}")
-    standings = {phase.name: site.run.phase(phase) / "done.json" for phase in site.graph}
+    records = {phase.name: site.run.phase(phase) / "done.json" for phase in site.graph}
     found = {name: place for name, place in folders.items() if (place[0] / "manifest.json").exists()}
     if not found:
         yield Finding("shards", "skipped", "none yet: the campaign will cut them")
@@ -105,7 +102,7 @@ def corpus(site: Site) -> Iterator[Finding]:
         if is_cleaned(folder):
             yield Finding(name, "ok", "cleaned away: no phase that is left reads them")
             continue
-        yield _sound(site, name, folder, standings[phase])
+        yield _sound(site, name, folder, records[phase])
 
 
 def _sound(site: Site, name: str, folder: Path, done: Path) -> Finding:
@@ -119,8 +116,8 @@ def _sound(site: Site, name: str, folder: Path, done: Path) -> Finding:
         bad = _other_bytes(folder, manifest)
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        mend = "mlseg shards verify says what is damaged; mlseg shards regenerate cuts a slide again."
-        return Finding(name, "bad", f"{folder}: missing or changed: {bad[0]}{more}", mend)
+        fix = "mlseg shards verify says what is damaged; mlseg shards regenerate cuts a slide again."
+        return Finding(name, "bad", f"{folder}: missing or changed: {bad[0]}{more}", fix)
     totals = manifest.totals
     how = "hashes hold" if site.full else "sizes hold (--full: hashes)"
     return Finding(name, "ok", f"{totals['shards']} shards, {totals['samples']:,} pairs; {how}")

@@ -12,17 +12,17 @@ from submitit import Job, LocalExecutor
 from submitit.core.utils import FailedJobError
 from submitit.helpers import clean_env
 
-from launch.gpus import asked_gpus, give_gpus, tasks_here
+from launch.environment import environment, job_environment
 from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
 from launch.preflight.python import dali_keys
 from launch.preflight.site import Site
 from launch.preflight.space import size
-from launch.resources import Block, JobConfig
+from launch.resources.blocks import Block, JobConfig
+from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
 from launch.run_folder import package_folders
-from launch.slurm_queue import QueuedJob, cancel, read_queue
-from launch.slurm_submit import job_executor, submitting_environment
-from launch.variables import environment, job_environment
+from launch.slurm.queue import QueuedJob, cancel, read_queue
+from launch.slurm.submit import job_executor, submitting_environment
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 
@@ -33,7 +33,7 @@ _PATIENCE_S = 10.0  # for files to appear on another machine
 
 
 def node(site: Site) -> Iterator[Finding]:
-    """A finding a host, or why there is none."""
+    """One finding for each host, or why there is none."""
     if not site.node_job:
         yield Finding("node", "skipped", "--node-job runs a short job a kind of node: GPU, driver, ranks, folders")
         return
@@ -46,7 +46,7 @@ def node(site: Site) -> Iterator[Finding]:
 
 
 class _Probe:
-    """One job and the folder that it writes to, which goes again when all is well."""
+    """One job and the folder that it writes to, which is removed if all is well."""
 
     def __init__(self, site: Site, name: Block, job: JobConfig) -> None:
         self.site, self.name, self.job = site, name, job
@@ -83,7 +83,7 @@ class _Probe:
                 yield self._judge(host, [rank for rank in ranks if rank["host"] == host])
 
     def end(self) -> None:
-        """Nothing of ours stays, unless somebody has to read the logs."""
+        """Remove what we made, unless somebody has to read the logs."""
         if self.id and not self.sound:
             cancel([self.id])
         if self.sound:
@@ -115,7 +115,7 @@ class _Probe:
             self.local = here.submit(look, *words)
 
     def _wait(self) -> tuple[Any, ...] | None:
-        """None once it has ended; else why we wait no longer: mark, seen, mend."""
+        """Wait for the job. Returns None once it has ended, else why we stop waiting: mark, seen, fix."""
         deadline = time.monotonic() + self.site.wait_s
         while True:
             if len(list(self.folder.glob("rank-*.json"))) >= self.ranks:
@@ -157,8 +157,8 @@ class _Probe:
         # SLURM shows each rank only its own GPUs where they were asked for by the task
         expected = self.gpus if self.job.gpus else min(1, self.gpus)
         if first["gpus"] < expected:
-            mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
-            return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", mend)
+            fix = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
+            return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", fix)
         if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
             told = (
                 f"{seen}; jobs here may not submit jobs ({first['no_sbatch']}), so none could plan a failed phase again"

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from launch.environment import export_ranks
 from launch.preflight.versions import check_dali, check_packages, required
-from launch.rendezvous import export_ranks
 from mlseg_core.files import write_json
 
 _TIMEOUT_S = 60
@@ -52,7 +52,7 @@ def _no_sbatch() -> str:
 
 
 def _free(path: Path) -> int | None:
-    """Bytes; None where no such file system is."""
+    """Free bytes; None if there is no such file system."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free if path != path.parent else None
@@ -62,7 +62,7 @@ def _packages(dali: list[str]) -> list[list[str]]:
     """What does not fit, and how to fix it, of the packages that this node's Python would import."""
     known = required()
     found = [*check_packages(known[""]), *(check_dali(dali, known) if dali else ())]
-    return [[one.seen, one.mend] for one in found if one.mark == "bad"]
+    return [[one.seen, one.fix] for one in found if one.mark == "bad"]
 
 
 def _devices(share: bool) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _driver() -> str:
 
 
 def _agree(ranks: int, backend: str) -> dict[str, Any]:
-    """All ranks meet and add up ones. Raises RuntimeError when the sum is another."""
+    """Let all ranks meet and add up ones. Raises RuntimeError if the sum is wrong."""
     import torch
     from torch import distributed
 

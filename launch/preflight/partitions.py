@@ -1,4 +1,4 @@
-"""Why SLURM would not take a job of these resources, told by the key that is to blame.
+"""Why SLURM would not take a job of these resources, with the key that is to blame.
 
 In: a job, what `scontrol` says of partitions and nodes, what sbatch said. Out: a Problem. Pure: nothing is asked here.
 """
@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.gpus import asked_gpus
-from launch.quantities import gpus_of_gres, gpus_of_types, megabytes, minutes
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
+from launch.resources.gpus import asked_gpus
+from launch.resources.quantities import gpus_of_gres, gpus_of_types, megabytes, minutes
 
 _SACCTMGR = "`sacctmgr show assoc user=$USER format=account,partition,qos` lists yours."
 _SAID = (
@@ -34,11 +34,11 @@ _SAID = (
 
 @dataclass(frozen=True)
 class Problem:
-    """key: of the job's block, "" where no single one is to blame.  said: SLURM's own words."""
+    """key: of the job's block; "" if no single one is to blame.  said: SLURM's own words."""
 
     key: str
     what: str
-    remedy: str
+    fix: str
     said: str = ""
 
 
@@ -58,7 +58,7 @@ def read_partitions(text: str) -> dict[str, dict[str, str]]:
 
 
 def read_nodes(text: str) -> list[Node]:
-    """Of `scontrol show node --oneliner`."""
+    """The nodes in the text of `scontrol show node --oneliner`."""
     return [
         Node(
             frozenset(row.get("Partitions", "").split(",")),
@@ -76,7 +76,7 @@ def _rows(text: str) -> list[dict[str, str]]:
 
 
 def problem_of_partition(job: JobConfig, partitions: dict[str, dict[str, str]]) -> Problem | None:
-    """What sbatch may not mind, and what would keep the job in the queue for ever."""
+    """What sbatch may accept although the job would then stay in the queue for ever."""
     names = _named(job, partitions)
     if not names:
         return Problem("partition", "none is named, and SLURM has no default", f"Name one: {', '.join(partitions)}.")
@@ -102,17 +102,17 @@ def problem_of_refusal(
     """What sbatch meant. said: its own words."""
     if found := _problem_of_nodes(job, partitions, nodes):
         return Problem(*found, said)
-    for pattern, key, what, remedy in _SAID:
+    for pattern, key, what, fix in _SAID:
         if re.search(pattern, said, re.IGNORECASE):
-            return Problem(key, what, remedy, said)
-    remedy = "Correct partition, account, qos, nodes, gpus, cpus_per_task, mem."
-    return Problem("", f"SLURM does not take such a job: {said}", remedy, said)
+            return Problem(key, what, fix, said)
+    fix = "Correct partition, account, qos, nodes, gpus, cpus_per_task, mem."
+    return Problem("", f"SLURM does not take such a job: {said}", fix, said)
 
 
 def _problem_of_nodes(
     job: JobConfig, partitions: dict[str, dict[str, str]], nodes: Sequence[Node]
 ) -> tuple[str, str, str] | None:
-    """(key, what, remedy) where the partition's nodes lack what the job asks of each."""
+    """(key, what, fix) if the partition's nodes lack what the job asks of each; else None."""
     names = set(_named(job, partitions))
     where = f"partition {', '.join(sorted(names))}"
     members = [node for node in nodes if names & node.partitions]

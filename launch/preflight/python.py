@@ -5,11 +5,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from launch.gpus import asked_gpus
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.versions import Required, check_dali, check_packages, installed, required
-from launch.resources import Block
+from launch.resources.blocks import Block
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import code_hash, package_folders
 
 _SHOWN = ("torch", "deepspeed", "submitit")
@@ -42,16 +42,16 @@ def python(site: Site) -> Iterator[Finding]:
 
 
 def _gpu_build(site: Site) -> Iterator[Finding]:
-    """Jobs in a container, or with an interpreter of their own, have another torch."""
+    """Whether torch has GPUs. Jobs in a container, or with an interpreter of their own, have another torch."""
     names = [name for name, job in site.jobs.items() if asked_gpus(job) and not job.container and not job.python]
     version = installed("torch") or ""
     if "+cpu" in version and names:
-        mend = f"Install one with GPUs, or {asked_gpus(site.jobs[names[0]]).remedy(f'cluster.{names[0]}')}."
-        yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", mend)
+        fix = f"Install one with GPUs, or {asked_gpus(site.jobs[names[0]]).remedy(f'cluster.{names[0]}')}."
+        yield Finding("torch", "bad", f"{version} is a build without GPUs; {', '.join(names)} jobs ask for some", fix)
 
 
 def dali_keys(site: Site, job: Block) -> list[str]:
-    """Keys of the config that have a job's processes use DALI. Steps label but for the last."""
+    """Keys of the config that make a job's processes use DALI. Every step but the last one labels."""
     if job == "train":
         return ["train.augment_on"] if site.config.train.augment_on == "gpu" else []
     labels = job == "label" and any(step.label.decode_on == "gpu" for step in site.config.steps[:-1])
@@ -59,12 +59,12 @@ def dali_keys(site: Site, job: Block) -> list[str]:
 
 
 def _dali(site: Site, known: Required) -> Iterator[Finding]:
-    """Where the config wants it; jobs in a container, or with an interpreter of their own, have another one."""
+    """DALI, if the config asks for it. Jobs in a container, or with an interpreter of their own, have another one."""
     wanted = [(key, job) for job in site.jobs for key in dali_keys(site, job)]
     here = [key for key, job in wanted if not (site.jobs[job].container or site.jobs[job].python)]
     if here:
         yield from check_dali(here, known)
     for key, job in wanted:
         if not asked_gpus(site.jobs[job]):
-            mend = f"Set cluster.{job}.gpus, or {key}=cpu."
-            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
+            fix = f"Set cluster.{job}.gpus, or {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", fix)

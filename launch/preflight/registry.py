@@ -1,4 +1,4 @@
-"""The checks in the order of the table. A check that fails to work is a finding too; none stops the others."""
+"""The checks in the order of the table. A check that breaks is a finding too and does not stop the others."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -25,14 +25,14 @@ CHECKS: dict[str, Check] = {
 
 
 def run_checks(site: Site) -> Iterator[Finding]:
-    """Every finding of every check, as soon as it is known. What stopped an earlier check is told once."""
+    """Every finding of every check, as soon as it is known. One cause that stops several checks is reported once."""
     told: set[str] = set()
     for name, check in CHECKS.items():
         try:
             yield from check(site)
         except (UserError, OSError, RuntimeError, ValueError) as error:
             if str(error) in told:
-                yield Finding(name, "skipped", "cannot be checked before that is mended")
+                yield Finding(name, "skipped", "cannot be checked before that is fixed")
             else:
                 told.add(str(error))
                 yield Finding.of(name, error)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from launch.amounts import Amounts, measure
 from launch.campaign import uses_slurm
-from launch.completion import survey
+from launch.completion import Completion, survey
 from launch.config import CampaignConfig
-from launch.gpus import asked_gpus
+from launch.estimate.amounts import Amounts, measure
 from launch.graph import Phase, build_graph
-from launch.kinds import block_of
-from launch.resources import BLOCKS, Block, JobConfig
+from launch.phases import block_of
+from launch.resources.blocks import BLOCKS, Block, JobConfig
+from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 
 
@@ -52,12 +52,15 @@ class Site:
         return {name: self.config.cluster.job(name) for name in BLOCKS if name in used}
 
     @cached_property
+    def completions(self) -> Sequence[Completion]:
+        """The completion of every phase; empty before the first start. Raises UserError."""
+        return survey(self.config, self.graph, self.run) if self.run.exists() else ()
+
+    @cached_property
     def left(self) -> Sequence[Phase]:
         """The phases that are not done. Raises UserError."""
-        if not self.run.exists():
-            return self.graph
-        standings = survey(self.config, self.graph, self.run)
-        return [standing.phase for standing in standings if standing.state != "done"]
+        done = {completion.phase.name for completion in self.completions if completion.state == "done"}
+        return [phase for phase in self.graph if phase.name not in done]
 
     @property
     def jobs_left(self) -> dict[Block, JobConfig]:
@@ -66,7 +69,7 @@ class Site:
         return {name: job for name, job in self.jobs.items() if name in used}
 
     def kinds_of_node(self) -> dict[Block, JobConfig]:
-        """One job a kind of node: of jobs that ask for the same nodes only the largest."""
+        """One job for each kind of node: of the jobs that ask for the same nodes only the largest."""
         chosen: dict[tuple[object, ...], Block] = {}
         for name, job in sorted(self.jobs.items(), key=lambda item: item[0] != "train"):
             asks = (job.partition, job.account, job.qos, asked_gpus(job).per_node, job.gpus, job.setup)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from launch.gpus import asked_gpus
-from launch.kinds import MapKind, block_of, kind_of
+from launch.phases import MapKind, block_of, kind_of
 from launch.preflight.finding import Finding
 from launch.preflight.partitions import (
     Node,
@@ -24,8 +23,9 @@ from launch.preflight.partitions import (
     read_partitions,
 )
 from launch.preflight.site import Site
-from launch.resources import WITHOUT_GPUS, Block, JobConfig
-from launch.slurm_submit import script
+from launch.resources.blocks import WITHOUT_GPUS, Block, JobConfig
+from launch.resources.gpus import asked_gpus
+from launch.slurm.submit import script
 from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60
@@ -38,7 +38,7 @@ def slurm(site: Site) -> Iterator[Finding]:
     if not site.slurm:
         yield Finding("SLURM", "skipped", "the campaign runs on this machine")
         return
-    look = _Look(site)
+    look = _ClusterChecks(site)
     yield look.array()
     refused = False
     for name in site.jobs_left:
@@ -49,7 +49,7 @@ def slurm(site: Site) -> Iterator[Finding]:
         yield look.all_at_once()
 
 
-class _Look:
+class _ClusterChecks:
     """One look at the cluster: scontrol is asked once for each thing, sbatch once for each different job."""
 
     def __init__(self, site: Site) -> None:
@@ -63,7 +63,7 @@ class _Look:
 
     @cached_property
     def most(self) -> int:
-        """MaxArraySize."""
+        """SLURM's MaxArraySize."""
         found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
         return int(found.group(1)) if found else _DEFAULT_ARRAY
 
@@ -80,12 +80,12 @@ class _Look:
         count = self.cluster.job(name).workers
         if count > self.most - 1:
             where = _where(self.site, name, "workers", count)
-            remedy = f"Set it to at most {self.most - 1}."
-            return Finding("SLURM: array", "bad", f"{where}: {count} workers, but MaxArraySize is {self.most}", remedy)
+            fix = f"Set it to at most {self.most - 1}."
+            return Finding("SLURM: array", "bad", f"{where}: {count} workers, but MaxArraySize is {self.most}", fix)
         return Finding("SLURM: array", "ok", f"{count} workers; MaxArraySize is {self.most}")
 
     def block(self, name: Block) -> Finding:
-        """Whether the block's jobs would be taken, those of a retry too."""
+        """Whether SLURM would accept the block's jobs, also those of a retry."""
         row, job = f"SLURM: {name} jobs", self.cluster.job(name)
         start = ""
         for attempt in (job, job.again()):
@@ -95,13 +95,13 @@ class _Look:
                 more = attempt is not job and problem.key in attempt.retry.model_fields_set
                 where = _blamed(self.site, name, f"retry.{problem.key}" if more else problem.key)
                 seen = f"{where}: {problem.what}"
-                return Finding(row, "bad", seen, problem.remedy, problem.said)
+                return Finding(row, "bad", seen, problem.fix, problem.said)
         asked = asked_gpus(job)
         asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked.per_node} GPUs a node, {clock(job.minutes * 60)}"
         seen = f"accepted: {asks}" + (f"; could start {start}" if start else "")
         if asked and name in WITHOUT_GPUS:
-            remedy = f"To give no GPUs to it, {asked.remedy(f'cluster.{name}')}."
-            return Finding(row, "warning", f"{seen}; this work runs on CPUs", remedy)
+            fix = f"To give no GPUs to it, {asked.remedy(f'cluster.{name}')}."
+            return Finding(row, "warning", f"{seen}; this work runs on CPUs", fix)
         return Finding(row, "ok", seen)
 
     def _ask(self, job: JobConfig) -> tuple[Problem | None, str]:
@@ -135,13 +135,13 @@ class _Look:
         fits = bisect.bisect_left(range(1, asked), True, key=lambda jobs: bool(self._refusal_of(first, jobs)))
         workers = (fits - others) // len(self.maps)
         names = ", ".join(f"cluster.{name}.workers" for name in dict.fromkeys(self.maps))
-        remedy = f"Set {names} to at most {workers}: each worker is a job in every one of {len(self.maps)} maps."
+        fix = f"Set {names} to at most {workers}: each worker is a job in every one of {len(self.maps)} maps."
         if workers < 1:
-            remedy = f"Ask the site for {others + len(self.maps)} jobs or more, or wait until your others have ended."
-        return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", remedy, said)
+            fix = f"Ask the site for {others + len(self.maps)} jobs or more, or wait until your others have ended."
+        return Finding(_AT_ONCE, "bad", f"a plan queues {count}; SLURM takes {fits} now ({said})", fix, said)
 
     def _refusal_of(self, name: Block, jobs: int) -> str:
-        """Why sbatch would not take so many jobs more; empty: it would."""
+        """Why sbatch would not accept so many more jobs; empty if it would."""
         taken, lines = _test_only(self.site, self.cluster.job(name), f"--array=0-{jobs - 1}")
         return "" if taken else _reason(lines)
 
@@ -167,7 +167,7 @@ def _limited_by(job: JobConfig) -> tuple[str | None, str | None]:
 
 
 def _blamed(site: Site, name: Block, key: str) -> str:
-    """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` where that set it."""
+    """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` if that block set it."""
     if not key:
         return f"cluster.{name}"
     value: object = site.config.cluster.job(name)

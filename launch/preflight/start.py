@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from launch.gpus import asked_gpus
-from launch.plans import read_plans
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.preflight.slurm import slurm
-from launch.run_jobs import read_run_jobs
+from launch.resources.gpus import asked_gpus
+from launch.slurm.job_plans import read_plans
+from launch.slurm.run_jobs import read_run_jobs
 from mlseg_core.errors import UserError
 
 
 def check_resources(site: Site, verbose: bool = False) -> None:
-    """Raises UserError for the first thing that is bad. verbose: with SLURM's own words.
+    """Raises UserError for the first bad finding. verbose: with SLURM's own words.
 
-    Not where jobs of the run are under way: they count against the user's limits, and starting again is always safe.
+    SLURM is not asked while jobs of the run are under way: they count against the user's limits, and starting again is always safe.
     """
     for finding in _findings(site):
         if finding.mark == "bad":
@@ -22,11 +22,11 @@ def check_resources(site: Site, verbose: bool = False) -> None:
                 f"; SLURM said: {finding.said}" if verbose and finding.said and finding.said not in finding.seen else ""
             )
             where, colon, what = finding.seen.partition(": ")
-            raise UserError((what if colon else where) + said, where if colon else "cluster", finding.mend)
+            raise UserError((what if colon else where) + said, where if colon else "cluster", finding.fix)
 
 
 def ranks_on_gpus(site: Site) -> Iterator[Finding]:
-    """One rank a GPU, in training."""
+    """Whether training has one rank for each GPU."""
     train = site.config.cluster.job("train")
     gpus = asked_gpus(train)
     if gpus and train.tasks_per_node != gpus.per_node:

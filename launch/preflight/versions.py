@@ -49,7 +49,7 @@ def required() -> Required:
 
 
 def check_packages(requirements: Sequence[Requirement]) -> Iterator[Finding]:
-    """A finding for all that are missing, and one for each whose version does not fit."""
+    """One finding for all packages that are missing, and one for each whose version does not fit."""
     versions = {one.name: installed(one.name) for one in requirements}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
@@ -61,7 +61,7 @@ def check_packages(requirements: Sequence[Requirement]) -> Iterator[Finding]:
 
 
 def check_dali(keys: Sequence[str], known: Required) -> Iterator[Finding]:
-    """keys: of the config, that ask for DALI: `train.augment_on`, `label.decode_on`. One finding where all is well."""
+    """keys: of the config, that ask for DALI: `train.augment_on`, `label.decode_on`. One finding if all is well."""
     wanted = {one.name: (extra, one) for extra in _EXTRAS for one in known.get(extra, ()) if "dali" in one.name}
     found = {name: version for name in wanted if (version := installed(name)) is not None}
     if not _can_import("nvidia.dali"):

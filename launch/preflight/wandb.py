@@ -12,7 +12,7 @@ _PATIENCE_S = 3.0
 
 
 def wandb(site: Site) -> Iterator[Finding]:
-    """Mode, key, server."""
+    """Check the mode, the key and the server."""
     from mlseg_dist.tracking.run import Unreachable, chosen_mode, probe
 
     tracking = site.config.tracking

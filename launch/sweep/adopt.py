@@ -1,4 +1,4 @@
-"""Phases that another run has finished, taken over: equal fingerprint, equal results.
+"""Taking over phases that another run has finished: an equal fingerprint means equal results.
 
 In: a run folder, and others. Out: phases in it that are done. Large files that are never written again become hard links, where
 the file system has them; everything else is copied. A phase counts as done once its done.json is there, which comes last.
@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launch.completion import Standing, phase_fingerprint, survey
+from launch.completion import Completion, phase_fingerprint, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase
-from launch.kinds import kind_of
+from launch.phases import kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.files import fsync_folder, publish_first, read_json, temporary_beside, write_json
 
@@ -27,10 +27,10 @@ def adopt(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, others
     finished = _finished(others)
     taken = []
     for phase in graph:
-        standings = {standing.phase.name: standing for standing in survey(config, graph, run)}
-        if standings[phase.name].state != "missing":
+        completions = {completion.phase.name: completion for completion in survey(config, graph, run)}
+        if completions[phase.name].state != "missing":
             continue
-        inputs = _inputs(phase, standings)
+        inputs = _inputs(phase, completions)
         found = finished.get(phase_fingerprint(config, phase, inputs)) if inputs is not None else None
         if found is None or (run.phase(phase)).exists():
             continue
@@ -51,12 +51,12 @@ def _finished(others: Iterable[RunFolder]) -> dict[str, tuple[RunFolder, Path]]:
     return found
 
 
-def _inputs(phase: Phase, standings: dict[str, Standing]) -> dict[str, str] | None:
+def _inputs(phase: Phase, completions: dict[str, Completion]) -> dict[str, str] | None:
     """sha256 of each input's manifest; None while one of them is not done."""
-    before = {name: standings[name] for name in phase.inputs}
-    if any(standing.state != "done" for standing in before.values()):
+    before = {name: completions[name] for name in phase.inputs}
+    if any(completion.state != "done" for completion in before.values()):
         return None
-    return {name: standing.done["outputs"]["sha256"] for name, standing in before.items()}
+    return {name: completion.done["outputs"]["sha256"] for name, completion in before.items()}
 
 
 def _take(phase: Phase, run: RunFolder, other: RunFolder, folder: Path) -> None:
@@ -76,7 +76,7 @@ def _take(phase: Phase, run: RunFolder, other: RunFolder, folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A folder of files; done.json, which says that a phase is done, is left for later."""
+    """Copy a folder of files without done.json, which says that the phase is done and comes last."""
     for root, folders, files in os.walk(source):
         folders.sort()
         here = target / Path(root).relative_to(source)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.run_folder import RunFolder
-from launch.sweep.arms import Arm
+from launch.sweep.config import Arm
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file, write_json
 
@@ -40,7 +40,7 @@ def row_of(arm: Arm, run: RunFolder) -> dict[str, Any]:
 
 
 def _slide(slide: dict[str, Any], patients: dict[str, int]) -> dict[str, Any]:
-    """Confusion of each step as nine integers, rows truth."""
+    """The slide's confusion of each step as nine integers; rows are the truth."""
     facts = {name: slide[name] for name in ("split", "stain", "scanner", "source")}
     confusions = {
         step: [count for row in figures["confusion"] for count in row] for step, figures in slide["figures"].items()
@@ -60,7 +60,7 @@ def _labels(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _core_hours(run: RunFolder) -> float:
-    """Wall time of the phases that this run has done itself, times the processes of each."""
+    """The wall time of the phases that this run did itself, each times the number of its processes."""
     total = 0.0
     for path in run.path.glob("phases/*/done.json"):
         done = read_json(path)
@@ -70,7 +70,7 @@ def _core_hours(run: RunFolder) -> float:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Raises UserError for a file that is no row."""
+    """All rows in the folder. Raises UserError for a file that is not a row."""
     rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
     for path, row in zip(sorted(folder.glob("*.json")), rows, strict=True):
         if not isinstance(row, dict) or row.get("version") != VERSION or "slides" not in row:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.campaign import check_inputs, prepare, uses_slurm
-from launch.completion import recipe, survey
+from launch.completion import recipe_hash, survey
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from launch.sweep.adopt import adopt
-from launch.sweep.arms import Arm
+from launch.sweep.config import Arm
 from launch.sweep.rows import read_rows, row_of, write_row
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from mlseg_core.files import fingerprint
@@ -29,7 +29,7 @@ _GRACE_S = 180.0
 
 @dataclass
 class _Running:
-    """An arm at work. identities: of the phases that it has still to do."""
+    """An arm whose campaign runs. identities: of the phases that it still has to do."""
 
     arm: Arm
     run: RunFolder
@@ -111,7 +111,7 @@ class SweepRun:
                 one.identities = _identities(config, graph, one.run)
                 continue
             self._running.remove(one)
-            if all(standing.state == "done" for standing in survey(config, graph, one.run)):
+            if all(completion.state == "done" for completion in survey(config, graph, one.run)):
                 row = write_row(self._rows, one.arm, row_of(one.arm, one.run))
                 self._say(f"{one.arm.key}: done; {row}")
             elif self._stopping:
@@ -130,7 +130,7 @@ class SweepRun:
                 one.told = True
 
     def _end_all(self) -> None:
-        """Whatever ends the loop, no campaign goes on unseen."""
+        """Stop the campaigns that still run, whatever ended the loop: none goes on unseen."""
         self._tell_to_stop()
         deadline = time.monotonic() + _GRACE_S
         for one in self._running:
@@ -156,17 +156,17 @@ def has_row(arm: Arm, rows: Path) -> bool:
 
 
 def _here(config: CampaignConfig) -> CampaignConfig:
-    """On SLURM the process that we wait for stays until the campaign has ended."""
+    """The config, on SLURM with replan=login: the process that the sweep waits for then stays until the campaign has ended."""
     if not uses_slurm(config):
         return config
     return config.model_copy(update={"cluster": config.cluster.model_copy(update={"replan": "login"})})
 
 
 def _identities(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> set[str]:
-    """Of the phases that are not done: equal for two runs that would do the same work."""
+    """Identities of the phases that are not done: two runs that would do the same work have the same ones."""
     known: dict[str, str] = {}
     for phase in graph:
-        known[phase.name] = fingerprint([recipe(config, phase), [known[name] for name in phase.inputs]])
+        known[phase.name] = fingerprint([recipe_hash(config, phase), [known[name] for name in phase.inputs]])
     return {known[s.phase.name] for s in survey(config, graph, run) if s.state != "done"}
 
 

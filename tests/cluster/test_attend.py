@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.attend import EVERY_S
+from launch.slurm.replan import EVERY_S
 from tests.cluster.campaign import Campaign
 from tests.cluster.commands import PROJECT, mlseg, said_by, sbatch, status
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.cluster
 def stays(slurm, campaign: Campaign, log: Path) -> subprocess.Popen[str]:
     """`mlseg run`, but that it looks every second. log: what it says."""
     code = (
-        "import launch.attend, sys; from launch.cli import main\n"
-        "launch.attend.attend.__defaults__ = (1.0,)\n"
+        "import launch.slurm.replan, sys; from launch.cli import main\n"
+        "launch.slurm.replan.attend.__defaults__ = (1.0,)\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", code, "run", str(campaign.config), "cluster.replan=login", "cluster.retries=1"]

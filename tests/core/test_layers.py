@@ -19,6 +19,34 @@ MAY_IMPORT = {
     "launch": {"mlseg_core", "shards", "mlseg_dist", "launch"},
 }
 
+FLOORS_OF_LAUNCH = (
+    ("paths", "resources"),
+    ("config",),
+    ("graph", "graph_picture"),
+    ("run_folder",),
+    ("checks", "endings", "environment"),
+    ("phases",),
+    ("completion", "estimate", "phase_progress", "rehearsal"),
+    (
+        "slurm.job_plans",
+        "slurm.nodes",
+        "slurm.queue",
+        "slurm.run_jobs",
+        "local.console",
+        "local.liveness",
+        "local.record",
+    ),
+    ("guard", "planner"),
+    ("job",),
+    ("slurm", "slurm_plan", "local"),
+    ("status",),
+    ("campaign",),
+    ("preflight", "sweep"),
+    ("commands",),
+    ("cli",),
+)
+"""The rooms of launch, the lowest floor first: a module imports its own floor and those below. A name covers what is inside."""
+
 
 def imports(path: Path) -> set[str]:
     names = set()
@@ -52,6 +80,26 @@ def test_no_module_imports_one_that_imports_it():
     graphlib.TopologicalSorter({name: found & graph.keys() for name, found in graph.items()}).prepare()
 
 
+def test_every_room_of_launch_has_a_floor_and_imports_downwards_only():
+    for path in (ROOT / "launch").rglob("*.py"):
+        names = [
+            f"{node.module}.{alias.name}" if node.module == "launch" else node.module
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "launch"
+            for alias in node.names
+        ]
+        if name_of(path) != "launch":
+            assert all(floor_of(name) <= floor_of(name_of(path)) for name in names), path
+
+
+def floor_of(module: str) -> int:
+    """That of its longest name in FLOORS_OF_LAUNCH. Raises KeyError for a room that is on none."""
+    floors = {name: number for number, names in enumerate(FLOORS_OF_LAUNCH) for name in names}
+    parts = module.split(".")[1:]
+    found = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return floors[next((name for name in found if name in floors), parts[0])]
+
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
@@ -73,7 +121,8 @@ def normal(requirement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm_plan"]
+    "module",
+    ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm.plan", "launch.estimate.costs"],
 )
 def test_loads_no_torch(module):
     code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"

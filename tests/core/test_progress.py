@@ -140,7 +140,7 @@ def slow_pairs(unit, scratch):
 
 def test_status_and_console_use_the_same_sum(tmp_path):
     from launch.graph import Phase
-    from launch.kinds import kind_of
+    from launch.phases import kind_of
     from launch.run_folder import RunFolder
 
     run, phase = RunFolder(tmp_path), Phase(0, "shards", "shards")

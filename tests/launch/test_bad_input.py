@@ -1,4 +1,4 @@
-"""Bad slides, tables and annotations of a campaign: one line that names file, field and mend, status 2, nothing written."""
+"""Bad slides, tables and annotations of a campaign: one line that names file, field and fix, status 2, nothing written."""
 
 import json
 from pathlib import Path

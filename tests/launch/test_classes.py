@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from launch.campaign import prepare
-from launch.classes import check_corpus
+from launch.checks import check_corpus
 from launch.cli import main
 from launch.completion import publish_done
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.kinds import KINDS
+from launch.phases import KINDS
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import UserError
 from mlseg_core.map import run_units
@@ -143,8 +143,8 @@ def test_a_corpus_that_lacks_a_class_ends_with_its_shards_and_goes_on_once_the_c
 
 def finish_shards(config: CampaignConfig, run: RunFolder, shards: Phase) -> None:
     """As the shards job does."""
-    mapping = KINDS["shards"].mapping(config, run, shards)
+    map_work = KINDS["shards"].map_work(config, run, shards)
     folder = KINDS["shards"].folder(run, shards)
-    assert not run_units(mapping.units, mapping.work, folder, describe=mapping.describe)
-    mapping.publish()
+    assert not run_units(map_work.units, map_work.work, folder, describe=map_work.describe)
+    map_work.publish()
     assert publish_done(config, shards, run, {}, time.time(), "1-0")

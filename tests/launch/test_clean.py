@@ -10,7 +10,7 @@ from launch.cli import main
 from launch.completion import publish_done, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
-from launch.kinds import kind_of
+from launch.phases import kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.files import write_json
@@ -37,7 +37,7 @@ def finish(config: CampaignConfig, run: RunFolder, until: str) -> None:
             write_round(manifest.parent)
         else:
             manifest.write_text(phase.name)
-        done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
+        done = {completion.phase.name: completion.done for completion in survey(config, build_graph(config), run)}
         inputs = {name: done[name]["outputs"]["sha256"] for name in phase.inputs}
         assert publish_done(config, phase, run, inputs, time.time(), "1-0")
         if phase.name == until:
@@ -106,11 +106,11 @@ def test_an_edit_that_needs_a_cleaned_round_makes_it_again(campaign):
     assert main(["clean", str(run.path), "--rounds"]) == 0 and tars(run) == []
     assert {s.state for s in survey(config, build_graph(config), run)} == {"done"}
     edited = load_campaign(run.config_path, ["steps.master-2.lr=0.5"])
-    standings = {s.phase.name: s for s in survey(edited, build_graph(edited), run)}
-    stale = [name for name, standing in standings.items() if standing.state == "stale"]
+    completions = {s.phase.name: s for s in survey(edited, build_graph(edited), run)}
+    stale = [name for name, completion in completions.items() if completion.state == "stale"]
     assert stale == ["label-2", "master-2", "evaluate", "report"]
-    assert "cleaned away, and master-2 needs them" in standings["label-2"].why
-    assert standings["label-1"].state == "done", "master-1 stands, and with it the round that it read"
+    assert "cleaned away, and master-2 needs them" in completions["label-2"].why
+    assert completions["label-1"].state == "done", "master-1 stands, and with it the round that it read"
 
 
 def test_what_was_set_aside_goes(campaign, capsys):

@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from launch.campaign import prepare
-from launch.completion import input_hashes, publish_done, recipe, set_aside, survey
+from launch.completion import input_hashes, publish_done, recipe_hash, set_aside, survey
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.kinds import Train, kind_of
+from launch.phases import kind_of
+from launch.phases.learn import Train
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
@@ -25,13 +26,13 @@ def finish(config: CampaignConfig, run: RunFolder, phase: Phase) -> None:
     manifest = kind_of(phase).manifest(run, phase)
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.write_text(phase.name)
-    done = {standing.phase.name: standing.done for standing in survey(config, build_graph(config), run)}
+    done = {completion.phase.name: completion.done for completion in survey(config, build_graph(config), run)}
     inputs = {name: done[name]["outputs"]["sha256"] for name in phase.inputs}
     assert publish_done(config, phase, run, inputs, time.time(), "1-0")
 
 
 def states(config: CampaignConfig, run: RunFolder) -> dict[str, str]:
-    return {standing.phase.name: standing.state for standing in survey(config, build_graph(config), run)}
+    return {completion.phase.name: completion.state for completion in survey(config, build_graph(config), run)}
 
 
 def test_a_finished_campaign_is_done(config: CampaignConfig, run: RunFolder) -> None:
@@ -73,7 +74,7 @@ def test_training_of_an_earlier_recipe_stays_valid_and_one_of_any_other_does_not
         for phase in build_graph(config):
             if phase.name == "master-1":
                 inputs = input_hashes(build_graph(config), phase, run)
-                run.write_state(phase, recipe=recipe(config, phase), inputs=inputs, status="interrupted")
+                run.write_state(phase, recipe=recipe_hash(config, phase), inputs=inputs, status="interrupted")
                 break
             finish(config, run, phase)
     assert "stale" not in states(config, run).values() and states(config, run)["base"] == "done"
@@ -83,7 +84,7 @@ def test_training_of_an_earlier_recipe_stays_valid_and_one_of_any_other_does_not
 
 def test_a_half_done_phase_is_stale_under_another_config(config_path: Path, config: CampaignConfig, run) -> None:
     slides = build_graph(config)[0]
-    run.write_state(slides, recipe=recipe(config, slides), inputs={}, status="interrupted")
+    run.write_state(slides, recipe=recipe_hash(config, slides), inputs={}, status="interrupted")
     assert states(config, run)["slides"] == "missing"
     assert states(load_campaign(config_path, ["phantom.seed=8"]), run)["slides"] == "stale"
 
@@ -118,7 +119,7 @@ def test_threads_that_nobody_chose_change_nothing_of_an_earlier_run(make_campaig
     assert shown == {"4": 4, "8": 8, "auto": "auto"}
     graph = build_graph(config)
     for one in chosen.values():
-        assert [recipe(one, phase) for phase in graph] == [recipe(config, phase) for phase in graph]
+        assert [recipe_hash(one, phase) for phase in graph] == [recipe_hash(config, phase) for phase in graph]
 
     run = RunFolder.of(config)
     prepare(config)

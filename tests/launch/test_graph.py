@@ -2,7 +2,7 @@ import pytest
 
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
-from launch.kinds import KINDS
+from launch.phases import KINDS
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 

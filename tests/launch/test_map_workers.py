@@ -6,11 +6,11 @@ import pytest
 
 from launch.campaign import prepare
 from launch.config import CampaignConfig, load_campaign
-from launch.console import Console
 from launch.graph import build_graph
-from launch.liveness import local_planner
-from launch.local import LocalJob
-from launch.resources import JobConfig
+from launch.local.console import Console
+from launch.local.liveness import local_planner
+from launch.local.run import LocalJob
+from launch.resources.blocks import JobConfig
 from launch.run_folder import RunFolder
 
 

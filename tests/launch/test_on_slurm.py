@@ -60,12 +60,12 @@ def test_preflight_sees_that_jobs_may_not_submit_jobs(slurm, tmp_path: Path) -> 
     assert code == 0 and row["mark"] == "warning" and "may not submit jobs (not from a compute node)" in row["seen"], (
         row
     )
-    assert "cluster.replan=login" in row["mend"] and found["node: train jobs"]["mark"] == "ok"
+    assert "cluster.replan=login" in row["fix"] and found["node: train jobs"]["mark"] == "ok"
     assert preflight(slurm, config, "--node-job", "cluster.replan=login")[1]["node: small jobs"]["mark"] == "ok"
 
 
 @pytest.mark.parametrize(
-    ("override", "row", "said", "mend"),
+    ("override", "row", "said", "fix"),
     [
         ("cluster.label.workers=1001", "SLURM: array", "MaxArraySize is 1001", "at most 1000"),
         ("cluster.train.partition=gpu", "SLURM: train jobs", "SLURM has no such partition", "low, high"),
@@ -74,11 +74,11 @@ def test_preflight_sees_that_jobs_may_not_submit_jobs(slurm, tmp_path: Path) -> 
         ("cluster.small.gpus=8", "SLURM: small jobs", "no node of partition low has a GPU", "gpus=0"),
     ],
 )
-def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str, said: str, mend: str) -> None:  # noqa: F811
+def test_what_slurm_would_refuse_is_bad(slurm, tmp_path, override: str, row: str, said: str, fix: str) -> None:  # noqa: F811
     code, found = preflight(slurm, campaign(tmp_path), override, "train.micro_batches_per_step=4")
     assert code == 2
     assert found[row]["mark"] == "bad", found
-    assert said in found[row]["seen"] and mend in found[row]["mend"], found[row]
+    assert said in found[row]["seen"] and fix in found[row]["fix"], found[row]
 
 
 def test_run_refuses_what_preflight_would_before_anything_is_queued_or_written(slurm, tmp_path: Path) -> None:  # noqa: F811
@@ -158,7 +158,7 @@ def test_a_limit_of_jobs_is_seen_before_and_a_plan_over_it_leaves_nothing(slurm_
     code, found = preflight(host, config)
     row = found["SLURM: jobs at once"]
     assert code == 2 and row["seen"] == "a plan queues 44; SLURM takes 30 now (AssocMaxSubmitJobLimit)", row
-    assert "to at most 5: " in row["mend"] and "cluster.label.workers" in row["mend"], row
+    assert "to at most 5: " in row["fix"] and "cluster.label.workers" in row["fix"], row
     over = mlseg(host, "run", config)
     assert over.returncode == 2 and "a plan queues 44; SLURM takes 30 now" in over.stderr, over.stderr
     assert over.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()

@@ -18,7 +18,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import write_json
 from mlseg_dist.evaluation.drawn import png
 from tests.launch.conftest import tiny_campaign
-from tests.launch.test_preflight import on_slides
+from tests.launch.preflight.test_preflight import on_slides
 from tests.planted import lost, plant
 from tests.shards.slides_for_tests import shards_config, write_corpus
 from tests.shards.test_tiles import write_tiles

@@ -8,7 +8,7 @@ import yaml
 
 from launch.campaign import enter_working_folder, load_where, prepare
 from launch.cli import main
-from launch.completion import recipe
+from launch.completion import recipe_hash
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import build_graph
 from launch.paths import base_of
@@ -78,7 +78,7 @@ def earlier_run(config_path: Path, tmp_path: Path) -> RunFolder:
         run.freeze_code()
     finally:
         os.chdir(before)
-    (run.code / "launch" / "identity.py").unlink()  # the frozen code knows no ids
+    (run.code / "launch/run_folder/identity.py").unlink()  # the frozen code knows no ids
     run.config_path.write_text(yaml.safe_dump(old))
     return run
 
@@ -88,18 +88,20 @@ def test_a_run_of_an_earlier_version_is_found_and_keeps_its_fingerprints(
 ) -> None:
     run = earlier_run(config_path, tmp_path)
     old = CampaignConfig.model_validate_json(json.dumps(yaml.safe_load(run.config_path.read_text())))
-    before = {phase.name: recipe(old, phase) for phase in build_graph(old) if phase.kind != "shards"}
+    before = {phase.name: recipe_hash(old, phase) for phase in build_graph(old) if phase.kind != "shards"}
     content = run.config_path.read_text()
     at(tmp_path / "work", monkeypatch)
     for where in (config_path, Path("runs/tiny"), run.path):
         config = load_where(where, [])
         assert RunFolder.of(config).path == run.path
-        assert {phase.name: recipe(config, phase) for phase in build_graph(config) if phase.kind != "shards"} == before
+        assert {
+            phase.name: recipe_hash(config, phase) for phase in build_graph(config) if phase.kind != "shards"
+        } == before
         prepare(config)
         assert run.config_path.read_text() == content and not (run.path / "run.json").exists()
     at(tmp_path / "elsewhere", monkeypatch)
     config = load_where(run.path, [])
-    assert recipe(config, build_graph(config)[0]) == before["slides"] and config.folder == run.path
+    assert recipe_hash(config, build_graph(config)[0]) == before["slides"] and config.folder == run.path
     enter_working_folder(run)
     assert Path.cwd() == tmp_path / "work"  # where its tiles start
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from launch.amounts import Amounts, training_steps
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
-from launch.costs import Cost, add_up, cost_of
+from launch.estimate.amounts import Amounts, training_steps
+from launch.estimate.costs import Cost, add_up, cost_of
+from launch.estimate.rates import Rate, choose, keep, measured, network_of, read
 from launch.graph import Phase, build_graph
-from launch.graph_picture import Node, draw
-from launch.rates import Rate, choose, keep, measured, network_of, read
+from launch.graph_picture import PhaseBox, draw
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_json
@@ -126,7 +126,7 @@ def test_plan_without_slides_shows_the_graph_and_says_why_costs_are_unknown(make
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_the_picture_names_every_phase_and_its_state(config: CampaignConfig, tmp_path: Path, suffix: str) -> None:
     states = ["done", "done", "failed", "waiting", "waiting", "waiting", "waiting"]
-    nodes = [Node(phase, state, "1:23") for phase, state in zip(build_graph(config), states, strict=True)]
+    nodes = [PhaseBox(phase, state, "1:23") for phase, state in zip(build_graph(config), states, strict=True)]
     out = tmp_path / f"graph{suffix}"
     draw(nodes, "a $title$ with 50 %", out)
     assert list(tmp_path.glob("graph*")) == [out] and not list(tmp_path.glob(".tmp-*"))

@@ -1,12 +1,12 @@
-from launch.completion import Standing
+from launch.completion import Completion
 from launch.config import CampaignConfig
 from launch.graph import build_graph
 from launch.planner import last_words, missing_phases
-from launch.plans import Plan, publish_plan, read_plans, retries_in_a_row
 from launch.run_folder import RunFolder
-from launch.slurm_queue import QueuedJob
+from launch.slurm.job_plans import JobPlan, publish_plan, read_plans, retries_in_a_row
+from launch.slurm.queue import QueuedJob
 
-PLAN = Plan(
+PLAN = JobPlan(
     1,
     "person",
     {
@@ -25,15 +25,15 @@ def job(number: int, state: str = "PENDING", reason: str = "Dependency") -> Queu
     return QueuedJob(str(number), str(number), "mlseg-tiny-job", state, reason, "")
 
 
-def standings(config: CampaignConfig, done: int) -> list[Standing]:
+def completions(config: CampaignConfig, done: int) -> list[Completion]:
     return [
-        Standing(phase, "done" if phase.number < done else "missing", "", {"outputs": {"sha256": ""}})
+        Completion(phase, "done" if phase.number < done else "missing", "", {"outputs": {"sha256": ""}})
         for phase in build_graph(config)
     ]
 
 
 def missing(config: CampaignConfig, done: int, queue: list[QueuedJob], statuses=None, plans=(PLAN,)):
-    found = missing_phases(standings(config, done), list(plans), queue, statuses or {})
+    found = missing_phases(completions(config, done), list(plans), queue, statuses or {})
     return {item.phase.name: item.reason for item in found}
 
 
@@ -67,7 +67,7 @@ def test_jobs_that_wait_for_a_lost_one_are_planned_again_before_slurm_drops_them
 
 def test_what_an_older_job_said_excuses_no_job_after_it() -> None:
     """A job that was interrupted, planned again, and now dies before it can say anything is lost, and that counts."""
-    again = Plan(
+    again = JobPlan(
         2, "replan", {"base": {"work": "24"}, "label-1": {"work": "25", "merge": "26"}}, {"base": "interrupted"}
     )
     assert last_words({"status": "interrupted", "job": "14"}, [PLAN], "base") == "interrupted"
@@ -79,16 +79,16 @@ def test_what_an_older_job_said_excuses_no_job_after_it() -> None:
 
 
 def test_retries_count_failures_since_a_person_planned() -> None:
-    def again(number: int, reason) -> Plan:
-        return Plan(number, "replan", {"base": {"work": "1"}}, {"base": reason})
+    def again(number: int, reason) -> JobPlan:
+        return JobPlan(number, "replan", {"base": {"work": "1"}}, {"base": reason})
 
     plans = [PLAN, again(2, "failed"), again(3, "interrupted"), again(4, "lost")]
     assert retries_in_a_row(plans, "base") == 2
-    assert retries_in_a_row([*plans, Plan(5, "person")], "base") == 0
+    assert retries_in_a_row([*plans, JobPlan(5, "person")], "base") == 0
 
 
 def test_of_two_plans_with_one_number_the_first_counts(tmp_path) -> None:
     run = RunFolder(tmp_path)
     assert publish_plan(run, PLAN)
-    assert not publish_plan(run, Plan(1, "cancel"))
+    assert not publish_plan(run, JobPlan(1, "cancel"))
     assert read_plans(run) == [PLAN]

@@ -17,13 +17,13 @@ import yaml
 from PIL import Image
 
 from launch.cli import main
-from launch.own_files import own_files
 from launch.run_folder import RunFolder
+from launch.run_folder.own_files import own_files
 from mlseg_core.files import read_json, write_json
 from mlseg_dist.events import Events
 from mlseg_dist.run_folder import phase_folder
 from tests.launch.conftest import tiny_campaign
-from tests.launch.test_local import mlseg
+from tests.launch.local.test_run import mlseg
 from tests.mlseg_dist import wandb_files
 from tests.shards.slides_for_tests import write_corpus
 

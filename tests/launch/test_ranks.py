@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.checks import check_ranks, training_ranks
 from launch.cli import main
 from launch.config import load_campaign
-from launch.ranks import check_ranks, training_ranks
 from launch.run_folder import RunFolder
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import HEADER, square_feature, tissue_slide, write_annotation, write_slide
@@ -79,7 +79,7 @@ def test_preflight_refuses_them_too(tmp_path, capsys, slides):
     (row,) = [
         row for row in json.loads(capsys.readouterr().out)["checks"] if row["name"] == "config" and row["mark"] == "bad"
     ]
-    assert REASON in row["seen"] and "paper-8.yaml" in row["mend"]
+    assert REASON in row["seen"] and "paper-8.yaml" in row["fix"]
 
 
 def test_what_the_config_asks_for_counts_where_the_campaign_will_run(tmp_path):

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from launch.config import load_campaign
+from launch.estimate.rates import choose, read
 from launch.graph import build_graph
-from launch.kinds import kind_of
-from launch.rates import choose, read
+from launch.phases import kind_of
 from launch.rehearsal import rehearsal_of
 from mlseg_core.errors import UserError
 from tests.launch.conftest import tiny_campaign
-from tests.launch.test_preflight import on_slides
+from tests.launch.preflight.test_preflight import on_slides
 from tests.shards.slides_for_tests import square_feature, write_annotation, write_corpus
 
 

@@ -9,7 +9,7 @@ import pytest
 from launch.cli import main
 from launch.config import CampaignConfig
 from launch.graph import build_graph
-from launch.liveness import local_planner
+from launch.local.liveness import local_planner
 from launch.run_folder import RunFolder
 from tests.launch.test_completion import finish
 

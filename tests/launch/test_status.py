@@ -15,11 +15,11 @@ from launch.cli import main
 from launch.commands.status import page
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
-from launch.liveness import local_planner
-from launch.pending import in_words
-from launch.phase_metrics import last_alert, last_metrics
-from launch.plans import Plan, publish_plan
+from launch.local.liveness import local_planner
+from launch.phase_progress import last_alert, last_metrics
 from launch.run_folder import RunFolder
+from launch.slurm.job_plans import JobPlan, publish_plan
+from launch.slurm.queue import in_words
 from launch.status import CampaignStatus, PhaseStatus
 from mlseg_dist.events import Events
 from tests.cluster.second_user import as_nobody, need_root
@@ -173,7 +173,7 @@ def test_jobs_on_a_slurm_that_this_machine_cannot_ask_are_not_called_lost(
     prepare(config)
     run, base = RunFolder.of(config), phase_of(config, "base")
     run.plans.mkdir()
-    publish_plan(run, Plan(1, "person", {"base": {"work": "14"}}))
+    publish_plan(run, JobPlan(1, "person", {"base": {"work": "14"}}))
     run.write_state(base, status="running", job="14", host="n3", pid=1)
     assert main(["status", str(run.path), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["phases"][base.number]

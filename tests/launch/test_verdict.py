@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from launch.causes import in_words_for_a_person
 from launch.config import CampaignConfig
+from launch.endings import in_words_for_a_person
 from launch.graph import Phase
-from launch.job import Process
-from launch.plans import Plan
+from launch.job import PhaseProcess
+from launch.planner import verdict
 from launch.run_folder import RunFolder
-from launch.verdict import verdict
+from launch.slurm.job_plans import JobPlan
 from mlseg_core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -26,11 +26,11 @@ from mlseg_core.files import overwrite
 from mlseg_dist.training.checkpoint import NotSaved
 
 BASE = Phase(2, "base", "train")
-PLANS = [Plan(1, "person", {"base": {"work": "14"}})]
+PLANS = [JobPlan(1, "person", {"base": {"work": "14"}})]
 
 
-def process(run: RunFolder, index: int, job: str = "14") -> Process:
-    return Process(run, "work", index, f"{job}-0", job, "/log")
+def process(run: RunFolder, index: int, job: str = "14") -> PhaseProcess:
+    return PhaseProcess(run, "work", index, f"{job}-0", job, "/log")
 
 
 @pytest.fixture
@@ -55,16 +55,16 @@ def test_a_full_disk_is_told_though_another_rank_has_the_last_word(run: RunFolde
 
 def test_the_merge_of_a_map_does_not_hide_what_its_workers_met(run: RunFolder) -> None:
     label = Phase(3, "label-1", "label")
-    plans = [Plan(1, "person", {"label-1": {"work": "15", "merge": "16"}})]
-    Process(run, "work", 1, "15_1-0", "15_1", "/log").report(label, "user error", UserError("the disk is full"))
-    Process(run, "merge", 0, "16-0", "16", "/log").report(label, "failed", RuntimeError("2 units are not done"))
+    plans = [JobPlan(1, "person", {"label-1": {"work": "15", "merge": "16"}})]
+    PhaseProcess(run, "work", 1, "15_1-0", "15_1", "/log").report(label, "user error", UserError("the disk is full"))
+    PhaseProcess(run, "merge", 0, "16-0", "16", "/log").report(label, "failed", RuntimeError("2 units are not done"))
     assert "the disk is full" in verdict(run, label, plans)["error"]
 
 
 def test_what_an_older_job_met_excuses_no_newer_one(run: RunFolder) -> None:
     process(run, 1).report(BASE, "user error", UserError("the disk is full"))
     process(run, 0, "20").report(BASE, "failed", RuntimeError("it broke"))
-    newer = [*PLANS, Plan(2, "replan", {"base": {"work": "20"}})]
+    newer = [*PLANS, JobPlan(2, "replan", {"base": {"work": "20"}})]
     assert verdict(run, BASE, newer)["status"] == "failed"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.own_files import own_files
+from launch.run_folder.own_files import own_files
 from mlseg_core.errors import UserError
 from mlseg_core.files import temporary_beside
 from mlseg_dist import report

@@ -1,0 +1,108 @@
+"""Which jobs in the queue belong to a run, whoever owns them: their ids, names and run folders tell.
+
+A job is named mlseg-CAMPAIGN-[NN-]TITLE[.RUN-ID]; a run made by an earlier version has no id, and its jobs' names have none.
+A slurmctld that has lost its state gives old numbers to other jobs: a number alone proves nothing.
+"""
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.paths import same_place
+from launch.run_folder import RunFolder
+from launch.run_folder.identity import LENGTH, run_id
+from launch.slurm.job_plans import JobPlan, job_prefix, planners
+from launch.slurm.queue import QueuedJob, read_queue
+
+_ID = re.compile(rf"\.([a-z0-9]{{{LENGTH}}})$")
+_TITLE = re.compile(r"(\d+-.+-(work|merge)|replan)")
+
+
+@dataclass(frozen=True)
+class RunJobs:
+    """mine: jobs of the run's plans, submitted from where its folder lies.
+
+    elsewhere: the run's jobs that were submitted from another folder: it was moved or copied since.
+    strangers: jobs of other runs that write into this folder: it was deleted, or moved away, and made anew since.
+    orphans: this user's jobs of a campaign of this name whose run folder is gone.
+    """
+
+    mine: list[QueuedJob]
+    elsewhere: list[QueuedJob]
+    strangers: list[QueuedJob]
+    orphans: list[QueuedJob]
+
+    @property
+    def own(self) -> list[QueuedJob]:
+        """All jobs of this run."""
+        return [*self.mine, *self.elsewhere]
+
+
+def id_of_job(name: str) -> str:
+    """The run id at the end of a job's name; "" where there is none."""
+    found = _ID.search(name)
+    return found.group(1) if found else ""
+
+
+def read_run_jobs(
+    run: RunFolder, plans: Sequence[JobPlan], campaign: str, settle: bool = True, everyone: bool = True
+) -> RunJobs:
+    """Ask SLURM. everyone: all users' jobs; else only those of this user and of whoever has planned the run.
+
+    Raises RuntimeError, TimeoutExpired.
+    """
+    users = None if everyone else {os.getuid(), *planners(run, plans)}
+    queue = read_queue(lambda job: job.name.startswith("mlseg-"), users, settle)
+    return sort_jobs(queue, run, run_id(run), plans, campaign)
+
+
+def sort_jobs(
+    queue: Collection[QueuedJob], run: RunFolder, own_id: str, plans: Sequence[JobPlan], campaign: str
+) -> RunJobs:
+    """Which of these jobs have to do with the run. own_id: run_id."""
+    titles = {job: title for plan in plans for job, title in plan.titles().items()}
+    found = RunJobs([], [], [], [])
+    for job in queue:
+        here = job.run_path is None or same_place(job.run_path, run.path)
+        if is_of_run(job, own_id, titles):
+            if here:
+                found.mine.append(job)
+            elif id_of_job(job.name) or not _is_run(
+                job.run_path or run.path
+            ):  # else the original's, of which this is a copy
+                found.elsewhere.append(job)
+        elif own_id and id_of_job(job.name) == own_id:  # of a planner that died, or is at it
+            if not here:
+                found.elsewhere.append(job)
+        elif job.run_path is None:
+            continue
+        elif here:
+            if own_id or id_of_job(job.name) or not run.exists():
+                found.strangers.append(job)
+        elif job.uid == os.getuid() and _is_called(job.name, campaign) and not _is_run(job.run_path):
+            found.orphans.append(job)
+    return found
+
+
+def is_of_run(job: QueuedJob, own_id: str, titles: dict[str, str]) -> bool:
+    """True when a plan names the job, by number and by name. titles: job id -> what it does, of all plans."""
+    if job.main not in titles:
+        return False
+    mark = id_of_job(job.name)
+    name = job.name.removesuffix(f".{mark}") if mark else job.name
+    return mark in ("", own_id) and re.fullmatch(rf"mlseg-.+-{re.escape(titles[job.main])}", name) is not None
+
+
+def _is_called(name: str, campaign: str) -> bool:
+    title = _ID.sub("", name.removeprefix(job_prefix(campaign)))
+    return name.startswith(job_prefix(campaign)) and _TITLE.fullmatch(title) is not None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run lies there. True as well where this user may not look."""
+    try:
+        return (folder / "campaign.yaml").is_file()
+    except OSError:
+        return True

@@ -1,0 +1,154 @@
+"""Submitting a phase's jobs to SLURM through submitit, and the job that plans again when one of them fails."""
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import clean_env
+
+from launch.config import CampaignConfig
+from launch.environment import START, environment, job_environment
+from launch.graph import Phase
+from launch.job import run_job
+from launch.phases import MapKind, block_of, kind_of
+from launch.resources.blocks import Block, JobConfig
+from launch.run_folder import RunFolder
+from launch.run_folder.identity import run_id
+from launch.slurm.job_plans import job_prefix
+from launch.slurm.nodes import excluding
+from mlseg_core.errors import UserError
+
+_REPLAN = "launch.slurm_plan"  # by name: it plans with this module
+_SIGNAL_DELAY_S = 120  # USR2 comes so long before the time limit: enough to save a checkpoint
+
+
+class Submitter:
+    """Submits jobs of one run folder and remembers their ids, so that a half-made plan can be taken back."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.config: CampaignConfig = run.config()
+        self.ids: list[str] = []
+        own_id = run_id(run)
+        self._suffix = f".{own_id}" if own_id else ""
+
+    def submit(self, phase: Phase, after: Sequence[str], again: bool = False) -> dict[str, str]:
+        """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id.
+
+        again: an earlier attempt failed, so they ask for what the block's `retry` says.
+        """
+        block = block_of(self.config, phase)
+        if not isinstance(kind_of(phase), MapKind):
+            return {"work": self._submit(phase, "work", block, again, _afterok(after))}
+        workers = self.config.cluster.job(block).workers
+        work = self._submit(phase, "work", block, again, _afterok(after), workers)
+        # afterany: the units decide whether the map is complete, not the fate of a worker
+        ends = ",".join(filter(None, [f"afterany:{work}", _afterok(after)]))
+        return {"work": work, "merge": self._submit(phase, "merge", "small", again, ends)}
+
+    def submit_replan(self, watched: Sequence[str]) -> str:
+        """One job that plans again as soon as one of the watched jobs fails, and that SLURM drops when all end well."""
+        folder = self.run.path / "plans" / "logs"
+        job = self.config.cluster.job("small")
+        executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", job)
+        if job.container:
+            executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
+        executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
+        replan = importlib.import_module(_REPLAN).replan
+        return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
+
+    def _submit(
+        self, phase: Phase, part: str, block: Block, again: bool, dependency: str | None, workers: int = 1
+    ) -> str:
+        name, job = f"{phase.folder}-{part}{self._suffix}", self.config.cluster.job(block)
+        job = job.again() if again else job
+        executor = job_executor(self.run, self.config, self.run.logs(phase), name, job)
+        if dependency:
+            executor.update_parameters(dependency=dependency)
+        arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
+        return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
+
+    def _run(self, block: Block, submit: Any) -> str:
+        kept = submitting_environment()
+        try:
+            with clean_env(), environment(kept):
+                job_id = submit()[0].job_id.split("_")[0]
+        except FailedJobError as error:
+            said = (
+                str(error)
+                .strip()
+                .splitlines()[-1]
+                .removeprefix("sbatch: error: ")
+                .removeprefix("Batch job submission failed: ")
+            )
+            fix = f"Correct cluster.{block}."
+            if "submit limit" in said:
+                fix = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
+            raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", fix) from error
+        self.ids.append(job_id)
+        return job_id
+
+
+def submitting_environment() -> dict[str, str]:
+    """Variables to keep: clean_env hides the settings of the job that we may run in, but also where SLURM's own config lies."""
+    return {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+
+
+def job_executor(
+    run: RunFolder, config: CampaignConfig, folder: Path, name: str, job: JobConfig, code: Path | None = None
+) -> SlurmExecutor:
+    """An executor that submits jobs with these resources.
+
+    folder: for logs and pickles.  code: folder of the packages, instead of the run folder's.
+    """
+    executor = SlurmExecutor(folder, python=_interpreter(job))
+    optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
+    optional["mem"] = job.mem
+    optional["gpus_per_node"] = job.gpus or None
+    variables = job_environment(run, job)
+    if code is not None:
+        variables["PYTHONPATH"] = str(code)
+    executor.update_parameters(
+        job_name=job_prefix(config.name) + name,
+        time=job.minutes,
+        nodes=job.nodes,
+        ntasks_per_node=job.tasks_per_node,
+        cpus_per_task=job.cpus_per_task,
+        signal_delay_s=_SIGNAL_DELAY_S,
+        stderr_to_stdout=True,
+        wckey=None,
+        setup=[*job.setup, f"export {START}=$(date +%s)", *_exports(variables)],
+        # a rank that fails ends the others; srun does not inherit the CPUs of sbatch
+        srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={job.cpus_per_task}"],
+        additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **excluding(run, job)},
+        **{key: value for key, value in optional.items() if value is not None},
+    )
+    return executor
+
+
+def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) -> str:
+    """The batch script of a job with these resources, without its dependencies and its array."""
+    executor = job_executor(run, config, run.path / "logs", name, job)
+    return executor._make_submission_file_text(executor._submitit_command_str, "0")
+
+
+def _interpreter(job: JobConfig) -> str:
+    """The shell words before `-m`: this Python or the job's own, in its container if it has one."""
+    return shlex.join([*job.command, job.python or sys.executable])
+
+
+def _exports(variables: dict[str, str]) -> list[str]:
+    """Shell lines that export the variables. What `module load` puts on PYTHONPATH stays there, after our code."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PYTHONPATH"]
+    code = shlex.quote(variables["PYTHONPATH"])
+    return [*lines, f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
+
+
+def _afterok(jobs: Sequence[str]) -> str | None:
+    return f"afterok:{':'.join(jobs)}" if jobs else None
