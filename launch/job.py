@@ -34,8 +34,8 @@ from launch.slurm_queue import requeue
 from launch.statuses import FAILURES, OF_EXIT, STUCK
 from launch.variables import START
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import read_json
-from mlseg_core.map import Incomplete, run_units
 from mlseg_core.node import node_name
 
 Part = Literal["work", "merge", "both"]

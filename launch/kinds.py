@@ -17,8 +17,8 @@ from launch.graph import KindName, Phase
 from launch.resources import Block, ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Describe, Unit, Work, merge
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Describe, Unit, Work, merge
 from mlseg_dist.run_folder import counts_folder, generators_folder, labels_folder, shards_folder, styled_folder
 
 

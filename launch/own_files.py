@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mlseg_core.exactly_once.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.own import is_named_by_content, is_page, is_regular, is_temporary, starts_with, walk_files
-from mlseg_core.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.pseudonyms import KEY_FILE

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.records import read_all_done
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import read_json, sha256_file, write_json
-from mlseg_core.map import Scratch, Unit
 from mlseg_core.own import is_regular
-from mlseg_core.records import read_all_done
 from mlseg_core.store import open_store
 
 TABLE = "slides.csv"

@@ -16,8 +16,8 @@ import shapely
 import tifffile
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
-from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.leaks import Row, refuse_split_patients, spelling
 from shards.pixels import mask_size, mask_was_misread, read_mask, read_tile, tile_size, tile_was_misread

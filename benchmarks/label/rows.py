@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.files import sha256_file, write_json
-from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data import labels

@@ -30,8 +30,8 @@ from benchmarks.study.verdict import Outcome, by_patient, markdown, outcome, pla
 from launch.cli import main as mlseg
 from launch.config import load_campaign
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import map_in_processes, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import map_in_processes, merge
 from mlseg_dist.config import ModelConfig
 from mlseg_dist.evaluation.figures import constant, mean_iou
 from mlseg_dist.model import build_model

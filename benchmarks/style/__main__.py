@@ -23,7 +23,7 @@ from benchmarks.common.photo_corpus import write_corpus
 from benchmarks.common.processes import ROOT
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist.device import device_for, device_kind, settle_cpu
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of

@@ -15,7 +15,7 @@ from launch.kinds import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.map import map_in_processes, merge
+from mlseg_core.exactly_once.run import map_in_processes, merge
 from shards.config import ShardsConfig
 from shards.own_slides import note_table, refuse_foreign_slides, remove_outdated
 from shards.phantom.config import PhantomConfig

@@ -76,7 +76,7 @@ def train_generators(arguments: argparse.Namespace) -> int:
 def style_shards(arguments: argparse.Namespace) -> int:
     """style apply"""
     config, shards, out, _ = _opened(arguments)
-    from mlseg_core.map import map_in_processes
+    from mlseg_core.exactly_once.run import map_in_processes
     from mlseg_dist.style import work
     from mlseg_dist.style.publish import write_styled
 

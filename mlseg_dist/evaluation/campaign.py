@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Unit
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, units

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Unit
 from mlseg_core.store import open_store
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.evaluation import operating_point

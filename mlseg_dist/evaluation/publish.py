@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import sha256_file, write_json
-from mlseg_core.map import Unit
 from mlseg_dist.evaluation import operating_point, summary
 from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.drawn import is_drawn

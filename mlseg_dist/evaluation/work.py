@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation.counting import SlideCounter

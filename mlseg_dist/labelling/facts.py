@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Done, merge
 from mlseg_core.files import fingerprint, read_json, sha256_file
-from mlseg_core.map import Done, merge
 from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.class_counts import class_counts

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.prefetch import threads_for

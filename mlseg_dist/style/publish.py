@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Done, Unit, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Done, Unit, merge
 from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.events import Tell

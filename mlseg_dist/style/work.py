@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.data.styled import MEMBERS

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlseg_core.map import Done
-from mlseg_core.records import missing_files
+from mlseg_core.exactly_once.records import missing_files
+from mlseg_core.exactly_once.run import Done
 from mlseg_core.store import open_store
 from shards.build.plan import CutPlan, read_records
 

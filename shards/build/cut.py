@@ -6,7 +6,7 @@ from itertools import groupby
 import cv2
 import numpy as np
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from shards.annotation import UNLABELLED, Annotation, Frame, read_annotation
 from shards.audit.inspect import BadSlide, check_unreadable, inspect_annotated
 from shards.build.identity import slide_identity

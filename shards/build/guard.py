@@ -1,7 +1,7 @@
 """Before a build: what it would write over is ours, or it does not begin. A corpus may lie in a folder that holds other files.
 
 Shards, overviews and seeds have names that carry a hash, and the first to publish such a name wins. The few files with plain names
-are looked at here; the records of a map look after themselves (mlseg_core.records).
+are looked at here; the records of a map look after themselves (mlseg_core.exactly_once.records).
 """
 
 from collections.abc import Callable

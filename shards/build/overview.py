@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlseg_core.map import Scratch
+from mlseg_core.exactly_once.run import Scratch
 from shards.annotation import UNLABELLED, Annotation
 from shards.audit import Audit
 from shards.audit.picture import mask_png

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.records import read_all_done
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Unit
-from mlseg_core.records import read_all_done
 from mlseg_core.store import Store, open_store
 from shards.annotation import Frame, read_annotation
 from shards.build.corrections import corrections

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import Unit
-from mlseg_core.records import read_all_done, read_superseded
+from mlseg_core.exactly_once.records import read_all_done, read_superseded
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.store import Folder, Store, open_store
 from shards.build.evidence import has_own_form, is_as_recorded, is_ours
 from shards.manifest import Manifest, parse_manifest

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_core.exactly_once.records import missing_files, read_done, read_failed
+from mlseg_core.exactly_once.run import Done, Failed, Incomplete, Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Done, Failed, Incomplete, Scratch, Unit
-from mlseg_core.records import missing_files, read_done, read_failed
 from mlseg_core.store import Store, open_store
 from shards.build.identity import Known, file_state, slide_identity, slide_sha256
 from shards.build.known_slides import read_known, write_known

@@ -5,7 +5,7 @@ import numpy as np
 import shapely
 from numpy.random import Generator
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.phantom import artefact, cells
 from shards.phantom.annotation import annotated, whole_truth

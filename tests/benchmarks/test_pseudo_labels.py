@@ -14,8 +14,8 @@ from benchmarks.pseudo_labels.truth import open_truth, train_slides
 from launch.config import CampaignConfig, load_campaign
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
+from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_dist import labelling
 from mlseg_dist.cleaned import mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED

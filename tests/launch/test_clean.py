@@ -222,7 +222,7 @@ def test_folders_that_hold_nothing_else_go_with_our_files(campaign):
 
 
 def test_a_real_corpus_and_its_code_that_were_set_aside_go_entirely(campaign, tmp_path):
-    from mlseg_core.map import map_in_processes
+    from mlseg_core.exactly_once.run import map_in_processes
     from shards import build
     from tests.shards.slides_for_tests import shards_config, write_corpus
 

@@ -147,7 +147,7 @@ def test_where_links_are_refused_is_named(tmp_path: Path) -> None:
 
 def test_expected_pairs_are_those_that_are_cut(tmp_path: Path) -> None:
     """Counted from the annotations beforehand, and in the manifest afterwards: the same, as no tissue is asked for."""
-    from mlseg_core.map import run_units
+    from mlseg_core.exactly_once.run import run_units
     from shards import build
 
     config = load_campaign(on_slides(tmp_path), ["shards.stride_um=64"])
@@ -183,7 +183,7 @@ def test_too_little_space_is_bad(config_path: Path, capsys) -> None:
 
 def test_shards_that_changed_are_found_by_size_and_by_hash(tmp_path: Path, capsys) -> None:
     config = load_campaign(on_slides(tmp_path))
-    from mlseg_core.map import run_units
+    from mlseg_core.exactly_once.run import run_units
     from shards import build
 
     folder, table = RunFolder.of(config).data / "shards", tmp_path / "slides" / "slides.csv"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Incomplete, run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data import labels

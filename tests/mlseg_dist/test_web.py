@@ -17,7 +17,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.accepting import Accepting

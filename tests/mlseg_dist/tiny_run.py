@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import sha256_file, write_atomic, write_json
-from mlseg_core.map import run_units
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.model import build_model
 from shards import build

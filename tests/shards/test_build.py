@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import webdataset
 
+from mlseg_core.exactly_once.run import map_in_processes
 from mlseg_core.files import sha256_file
-from mlseg_core.map import map_in_processes
 from shards import build
 from shards.manifest import read_manifest
 from shards.sample import MEMBERS, decode_label, decode_rgb

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import build, tiles
 from shards.manifest import Manifest
 from shards.outside import Outside, box_on_slide

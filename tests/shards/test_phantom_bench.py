@@ -13,8 +13,8 @@ from openslide import OpenSlide
 
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, run_units
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Scratch, run_units
 from shards import build
 from shards.config import ShardsConfig
 from shards.phantom import PhantomConfig, draw, units, write_table

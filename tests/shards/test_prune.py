@@ -8,8 +8,8 @@ import yaml
 
 from launch.cli import main
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import map_in_processes
 from mlseg_core.files import sha256_file
-from mlseg_core.map import map_in_processes
 from mlseg_core.store import open_store
 from shards import build
 from tests.planted import lost, plant

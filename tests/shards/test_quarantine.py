@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import map_in_processes, run_units
+from mlseg_core.exactly_once.run import map_in_processes, run_units
 from shards import build
 from shards.manifest import read_manifest
 from tests.shards.slides_for_tests import (

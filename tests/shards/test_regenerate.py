@@ -193,7 +193,7 @@ def contents(folder):
 def test_memory_url_as_destination(tmp_path):
     import fsspec
 
-    from mlseg_core.map import map_in_processes
+    from mlseg_core.exactly_once.run import map_in_processes
 
     table = write_corpus(tmp_path / "slides")
     config = shards_config(**SETTINGS)

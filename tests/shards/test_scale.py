@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import build
 from shards.reader import SlideReader, open_slide
 from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough, level0_mpp

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlseg_core.map import map_in_processes
+from mlseg_core.exactly_once.run import map_in_processes
 from shards import build
 from shards.manifest import read_manifest
 from shards.sample import MEMBERS

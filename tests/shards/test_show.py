@@ -13,7 +13,7 @@ import pytest
 
 from launch.commands import shards_look
 from mlseg_core.errors import UserError
-from mlseg_core.map import map_in_processes
+from mlseg_core.exactly_once.run import map_in_processes
 from shards import build
 from shards.manifest import Manifest, read_manifest
 from shards.show import cards, pairs

@@ -13,8 +13,8 @@ from launch.cli import main
 from launch.config import load_campaign
 from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import run_units
 from shards import tiles
 from shards.annotation import Frame, read_annotation
 from shards.reader import SlideReader

@@ -5,7 +5,7 @@ Audit, tars with both views and both labels, index, overview; crc32c and sha256;
 
 from benchmarks.shards.rows.job import load
 from benchmarks.shards.rows.row import Row, run
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import build
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import Corpus

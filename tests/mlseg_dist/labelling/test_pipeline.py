@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import inference, labelling
 from mlseg_dist.data import labels
 from mlseg_dist.data.accepting import Accepting

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Incomplete, Scratch, run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import Incomplete, Scratch, run_units
 from mlseg_dist import labelling
 from mlseg_dist.cleaned import is_cleaned, mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
@@ -129,7 +129,7 @@ def test_a_shard_labelled_short_or_of_another_split_is_refused(run, tmp_path):
 
 
 def test_a_shard_labelled_twice_is_refused(run):
-    from mlseg_core.map import Done
+    from mlseg_core.exactly_once.run import Done
     from mlseg_dist.labelling.round import _entries
 
     (shard,) = run.manifest.of_splits("train")

@@ -7,8 +7,8 @@ import pytest
 
 from launch.config import load_campaign
 from mlseg_core.errors import Interrupted, UserError
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import read_json, sha256_file
-from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.data.views import stored_views

@@ -8,8 +8,8 @@ import tifffile
 import yaml
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import write_atomic, write_json
-from mlseg_core.map import run_units
 from mlseg_dist.style.config import StyleConfig
 from shards import build
 from shards.config import ShardsConfig

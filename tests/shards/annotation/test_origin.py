@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import build
 from shards.annotation.corrections import corrections
 from shards.annotation.drawing import Drawing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlseg_core.map import map_in_processes
+from mlseg_core.exactly_once.run import map_in_processes
 from shards import build
 from tests.shards.slides_for_tests import shards_config, write_corpus
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.marks import Marks
 from mlseg_core.files import TEMPORARY
-from mlseg_core.marks import Marks
 from mlseg_core.store import Store, check_name
 
 SUPERSEDED = "superseded"

@@ -18,11 +18,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlseg_core.map_worker import Describe, Plan, Work, is_done, note_death, read_tally
-from mlseg_core.own import temporaries
-from mlseg_core.progress import Display, Tally, add_up, clock
-from mlseg_core.progress import describe as progress_line
-from mlseg_core.records import (
+from mlseg_core.exactly_once.processes import run_workers
+from mlseg_core.exactly_once.records import (
     SUPERSEDED,
     Done,
     Failed,
@@ -34,8 +31,11 @@ from mlseg_core.records import (
     read_done,
     read_failed,
 )
+from mlseg_core.exactly_once.worker import Describe, Plan, Work, is_done, note_death, read_tally
+from mlseg_core.own import temporaries
+from mlseg_core.progress import Display, Tally, add_up, clock
+from mlseg_core.progress import describe as progress_line
 from mlseg_core.store import Store, open_store
-from mlseg_core.workers import run_workers
 
 __all__ = [
     "Describe",

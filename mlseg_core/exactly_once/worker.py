@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import Interrupted, UserError
-from mlseg_core.failures import Failures
-from mlseg_core.files import fingerprint, size_and_sha256_of
-from mlseg_core.marks import Marks
-from mlseg_core.progress import Progress, Tally, parse_tally
-from mlseg_core.records import (
+from mlseg_core.exactly_once.failures import Failures
+from mlseg_core.exactly_once.marks import Marks
+from mlseg_core.exactly_once.records import (
     Done,
     Failed,
     Scratch,
@@ -30,6 +28,8 @@ from mlseg_core.records import (
     read_failed,
     write_record,
 )
+from mlseg_core.files import fingerprint, size_and_sha256_of
+from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.store import DestinationError, Store, open_store
 
 _LOOKS, _LOOKS_OF_ALL = 1, 256

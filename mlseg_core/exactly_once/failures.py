@@ -6,8 +6,8 @@ fails three in a row takes none from others.
 In: what a worker's units came to. Out: `failed/UNIT.json`, what is given up, whether the worker may go on.
 """
 
+from mlseg_core.exactly_once.records import DEATHS, Failed, Unit, read_failed, write_record
 from mlseg_core.node import node_name
-from mlseg_core.records import DEATHS, Failed, Unit, read_failed, write_record
 from mlseg_core.store import Store
 
 _TRIES = 2

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from mlseg_core.errors import Interrupted, UserError
-from mlseg_core.failures import Failures
-from mlseg_core.map import Incomplete, map_in_processes, merge, run_units
+from mlseg_core.exactly_once.failures import Failures
+from mlseg_core.exactly_once.run import Incomplete, map_in_processes, merge, run_units
 from mlseg_core.store import open_store
-from tests.core.test_map import make_units, square
+from tests.core.exactly_once.test_run import make_units, square
 
 WORKERS = 6
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from mlseg_core.errors import EXIT_INTERRUPTED, Interrupted
+from mlseg_core.exactly_once.processes import run_workers
+from mlseg_core.exactly_once.run import Unit, map_in_processes, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Unit, map_in_processes, merge
 from mlseg_core.store import DestinationError
-from mlseg_core.workers import run_workers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PARENT = """
 import sys
 from pathlib import Path
 from mlseg_core.errors import exit_status
-from mlseg_core.map import map_in_processes
-from tests.core import test_workers as here
+from mlseg_core.exactly_once.run import map_in_processes
+from tests.core.exactly_once import test_processes as here
 try:
     map_in_processes(here.units(int(sys.argv[3])), getattr(here, sys.argv[2]), Path(sys.argv[1]), 2)
 except BaseException as error:

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Incomplete, Unit, is_done, map_in_processes, merge, run_units
 from mlseg_core.files import fingerprint, publish_first, sha256_file, write_atomic
-from mlseg_core.map import Incomplete, Unit, is_done, map_in_processes, merge, run_units
 
 
 def make_units(count):
