@@ -163,22 +163,22 @@ class Shards(MapKind):
         return self.folder(run, phase) / "manifest.json"
 
     def mapping(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> Mapping:
-        from shards import build
+        from shards import cutting
 
         table, folder = slide_table(config, run), self.folder(run, phase)
-        plan = build.plan_cut(config.shards, table, folder)
+        plan = cutting.plan_cut(config.shards, table, folder)
 
         def publish() -> None:
             from launch.classes import check_corpus
 
-            corpus = build.write_manifest(config.shards, table, plan.units, folder, plan.known)
+            corpus = cutting.write_manifest(config.shards, table, plan.units, folder, plan.known)
             for warning in check_corpus(config, corpus, self.manifest(run, phase)):
                 run.events(phase).tell("few-labels", warning, "warning")
 
         return Mapping(
             plan.units,
-            build.cut,
-            build.describe,
+            cutting.cut,
+            cutting.describe,
             publish,
             "slides",
             "pairs",

@@ -16,8 +16,8 @@ from mlseg_core.store import Folder
 from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.pseudonyms import KEY_FILE
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
-from shards.build.evidence import has_index, is_ours
-from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
+from shards.cutting.evidence import has_index, is_ours
+from shards.cutting.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
 
 _MAPS = re.compile(r"slides|shards|styled|labels-\d+|evaluation")

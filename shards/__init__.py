@@ -10,7 +10,7 @@ plane        a slide at one µm/px, computed once and cut many times
 sample       the members of one sample: KEY, JSON, images, labels
 tar          deterministic tar shards, checked random access; index: a shard's last member, where each sample lies
 manifest     what a corpus holds, with hashes and counts; seeds: the class at each pair's seed
-build/       slides -> shards: plan, cut, publish, and what a change concerns
+cutting/     slides -> shards: plan, cut, publish, and what a change concerns
 verify/      proves a corpus, byte by byte; show/: one page for people
 tiles        tile + mask folders -> slides
 phantom      synthetic slides, the test bench for learning

@@ -60,7 +60,7 @@ def slides(site: Site) -> Iterator[Finding]:
         tiles.check(settings.tiles)
         yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
     else:
-        from shards.build import annotated_classes, check_slides, look_at_slides
+        from shards.cutting import annotated_classes, check_slides, look_at_slides
 
         assert settings.slides is not None
         for warning in look_at_slides(settings.slides):

@@ -22,7 +22,7 @@ from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Annotated, full_blend
 from mlseg_dist.whole_slide.strips import WholeSlide
 from shards.audit.inspect import BadSlide
-from shards.build.identity import slide_identity
+from shards.cutting.identity import slide_identity
 
 
 def prepare(unit: Unit) -> None:

@@ -30,8 +30,8 @@ from mlseg_dist.whole_slide.strips import OVERLAP, WholeSlide, view_side
 from mlseg_dist.whole_slide.writing import MapFiles
 from shards.annotation import Annotation
 from shards.audit.tissue import TissueMask
-from shards.build.identity import slide_identity
 from shards.config import ShardsConfig
+from shards.cutting.identity import slide_identity
 from shards.manifest import kept_manifest
 from shards.slide_table import Slide
 

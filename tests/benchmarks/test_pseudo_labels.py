@@ -25,9 +25,9 @@ from mlseg_dist.data.labels import LEVELS
 from mlseg_dist.data.once import centres_of, scales_of
 from mlseg_dist.labelling.reliability import FILE, Reliability
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards import build
+from shards import cutting
 from shards.annotation import Frame, read_annotation
-from shards.build.cut import Cutter
+from shards.cutting.cut import Cutter
 from shards.phantom import draw, units, write_table
 from shards.reader import open_slide
 from shards.sample import decode_label, encode_json, encode_png
@@ -111,9 +111,9 @@ def bench(tmp_path_factory) -> Bench:
     dump_config(config, run.config_path)
     assert not run_units(units(config.phantom), draw, run.data / "slides")
     table = write_table(config.phantom, run.data / "slides")
-    todo = build.units(config.shards, table)
-    assert not run_units(todo, build.cut, shards_folder(run.path), describe=build.describe)
-    build.write_manifest(config.shards, table, todo, shards_folder(run.path))
+    todo = cutting.units(config.shards, table)
+    assert not run_units(todo, cutting.cut, shards_folder(run.path), describe=cutting.describe)
+    cutting.write_manifest(config.shards, table, todo, shards_folder(run.path))
     return Bench(run.path, config, _cut_truth(run.path, config))
 
 

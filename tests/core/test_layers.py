@@ -73,7 +73,7 @@ def normal(requirement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm_plan"]
+    "module", ["shards.cutting", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm_plan"]
 )
 def test_loads_no_torch(module):
     code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlseg_core.exactly_once.run import map_in_processes
-from shards import build
+from shards import cutting
 from shards.manifest import read_manifest
 from shards.sample import MEMBERS
 from shards.seeds import kept_seeds, pack_seeds, publish_seeds, read_seeds, seeds_name, write_seeds
@@ -20,9 +20,9 @@ CONFIG = shards_config(tissue_stride_um=192.0, samples_per_shard=15)
 
 
 def built(table, folder):
-    todo = build.units(CONFIG, table)
-    assert not map_in_processes(todo, build.cut, folder, 1, describe=build.describe)
-    return build.write_manifest(CONFIG, table, todo, folder)
+    todo = cutting.units(CONFIG, table)
+    assert not map_in_processes(todo, cutting.cut, folder, 1, describe=cutting.describe)
+    return cutting.write_manifest(CONFIG, table, todo, folder)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_a_changed_corpus_has_its_own_file_and_the_old_manifest_keeps_its_own_un
     assert np.array_equal(read_seeds(folder, old), expected)
     assert np.array_equal(read_seeds(folder, new), of_samples(folder))
     assert seeds_name(old) in [finding.shard for finding in verify_corpus(folder, 1).warnings]
-    assert seeds_name(old) in build.superseded(folder) and seeds_name(new) not in build.superseded(folder)
-    build.prune(folder)
+    assert seeds_name(old) in cutting.superseded(folder) and seeds_name(new) not in cutting.superseded(folder)
+    cutting.prune(folder)
     assert [path.name for path in folder.glob("seeds-*")] == [seeds_name(new)]
 
 

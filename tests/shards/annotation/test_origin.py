@@ -9,7 +9,7 @@ import pytest
 
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import run_units
-from shards import build
+from shards import cutting
 from shards.annotation.corrections import corrections
 from shards.annotation.drawing import Drawing
 from shards.annotation.origin import Frame, is_moved, place
@@ -163,10 +163,10 @@ def built(folder: Path, out: Path, origin: str = "") -> tuple[dict, dict]:
     table = folder / "slides.csv"
     table.write_text(HEAD + f"s.scn,P0,ER,Leica,DS1,train,a.geojson,,,{origin}\n")
     config = shards_config(store_px=32, stride_um=32.0, max_quarantined=1.0)
-    todo = build.units(config, table)
-    run_units(todo, build.cut, out, describe=build.describe)
+    todo = cutting.units(config, table)
+    run_units(todo, cutting.cut, out, describe=cutting.describe)
     try:
-        build.write_manifest(config, table, todo, out)
+        cutting.write_manifest(config, table, todo, out)
     except RuntimeError:
         assert origin == "level0", "no slide is left"
     overviews = list((out / "overview").glob("*.json"))
@@ -208,4 +208,4 @@ def test_slides_are_checked_before_any_work_as_they_are_cut(scn):
     for origin, bad in (("", []), ("bounds", []), ("level0", ["s"])):
         table = scn / f"checked-{origin}.csv"
         table.write_text(HEAD + f"s.scn,P0,ER,Leica,DS1,train,a.geojson,,,{origin}\n")
-        assert list(build.check_slides(config, table)) == bad
+        assert list(cutting.check_slides(config, table)) == bad

@@ -7,7 +7,7 @@ from typing import Literal
 from mlseg_core.exactly_once.records import missing_files
 from mlseg_core.exactly_once.run import Done
 from mlseg_core.store import open_store
-from shards.build.plan import CutPlan, read_records
+from shards.cutting.plan import CutPlan, read_records
 
 _WHY = {
     "recipe": "the code cuts differently now",

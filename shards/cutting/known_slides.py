@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from mlseg_core.store import Store
-from shards.build.identity import Known
+from shards.cutting.identity import Known
 
 KNOWN_SLIDES = "slide-identities.json"
 

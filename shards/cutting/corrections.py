@@ -10,8 +10,8 @@ from shards.annotation import Frame, read_annotation
 from shards.annotation.corrections import corrections as of_annotation
 from shards.audit import audit_slide
 from shards.audit.labels import with_labels
-from shards.build.inputs import took_value_for_name
 from shards.config import ShardsConfig
+from shards.cutting.inputs import took_value_for_name
 from shards.pyramids import read_differently
 from shards.reader import open_slide
 from shards.slide_table import Slide

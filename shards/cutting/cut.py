@@ -9,9 +9,9 @@ import numpy as np
 from mlseg_core.exactly_once.run import Scratch, Unit
 from shards.annotation import UNLABELLED, Annotation, Frame, read_annotation
 from shards.audit.inspect import BadSlide, check_unreadable, inspect_annotated
-from shards.build.identity import slide_identity
-from shards.build.overview import write_overview
 from shards.config import ShardsConfig
+from shards.cutting.identity import slide_identity
+from shards.cutting.overview import write_overview
 from shards.plane import BLOCK_PX, Plane
 from shards.pyramids import Unreadable
 from shards.reader import SlideReader, open_slide

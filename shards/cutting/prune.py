@@ -15,7 +15,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.records import read_all_done, read_superseded
 from mlseg_core.exactly_once.run import Unit
 from mlseg_core.store import Folder, Store, open_store
-from shards.build.evidence import has_own_form, is_as_recorded, is_ours
+from shards.cutting.evidence import has_own_form, is_as_recorded, is_ours
 from shards.manifest import Manifest, parse_manifest
 from shards.seeds import seeds_name
 

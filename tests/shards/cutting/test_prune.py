@@ -11,7 +11,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import map_in_processes
 from mlseg_core.files import sha256_file
 from mlseg_core.store import open_store
-from shards import build
+from shards import cutting
 from tests.planted import lost, plant
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
 
@@ -96,7 +96,7 @@ def test_files_of_several_builds_stay_known_until_they_are_pruned(corpus, capsys
     edit(folder, side=500)
     regenerate(words, capsys)
     assert len(list((folder / "superseded").glob("s1-*.json"))) == 2 and first <= ours(folder, "s1")
-    found = build.plan_pruning(folder)
+    found = cutting.plan_pruning(folder)
     assert first <= {file.name for file in found.files} and not found.left_alone
     regenerate(words, capsys, "--prune")
     assert not first & ours(folder, "s1") and not list((folder / "superseded").glob("*.json")), "spent records go too"
@@ -186,10 +186,10 @@ def test_a_bucket_is_pruned_by_exact_names(tmp_path, kind, request):
     config = shards_config(**SETTINGS)
 
     def built():
-        todo = build.units(config, table)
-        map_in_processes(todo, build.cut, where, 1, describe=build.describe)
-        build.write_manifest(config, table, todo, where)
-        return {file.name for file in build.plan_pruning(where, todo).files}
+        todo = cutting.units(config, table)
+        map_in_processes(todo, cutting.cut, where, 1, describe=cutting.describe)
+        cutting.write_manifest(config, table, todo, where)
+        return {file.name for file in cutting.plan_pruning(where, todo).files}
 
     assert built() == set()
     foreign = {
@@ -205,7 +205,7 @@ def test_a_bucket_is_pruned_by_exact_names(tmp_path, kind, request):
         store.write(f"{next(iter(old))}.mine", b"a longer name")
         edit(tmp_path / "slides")
         assert built() >= old
-        found = build.prune(where)
+        found = cutting.prune(where)
         assert old <= {file.name for file in found.files} and [file.name for file in found.left_alone] == [
             "s1-0123abcd-000.tar"
         ]
@@ -245,7 +245,7 @@ def test_records_and_tallies_of_somebody_else_are_not_written_over(tmp_path):
         (out / name).parent.mkdir(parents=True)
         (out / name).write_text(text)
         with pytest.raises(UserError, match=r"would be overwritten. Move it away"):
-            map_in_processes(build.units(config, table), build.cut, out, 1, describe=build.describe)
+            map_in_processes(cutting.units(config, table), cutting.cut, out, 1, describe=cutting.describe)
         assert (out / name).read_text() == text
 
 

@@ -15,12 +15,12 @@ evidence  what shows that a file is ours
 guard     refuses a folder in which a build would write over somebody's files
 """
 
-from shards.build.changes import Change, changes
-from shards.build.cut import cut
-from shards.build.guard import refuse_foreign_outputs
-from shards.build.plan import CutPlan, annotated_classes, check_slides, look_at_slides, plan_cut, units
-from shards.build.prune import LeftAlone, Pruning, Superseded, plan_pruning, prune, superseded
-from shards.build.publish import QUARANTINE, describe, write_manifest
+from shards.cutting.changes import Change, changes
+from shards.cutting.cut import cut
+from shards.cutting.guard import refuse_foreign_outputs
+from shards.cutting.plan import CutPlan, annotated_classes, check_slides, look_at_slides, plan_cut, units
+from shards.cutting.prune import LeftAlone, Pruning, Superseded, plan_pruning, prune, superseded
+from shards.cutting.publish import QUARANTINE, describe, write_manifest
 
 __all__ = [
     "QUARANTINE",

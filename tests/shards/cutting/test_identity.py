@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from launch.cli import main
-from shards.build.identity import Known, file_state, recognise, slide_identity, slide_sha256
+from shards.cutting.identity import Known, file_state, recognise, slide_identity, slide_sha256
 from tests.shards.slides_for_tests import ROOT, shards_config, write_corpus
 
 MIB = 1 << 20
@@ -53,7 +53,7 @@ def test_planning_reads_windows_only_and_nothing_of_a_slide_that_it_knows(tmp_pa
     with open(path, "wb") as file:
         file.truncate(2 << 30)  # sparse: 2 GiB that take no room
     code = (
-        "import sys; from pathlib import Path; from shards.build.identity import recognise\n"
+        "import sys; from pathlib import Path; from shards.cutting.identity import recognise\n"
         "path = Path(sys.argv[1]); known = recognise(path, None)\n"
         "def read(): return int(open('/proc/self/io').read().split('rchar: ')[1].split()[0])\n"
         "a = read(); recognise(path, known); b = read(); print(known.identity[:3], b - a)\n"

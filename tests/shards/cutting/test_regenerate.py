@@ -12,7 +12,7 @@ import yaml
 
 from launch.cli import main
 from mlseg_core.files import sha256_file
-from shards import build
+from shards import cutting
 from tests.shards.slides_for_tests import (
     ROOT,
     shards_config,
@@ -197,10 +197,10 @@ def test_memory_url_as_destination(tmp_path):
 
     table = write_corpus(tmp_path / "slides")
     config = shards_config(**SETTINGS)
-    todo = build.units(config, table)
+    todo = cutting.units(config, table)
     for out in ("memory://corpus", tmp_path / "folder"):
-        map_in_processes(todo, build.cut, out, 1, describe=build.describe)
-        build.write_manifest(config, table, todo, out)
+        map_in_processes(todo, cutting.cut, out, 1, describe=cutting.describe)
+        cutting.write_manifest(config, table, todo, out)
     store = fsspec.filesystem("memory")
     for path in (tmp_path / "folder").glob("*.*"):
         assert store.cat_file(f"/corpus/{path.name}") == path.read_bytes()

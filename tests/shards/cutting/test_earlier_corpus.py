@@ -13,7 +13,7 @@ from launch.cli import main
 from mlseg_core.files import sha256_file
 from tests.shards.slides_for_tests import ROOT
 
-ARCHIVE = ROOT / "tests/shards/corpus_of_recipe_5.tar.xz"
+ARCHIVE = ROOT / "tests/shards/cutting/corpus_of_recipe_5.tar.xz"
 
 
 @pytest.fixture

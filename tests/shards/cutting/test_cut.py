@@ -12,7 +12,7 @@ import webdataset
 
 from mlseg_core.exactly_once.run import map_in_processes
 from mlseg_core.files import sha256_file
-from shards import build
+from shards import cutting
 from shards.manifest import read_manifest
 from shards.sample import MEMBERS, decode_label, decode_rgb
 from shards.tar import BadShard, ShardReader, size_and_index_sha256, write_shard
@@ -22,9 +22,9 @@ CONFIG = shards_config(tissue_stride_um=192.0, samples_per_shard=25)
 
 
 def build_all(table, folder, processes=1, config=CONFIG):
-    todo = build.units(config, table)
-    map_in_processes(todo, build.cut, folder, processes, describe=build.describe)
-    return build.write_manifest(config, table, todo, folder)
+    todo = cutting.units(config, table)
+    map_in_processes(todo, cutting.cut, folder, processes, describe=cutting.describe)
+    return cutting.write_manifest(config, table, todo, folder)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import tifffile
 
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import map_in_processes, run_units
-from shards import build
+from shards import cutting
 from shards.manifest import read_manifest
 from tests.shards.slides_for_tests import (
     HEADER,
@@ -26,10 +26,10 @@ CONFIG = shards_config(tissue_stride_um=192.0, samples_per_shard=25, max_quarant
 
 
 def cut_all(table, folder, config=CONFIG):
-    todo = build.units(config, table)
-    failures = run_units(todo, build.cut, folder, describe=build.describe)
-    manifest = build.write_manifest(config, table, todo, folder)
-    with open(folder / build.QUARANTINE, newline="") as file:
+    todo = cutting.units(config, table)
+    failures = run_units(todo, cutting.cut, folder, describe=cutting.describe)
+    manifest = cutting.write_manifest(config, table, todo, folder)
+    with open(folder / cutting.QUARANTINE, newline="") as file:
         return failures, manifest, {row["slug"]: row for row in csv.DictReader(file)}
 
 
@@ -121,15 +121,15 @@ def test_too_many_bad_slides_are_a_mistake_found_before_any_work(tmp_path):
     unmapped(tmp_path / "slides")
     config = shards_config(max_quarantined=0.1)
     with pytest.raises(UserError, match=r"s1.geojson.*ADH"):
-        build.check_slides(config, table)
+        cutting.check_slides(config, table)
     with pytest.raises(RuntimeError, match=r"1 of 3 slides are bad.*quarantine.csv"):
         cut_all(table, tmp_path / "shards", config)
-    assert (tmp_path / "shards" / build.QUARANTINE).exists() and not (tmp_path / "shards/manifest.json").exists()
+    assert (tmp_path / "shards" / cutting.QUARANTINE).exists() and not (tmp_path / "shards/manifest.json").exists()
 
 
 def test_a_slide_replaced_while_it_is_cut_gives_nothing(tmp_path):
     table = write_corpus(tmp_path / "slides")
-    todo = build.units(CONFIG, table)
+    todo = cutting.units(CONFIG, table)
 
     def cut_and_replace(unit, scratch):
         if unit.name == "s1":  # between the plan and the end of the cut
@@ -137,9 +137,9 @@ def test_a_slide_replaced_while_it_is_cut_gives_nothing(tmp_path):
             scratch.advance = lambda pieces=1: (
                 write_slide(tmp_path / "slides/s1.tif", tissue_slide(7)), advance(pieces)
             )  # fmt: skip
-        build.cut(unit, scratch)
+        cutting.cut(unit, scratch)
 
-    failures = run_units(todo, cut_and_replace, tmp_path / "shards", describe=build.describe)
+    failures = run_units(todo, cut_and_replace, tmp_path / "shards", describe=cutting.describe)
     assert [failed.unit for failed in failures] == ["s1"] and "replaced" in failures[0].reason
     assert not list((tmp_path / "shards").glob("s1-*")), "its samples mix two slides"
 
@@ -182,9 +182,9 @@ def test_odd_slide_names(tmp_path, name):
     quoted = name.replace('"', '""')
     row = f'"{quoted}.tif",P0,ER,Philips,DS1,train,s0.geojson,,5\n'
     table.write_text(table.read_text().replace("s0.tif,P0,ER,Philips,DS1,train,s0.geojson,,5\n", row))
-    todo = build.units(CONFIG, table)
-    map_in_processes(todo, build.cut, tmp_path / "shards", 2, describe=build.describe)
-    manifest = build.write_manifest(CONFIG, table, todo, tmp_path / "shards")
+    todo = cutting.units(CONFIG, table)
+    map_in_processes(todo, cutting.cut, tmp_path / "shards", 2, describe=cutting.describe)
+    manifest = cutting.write_manifest(CONFIG, table, todo, tmp_path / "shards")
     assert read_manifest(tmp_path / "shards/manifest.json") == manifest
     entry = manifest.slides[0]
     assert entry.slide == f"{name}.tif" and all(c.isascii() and (c.isalnum() or c in "_-") for c in entry.slug)
@@ -198,4 +198,4 @@ def test_a_table_of_slides_of_one_name_is_refused(tmp_path):
     table = tmp_path / "slides/slides.csv"
     table.write_text(HEADER + "s0.tif,P0,ER,,,train,,,\nmore/s0.tif,P9,ER,,,train,,,\n")
     with pytest.raises(UserError, match="two slides are named 's0'"):
-        build.units(CONFIG, table)
+        cutting.units(CONFIG, table)

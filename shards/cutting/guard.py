@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlseg_core.errors import UserError
 from mlseg_core.store import open_store
-from shards.build.known_slides import KNOWN_SLIDES, is_known_slides
-from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
+from shards.cutting.known_slides import KNOWN_SLIDES, is_known_slides
+from shards.cutting.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
 
 _OURS: dict[str, Callable[[bytes], bool]] = {
