@@ -24,9 +24,8 @@ from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.labelling.reliability import Reliability, measured
 from mlseg_dist.labelling.thresholds import expected, precision_at, shares_of_tissue
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.manifest import Manifest
+from shards.manifest import Manifest, read_seeds
 from shards.sample import decode_label
-from shards.seeds import read_seeds
 from shards.tar import NO_SEED
 
 

@@ -24,9 +24,8 @@ from benchmarks.common.processes import peak_mib
 from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.store import Folder
 from mlseg_dist.config import CLASSES
-from shards.index import Place
-from shards.seeds import pack_seeds
-from shards.tar import ShardReader, write_end, write_shard
+from shards.manifest import pack_seeds
+from shards.tar import Place, ShardReader, write_end, write_shard
 
 MEMBERS = ("high.png", "json", "low.png")
 PX = 384**2

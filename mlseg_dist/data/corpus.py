@@ -19,8 +19,7 @@ from mlseg_dist.data.cache import ShardCache, Source
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.open_shards import OpenShards
 from mlseg_dist.data.styled import Styled
-from shards.manifest import Manifest, ShardEntry, read_manifest
-from shards.seeds import read_seeds
+from shards.manifest import Manifest, ShardEntry, read_manifest, read_seeds
 from shards.tar import BadShard, ShardReader
 
 _PAIRS_AT_ONCE = 1 << 20

@@ -21,8 +21,7 @@ from mlseg_dist.run_folder import shards_folder, teacher_record
 from mlseg_dist.sides import check_side, fits
 from mlseg_dist.whole_slide.grid import make_grid
 from shards.config import ShardsConfig
-from shards.cutting.identity import Known, file_state, slide_identity
-from shards.cutting.known_slides import read_known
+from shards.cutting.identity import Known, file_state, read_known, slide_identity
 from shards.manifest import Manifest, SlideEntry, kept_manifest
 from shards.slide_table import Slide, read_slide_table
 

@@ -23,9 +23,9 @@ from mlseg_dist.inference import Predictor
 from mlseg_dist.labelling.codes import heads_of_views, on_slide
 from mlseg_dist.labelling.measured import measured_once, question
 from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.manifest import read_seeds
 from shards.outside import Outside
 from shards.sample import decode_rgb
-from shards.seeds import read_seeds
 from shards.tar import NO_SEED
 
 FILE = "reliability.json"

@@ -22,8 +22,15 @@ from mlseg_dist.labelling.sheet import write_sheet
 from mlseg_dist.labelling.thresholds import Harm, expected, settle
 from mlseg_dist.labelling.work import MEMBERS, accepting_of, units
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
-from shards.seeds import publish_seeds, unpack_seeds
+from shards.manifest import (
+    Manifest,
+    ShardEntry,
+    publish_seeds,
+    read_manifest,
+    totals,
+    unpack_seeds,
+    write_manifest_file,
+)
 
 
 def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path) -> Path:

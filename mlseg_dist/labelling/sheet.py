@@ -23,10 +23,9 @@ from mlseg_dist.labelling.thresholds import Expected
 from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
 from mlseg_dist.report.words import ORDER, share
 from mlseg_dist.run_folder import shards_folder
-from shards.manifest import Manifest, ShardEntry
+from shards.manifest import Manifest, ShardEntry, kept_seeds
 from shards.outside import OUTSIDE, Outside
 from shards.sample import decode_label, decode_rgb
-from shards.seeds import kept_seeds
 from shards.tar import ShardReader
 
 SHEET = "contact-sheet.jpg"

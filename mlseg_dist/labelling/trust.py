@@ -13,8 +13,7 @@ from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.sidecar_files import first_fault
 from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, read_manifest
-from shards.seeds import read_seeds
+from shards.manifest import Manifest, read_manifest, read_seeds
 
 
 def check_round(config: LearningConfig, number: int, run: Path) -> Manifest:

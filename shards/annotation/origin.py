@@ -9,7 +9,7 @@ HALO show all of level 0. A label mask covers one or the other, which its size t
 from dataclasses import dataclass
 from typing import Literal
 
-from shards.pyramids.bounds import Bounds
+from shards.pyramids.pyramid import Bounds
 from shards.reader import SlideReader
 
 Format = Literal["geojson", "asap", "aperio", "mask"]

@@ -4,10 +4,11 @@ In: a slide that recipe 5 cut and that has not changed since. Out: one reason fo
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mlseg_core.errors import UserError
 from shards.annotation import Frame, read_annotation
-from shards.annotation.corrections import corrections as of_annotation
+from shards.annotation.planes import OTHER_PLANE
 from shards.audit import audit_slide
 from shards.audit.labels import with_labels
 from shards.config import ShardsConfig
@@ -37,7 +38,7 @@ def _concerning(config: ShardsConfig, slide: Slide, thorough: bool) -> Iterator[
         if slide.annotation is None:
             return
         frame = Frame.of(reader, slide.origin)
-        found = of_annotation(slide.annotation, config, frame)
+        found = label_corrections(slide.annotation, config, frame)
         yield from found
         if thorough and not found:
             annotation = read_annotation(slide.annotation, config, frame)
@@ -45,3 +46,21 @@ def _concerning(config: ShardsConfig, slide: Slide, thorough: bool) -> Iterator[
             before, now = audit, with_labels(audit, annotation, config, frame.scanned)
             if not before.quarantined(config.audit) and (why := now.quarantined(config.audit)):
                 yield f"it would be put into quarantine today: {why}"
+
+
+def label_corrections(path: Path, config: ShardsConfig, frame: Frame) -> tuple[str, ...]:
+    """Why the labels of a slide that was cut with RECIPE 5 would differ today, in words; empty: they would not.
+
+    The words complete "this slide has to be cut again: …". They concern where annotations lie, and nothing else.
+    """
+    try:
+        annotation = read_annotation(path, config, frame)
+    except UserError as error:
+        return (f"its annotation is refused now ({error.what})",)
+    found = []
+    if annotation.placement.offset != (0.0, 0.0):
+        found.append(f"its annotation is counted from {annotation.placement} now, not from level 0")
+    left_out = sum(count for kind, count in annotation.ignored.items() if kind.startswith(OTHER_PLANE))
+    if left_out:
+        found.append(f"its shapes on other planes ({left_out}) are left out now, not merged")
+    return tuple(found)

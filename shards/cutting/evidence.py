@@ -1,16 +1,27 @@
-"""What shows that a file of a corpus is ours: the record that names it, or its name and its content together. Reads only."""
+"""What shows that a file of a corpus is ours: the record that names it, or its name and its content together. Reads only.
+
+A corpus may lie in a folder that holds other files. Shards, overviews and seeds have names that carry a hash, and the first to
+publish such a name wins; the few files with plain names are checked before a build begins (refuse_foreign_outputs). The records
+of a map look after themselves (mlseg_core.exactly_once.records).
+"""
 
 import hashlib
 import io
 import json
 import re
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from mlseg_core.store import Store
-from shards.index import Place
+from mlseg_core.errors import UserError
+from mlseg_core.store import Store, open_store
+from shards.cutting.identity import KNOWN_SLIDES, is_known_slides
+from shards.cutting.publish import QUARANTINE, QUARANTINE_HEAD
+from shards.manifest import is_manifest
+from shards.tar import Place
 
 _SLUG_AND_HASH = r"(?P<slug>[A-Za-z0-9_-]+)-[0-9a-f]{8}"
 _TAR = re.compile(rf"{_SLUG_AND_HASH}-\d{{3,}}\.tar")
@@ -118,3 +129,28 @@ def _is_overview(store: Store, name: str, slug: str) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return isinstance(found, dict) and found.keys() >= _OVERVIEW_KEYS and found["slug"] == slug
+
+
+_OURS: dict[str, Callable[[bytes], bool]] = {
+    "manifest.json": lambda data: is_manifest(data, "corpus"),
+    KNOWN_SLIDES: is_known_slides,
+    QUARANTINE: lambda data: data.startswith(",".join(QUARANTINE_HEAD).encode()),
+}
+
+
+def refuse_foreign_outputs(out: Path | str) -> None:
+    """Raises UserError for a file of somebody else in the place of one that a build writes."""
+    with open_store(out) as store:
+        for name, is_ours in _OURS.items():
+            try:
+                data = store.read(name)
+            except FileNotFoundError:
+                continue
+            except (IsADirectoryError, NotADirectoryError):
+                data = b""
+            if not is_ours(data):
+                raise UserError(
+                    "is not a file that mlseg wrote here, and would be overwritten",
+                    f"{store.where}/{name}",
+                    "Move it away, or choose another folder with --out.",
+                )

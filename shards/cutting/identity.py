@@ -6,14 +6,21 @@ identity found then, and any other is read in windows. Three forms tell themselv
     w2:…       sizes, heads, tails and a window in every MiB (in files over 512 MiB: 512 windows)
     sha256:…   every byte; where windows alone would call a changed file unchanged
     (none)     sizes, heads, tails and 15 windows: corpora that recipe 5 cut carry it, and it is still compared
+
+What a planning learnt is remembered in `slide-identities.json` beside the manifest (slug -> Known), so that an unchanged slide
+is not read again. Whoever plans or verifies writes it in one piece; workers only read it. The file is a memory, not a proof:
+without it every slide is read once more.
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from mlseg_core.store import Store
 
 _HEAD = 1 << 16
 _WINDOW = 4096
@@ -180,3 +187,31 @@ def _read(file: int, offset: int, length: int) -> bytes:
         parts.append(part)
         offset, length = offset + len(part), length - len(part)
     return b"".join(parts)
+
+
+KNOWN_SLIDES = "slide-identities.json"
+
+
+def read_known(store: Store) -> dict[str, Known]:
+    """{} where there is none, or one that is damaged."""
+    try:
+        raw = json.loads(store.read(KNOWN_SLIDES))
+        return {slug: Known.from_json(entry) for slug, entry in raw["slides"].items()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def is_known_slides(data: bytes) -> bool:
+    """Whether a file of this name is one of ours."""
+    try:
+        raw = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(raw, dict) and raw.keys() == {"version", "slides"} and isinstance(raw["slides"], dict)
+
+
+def write_known(store: Store, known: Mapping[str, Known]) -> None:
+    """Replaces what was there, unless it says the same."""
+    if known != read_known(store):
+        slides = {slug: known[slug].as_json() for slug in sorted(known)}
+        store.write(KNOWN_SLIDES, json.dumps({"version": 1, "slides": slides}, indent=1) + "\n")

@@ -1,15 +1,16 @@
 """What people see of a slide without opening it: `overview/NAME.json` with a thumbnail and a tissue mask beside it."""
 
+import cv2
 import numpy as np
 
 from mlseg_core.exactly_once.run import Scratch
 from shards.annotation import UNLABELLED, Annotation
 from shards.audit import Audit
-from shards.audit.picture import mask_png
+from shards.audit.tissue import TissueMask
 from shards.config import ShardsConfig
 from shards.outside import box_on_slide
 from shards.reader import SlideReader
-from shards.sample import encode_jpeg, encode_json
+from shards.sample import encode_jpeg, encode_json, encode_png
 from shards.sampling import Sampling
 from shards.slide_table import Slide
 
@@ -82,3 +83,20 @@ def _laid(annotation: Annotation) -> dict[str, object]:
         "plane": dict(zip("zt", placement.plane, strict=True)),
         "ignored": dict(sorted(annotation.ignored.items())),
     }
+
+
+LONGEST_PX = 1024
+
+
+def thumbnail_jpeg(reader: SlideReader) -> bytes:
+    """The whole slide, its longer side at most 1024 px."""
+    return encode_jpeg(reader.thumbnail(LONGEST_PX), 85)
+
+
+def mask_png(tissue: TissueMask) -> bytes:
+    """The whole slide, tissue white on black, its longer side at most 1024 px."""
+    height, width = tissue.mask.shape
+    factor = min(1.0, LONGEST_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    shares = cv2.resize(tissue.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return encode_png(np.where(shares >= 0.5, 255, 0).astype(np.uint8))

@@ -19,9 +19,18 @@ from mlseg_core.store import Store, open_store
 from shards.annotation import Frame, read_annotation
 from shards.config import ShardsConfig
 from shards.cutting.corrections import corrections
-from shards.cutting.identity import Known, is_first_form, is_full, recognise, slide_identity, slide_sha256, unreadable
+from shards.cutting.identity import (
+    Known,
+    is_first_form,
+    is_full,
+    read_known,
+    recognise,
+    slide_identity,
+    slide_sha256,
+    unreadable,
+    write_known,
+)
 from shards.cutting.inputs import BEFORE, recipe_of, slide_inputs, targets
-from shards.cutting.known_slides import read_known, write_known
 from shards.leaks import doubles, refuse_shared_content
 from shards.reader import open_slide
 from shards.slide_table import Slide, read_slide_table, rows_of, table_warnings

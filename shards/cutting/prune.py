@@ -16,8 +16,7 @@ from mlseg_core.exactly_once.records import read_all_done, read_superseded
 from mlseg_core.exactly_once.run import Unit
 from mlseg_core.store import Folder, Store, open_store
 from shards.cutting.evidence import has_own_form, is_as_recorded, is_ours
-from shards.manifest import Manifest, parse_manifest
-from shards.seeds import seeds_name
+from shards.manifest import Manifest, parse_manifest, seeds_name
 
 _BY_RECORD = "a record of an earlier build names it"
 _BY_DONE = "the record of a slide that is cut anew or dropped names it"

@@ -15,11 +15,18 @@ from mlseg_core.exactly_once.run import Done, Failed, Incomplete, Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.store import Store, open_store
 from shards.config import ShardsConfig
-from shards.cutting.identity import Known, file_state, slide_identity, slide_sha256
-from shards.cutting.known_slides import read_known, write_known
-from shards.manifest import Inside, Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
+from shards.cutting.identity import Known, file_state, read_known, slide_identity, slide_sha256, write_known
+from shards.manifest import (
+    Inside,
+    Manifest,
+    ShardEntry,
+    SlideEntry,
+    pack_seeds,
+    publish_seeds,
+    totals,
+    write_manifest_file,
+)
 from shards.sample import MEMBERS
-from shards.seeds import pack_seeds, publish_seeds
 from shards.slide_table import Slide
 from shards.tar import NO_SEED, ShardReader, wds2idx_text
 

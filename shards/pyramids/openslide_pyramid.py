@@ -7,8 +7,8 @@ import numpy as np
 import openslide
 
 from mlseg_core.errors import UserError
+from shards.pyramids.ome import is_print_resolution
 from shards.pyramids.pyramid import Part, Unreadable
-from shards.pyramids.stated_scale import is_print_resolution
 
 GENERIC_TIFF = "generic-tiff"
 """The vendor that OpenSlide gives to every tiled TIFF it does not know. It reads the first page as colours, whatever it is."""

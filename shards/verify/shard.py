@@ -16,13 +16,12 @@ import google_crc32c
 import numpy as np
 
 from shards.annotation import UNLABELLED
-from shards.index import NAME, Place, index_type, pack
 from shards.manifest import Manifest, ShardEntry, SlideEntry
 from shards.outside import OUTSIDE
-from shards.tar import NO_SEED, wds2idx_text
+from shards.tar import NAME, NO_SEED, Place, index_type, pack, wds2idx_text
 from shards.verify import sample
 from shards.verify.finding import Finding
-from shards.verify.info import info_faults
+from shards.verify.sample import info_faults
 from shards.verify.scan import HashedFile, Member, scan
 
 _COLUMNS = {

@@ -11,7 +11,7 @@ from benchmarks.order.locality import copied_mb, global_shuffle, mixing, ours, r
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.lanes import Pools
 from mlseg_dist.data.order import Order
-from shards.seeds import read_seeds
+from shards.manifest import read_seeds
 
 
 def pools_of(shards):

@@ -17,8 +17,7 @@ from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.data.open_shards import OpenShards
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.manifest import read_manifest
-from shards.seeds import kept_seeds, write_seeds
+from shards.manifest import kept_seeds, read_manifest, write_seeds
 from shards.tar import BadShard, ShardReader, write_shard
 from tests.mlseg_dist.tiny_run import tiny_run
 from tests.shards.tars import index_of, replace_index

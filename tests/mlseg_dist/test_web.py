@@ -25,9 +25,8 @@ from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.data.web import web_dataset
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.index import Place
 from shards.manifest import read_manifest
-from shards.tar import BadShard, ShardReader, size_and_index_sha256, write_shard
+from shards.tar import BadShard, Place, ShardReader, size_and_index_sha256, write_shard
 from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 from tests.mlseg_dist.web_node import EPOCHS, WORKERS, keys_of_epochs
 from tests.shards.tars import index_of, replace_index

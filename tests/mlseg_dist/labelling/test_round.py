@@ -31,9 +31,8 @@ from mlseg_dist.labelling.sheet import SHEET, slides_to_show
 from mlseg_dist.pseudonyms import shows_pseudonyms
 from mlseg_dist.report.overlay import overlay
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
-from shards.index import Place
 from shards.manifest import ShardEntry, read_manifest
-from shards.tar import ShardReader
+from shards.tar import Place, ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
 from tests.mlseg_dist.tiny_run import TinyRun, tiny_run

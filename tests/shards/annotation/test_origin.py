@@ -10,10 +10,10 @@ import pytest
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import run_units
 from shards import cutting
-from shards.annotation.corrections import corrections
 from shards.annotation.drawing import Drawing
 from shards.annotation.origin import Frame, is_moved, place
-from shards.pyramids.bounds import scanned_bounds
+from shards.cutting.corrections import label_corrections
+from shards.pyramids.pyramid import scanned_bounds
 from shards.reader import SlideReader
 from shards.sample import MEMBERS, decode_label, decode_rgb
 from shards.show.page import render
@@ -133,14 +133,14 @@ def test_corrections_name_what_is_laid_otherwise(tmp_path):
     moved = Frame((100, 100), (0.5, 0.5), BOUNDS)
     for kind, text in TEXTS.items():
         path = write(tmp_path, text)
-        assert corrections(path, CONFIG, quiet) == ()
-        found = corrections(path, CONFIG, moved)
+        assert label_corrections(path, CONFIG, quiet) == ()
+        found = label_corrections(path, CONFIG, moved)
         where = "the scanned bounds at (5, 4)"
         expected = (f"its annotation is counted from {where} now, not from level 0",) if kind == "geojson" else ()
         assert found == expected
-        assert corrections(path, CONFIG, Frame((100, 100), (0.5, 0.5), BOUNDS, origin="level0")) == ()
+        assert label_corrections(path, CONFIG, Frame((100, 100), (0.5, 0.5), BOUNDS, origin="level0")) == ()
     far = write(tmp_path, geojson(feature("Tumor", square(57, 40, 65, 70))))
-    assert corrections(far, CONFIG, moved)[0].startswith("its annotation is refused now (62% of the annotation")
+    assert label_corrections(far, CONFIG, moved)[0].startswith("its annotation is refused now (62% of the annotation")
 
 
 HEAD = "slide,patient,stain,scanner,source,split,annotation,mpp,score,origin\n"

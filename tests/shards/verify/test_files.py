@@ -12,9 +12,9 @@ import pytest
 
 from launch.commands import shards_look
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from shards.index import END_MARK, NAME, Place
 from shards.manifest import read_manifest
 from shards.sample import encode_json
+from shards.tar import END_MARK, NAME, Place
 from shards.verify.corpus import verify_corpus
 from tests.shards.tars import index_of, replace_index, write_loosely
 from tests.shards.verify.damage import agree, edit_manifest, entries, found, read_samples, rewrite

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from shards.audit.picture import mask_png, thumbnail_jpeg
 from shards.audit.tissue import TissueMask, find_tissue
+from shards.cutting.overview import mask_png, thumbnail_jpeg
 from shards.sample import decode_label, decode_rgb
 from tests.shards.audit.pictures import glass, ihc, open_picture
 

@@ -9,9 +9,8 @@ import pytest
 
 from mlseg_core.exactly_once.run import map_in_processes
 from shards import cutting
-from shards.manifest import read_manifest
+from shards.manifest import kept_seeds, pack_seeds, publish_seeds, read_manifest, read_seeds, seeds_name, write_seeds
 from shards.sample import MEMBERS
-from shards.seeds import kept_seeds, pack_seeds, publish_seeds, read_seeds, seeds_name, write_seeds
 from shards.tar import NO_SEED, ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
