@@ -320,7 +320,7 @@ class Train(WholeKind):
         return run.phase(phase) / "teacher.json"
 
     def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
-        from mlseg_dist.training.train import train
+        from mlseg_dist.training.loop import train
 
         train(config, phase.step, run.path, run.phase(phase), control, control.give_up)
 

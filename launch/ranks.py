@@ -6,7 +6,7 @@ from launch.config import CampaignConfig
 from launch.gpus import tasks_here
 from launch.graph import build_graph
 from launch.run_folder import RunFolder
-from mlseg_dist import sharing
+from mlseg_dist.training import sharing
 
 
 def training_ranks(config: CampaignConfig) -> int:

@@ -13,6 +13,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlseg_core.config import Strict, validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_core.store import Store, open_store
+from shards.tar import BadShard, size_and_index_sha256
 
 _MAKE_AGAIN = "Build the shards again (mlseg shards build, or a new campaign); what was made from them follows."
 
@@ -271,3 +273,24 @@ def kept_seeds(folder: Path) -> dict[str, np.ndarray]:
 def _remembered(folder: Path, sha256: str) -> dict[str, np.ndarray]:
     manifest = kept_manifest(folder / "manifest.json")
     return {shard.name: part for shard, part in by_shard(manifest, read_seeds(folder, manifest))}
+
+
+_READERS = 16
+
+
+def first_fault(folder: Path, entries: Sequence[ShardEntry]) -> str:
+    """What is wrong with the first sidecar that is not whole; empty: nothing."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="check") as pool:
+        return next((fault for fault in pool.map(lambda entry: _fault(folder, entry), entries) if fault), "")
+
+
+def _fault(folder: Path, entry: ShardEntry) -> str:
+    try:
+        size, index = size_and_index_sha256(folder / entry.name)
+    except BadShard as error:
+        return f"{entry.name} {str(error).removeprefix(f'{folder / entry.name}: ')}"
+    if size != entry.bytes:
+        return f"{entry.name} has {size} bytes, not the {entry.bytes} that the manifest says"
+    if index != entry.index_sha256:
+        return f"the index of {entry.name} is not the manifest's"
+    return ""

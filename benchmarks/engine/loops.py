@@ -1,6 +1,6 @@
 """The rows: what makes one optimizer step of the demo's m-UNet out of the same micro-batches.
 
-Plain loops are what one would write with torch or DeepSpeed alone; ours is the engine as mlseg_dist/training/train.py drives it,
+Plain loops are what one would write with torch or DeepSpeed alone; ours is the engine as mlseg_dist/training/loop.py drives it,
 with the parts it adds one by one.
 """
 
@@ -24,12 +24,12 @@ from mlseg_dist.events import Events
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import build_model, channels_last
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.checkpoint import Saver
 from mlseg_dist.training.engine import Engine, World, make_engine
 from mlseg_dist.training.health import Pulse, Watch
-from mlseg_dist.training.journal import Journal
+from mlseg_dist.training.log import Journal
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
 from mlseg_dist.training.window import Window
 
 LR = 1e-3

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.common.bare_corpus import PAIR_BYTES, SIDECAR_BYTES
-from mlseg_dist.data.lanes import Pools
-from mlseg_dist.data.order import QUAD, Order
+from mlseg_dist.data.order import QUAD, Order, Pools
 from shards.tar import index_type
 
 _WARM, _COUNTED = 3000, 4000

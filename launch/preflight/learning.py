@@ -15,8 +15,7 @@ from launch.styling import check_styles
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder
-from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
+from mlseg_dist.run_folder import is_cleaned, labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 
 _THREADS = 8

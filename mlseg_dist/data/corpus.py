@@ -14,10 +14,10 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, ViewName, of_round
 from mlseg_dist.data.cache import ShardCache, Source
-from mlseg_dist.data.lanes import Pools
+from mlseg_dist.data.labels import VIEWS, ViewName, of_round
 from mlseg_dist.data.open_shards import OpenShards
+from mlseg_dist.data.order import Pools
 from mlseg_dist.data.styled import Styled
 from shards.manifest import Manifest, ShardEntry, read_manifest, read_seeds
 from shards.tar import BadShard, ShardReader

@@ -10,8 +10,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.augment.style_ops import variant
 from mlseg_dist.data.cache import Source
-from mlseg_dist.data.sidecar_files import first_fault
-from shards.manifest import ShardEntry, read_manifest
+from shards.manifest import ShardEntry, first_fault, read_manifest
 
 IMAGES = ("high.jpg", "low.jpg")
 MEMBERS = ("high.jpg", "json", "low.jpg")

@@ -16,11 +16,10 @@ import torch
 from mlseg_core.files import read_json
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.labels import VIEWS, ViewName, heads_of_views, on_slide
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.inference import Predictor
-from mlseg_dist.labelling.codes import heads_of_views, on_slide
 from mlseg_dist.labelling.measured import measured_once, question
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import read_seeds

@@ -11,7 +11,6 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Done, merge
 from mlseg_core.files import fingerprint, read_json, sha256_file
-from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.events import Events
@@ -21,7 +20,7 @@ from mlseg_dist.labelling.reliability import measured
 from mlseg_dist.labelling.sheet import write_sheet
 from mlseg_dist.labelling.thresholds import Harm, expected, settle
 from mlseg_dist.labelling.work import MEMBERS, accepting_of, units
-from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
+from mlseg_dist.run_folder import forget_cleaned, labels_folder, phase_folder, shards_folder, teacher_record
 from shards.manifest import (
     Manifest,
     ShardEntry,

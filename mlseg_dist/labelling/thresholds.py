@@ -12,7 +12,7 @@ import numpy as np
 
 from mlseg_dist.config import CLASSES, LabelConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import NEVER, VIEWS, Accepting, ViewName
+from mlseg_dist.data.labels import NEVER, VIEWS, Accepting, ViewName
 from mlseg_dist.labelling.reliability import Reliability
 
 _ROUNDS = 500

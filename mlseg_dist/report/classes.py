@@ -6,8 +6,8 @@ from typing import Any
 from mlseg_core.html import Cell, Html, Part, Row, details, head_row, join, left, note, table
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.report.elements import by_split, class_heads, class_name, interval
+from mlseg_dist.report.look import PAPER
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import PAPER
 from mlseg_dist.report.verdict import Change
 from mlseg_dist.report.words import ORDER, SPLIT_NAMES, limits, pixels, with_limits
 

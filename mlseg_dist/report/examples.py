@@ -5,9 +5,9 @@ from typing import Any
 from mlseg_core.html import Html, Part, details, grid, heading, legend
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import drawing, made
+from mlseg_dist.report.look import CLASS_COLOURS
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import CLASS_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, share
 
 SHOWN_EXAMPLES = 4

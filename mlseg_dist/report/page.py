@@ -7,6 +7,7 @@ from mlseg_dist.report.classes import bad_regions, boundaries, confusion, fine_c
 from mlseg_dist.report.domains import domains
 from mlseg_dist.report.elements import TEMPLATES
 from mlseg_dist.report.examples import examples, training
+from mlseg_dist.report.gan_style import styled_views
 from mlseg_dist.report.headline import headline
 from mlseg_dist.report.ladder import checks_part, results
 from mlseg_dist.report.pictures import Pictures
@@ -15,7 +16,6 @@ from mlseg_dist.report.provenance import by_hand, openings, provenance
 from mlseg_dist.report.rounds import labels_accepted
 from mlseg_dist.report.slides import slides
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.styles import styled_views
 
 
 def render(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> str:

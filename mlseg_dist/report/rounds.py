@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlseg_core.html import Cell, Html, Part, details, left, note, table
-from mlseg_dist.pseudonyms import shows_pseudonyms
+from mlseg_dist.privacy.pseudonyms import shows_pseudonyms
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import drawing, made
 from mlseg_dist.report.metrics import expected_of

@@ -8,9 +8,9 @@ from typing import Any
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Done, Unit, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.events import Tell
+from mlseg_dist.run_folder import forget_cleaned
 from mlseg_dist.style.work import Job
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 

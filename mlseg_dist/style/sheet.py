@@ -71,7 +71,7 @@ def _chosen(
 
 def _sheet(lines: Sequence[Sequence[tuple[np.ndarray, str]]], title: str, titles: Sequence[str]) -> bytes:
     from mlseg_dist.evaluation.pictures import FONT
-    from mlseg_dist.report.style import INK, MUTED
+    from mlseg_dist.report.look import INK, MUTED
 
     across, down = TILE_PX + _GAP_PX, TILE_PX + _CAPTION_PX + _GAP_PX
     size = (len(titles) * across + _GAP_PX, 2 * _HEADER_PX + len(lines) * down)

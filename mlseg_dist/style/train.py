@@ -24,9 +24,9 @@ from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Noise
 from mlseg_dist.style.pairs import Pair, generator_folder, styles
 from mlseg_dist.style.patches import Crops, Pool, Steps, signed
-from mlseg_dist.training.average import Average
 from mlseg_dist.training.checkpoint import Saver, load, newest
-from mlseg_dist.training.lines import Lines
+from mlseg_dist.training.log import Lines
+from mlseg_dist.training.state.average import Average
 from shards.manifest import read_manifest
 
 RECIPE = 1

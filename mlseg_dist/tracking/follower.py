@@ -9,7 +9,7 @@ from typing import Any
 
 from mlseg_core.files import write_json
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.redaction import Redaction
+from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking.alerts import Alert, alert_of, done_alert, failed_alert, storms
 from mlseg_dist.tracking.claim import Claim
 from mlseg_dist.tracking.published import published

@@ -20,23 +20,22 @@ from mlseg_dist.events import Events
 from mlseg_dist.inference import level_ratio, teacher_weights
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import Network, build_model
-from mlseg_dist.sharing import shared_by
 from mlseg_dist.training import memory
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import join_world, make_engine
-from mlseg_dist.training.exclusions import Exclusions
-from mlseg_dist.training.flops import peak_flops, training_flops
 from mlseg_dist.training.health import Busy, Pulse, Stragglers, Watch
 from mlseg_dist.training.inputs import open_inputs
-from mlseg_dist.training.journal import Journal
-from mlseg_dist.training.keeping import Keeping, made_of
+from mlseg_dist.training.log import Journal
 from mlseg_dist.training.profiling import StepProfiler
-from mlseg_dist.training.skips import Skips
-from mlseg_dist.training.teacher import BestTeacher
+from mlseg_dist.training.sharing import shared_by
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
+from mlseg_dist.training.state.exclusions import Exclusions
+from mlseg_dist.training.state.skips import Skips
+from mlseg_dist.training.state.teacher import BestTeacher
+from mlseg_dist.training.state.training_state import Keeping, made_of
 from mlseg_dist.training.validate import Scores, validate
 from mlseg_dist.training.validation_pairs import ValidationPairs
-from mlseg_dist.training.window import Window
+from mlseg_dist.training.window import Window, peak_flops, training_flops
 
 GiveUp = Callable[[str], NoReturn]
 """Called from a thread with a sentence that says which rank stands still; ends the process."""

@@ -17,14 +17,12 @@ from mlseg_core.config import dump_config
 from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.files import read_json, write_json
 from mlseg_dist import labelling
-from mlseg_dist.cleaned import mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, Accepting
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.data.labels import LEVELS, VIEWS, Accepting
 from mlseg_dist.data.once import centres_of, scales_of
 from mlseg_dist.labelling.reliability import FILE, Reliability
-from mlseg_dist.run_folder import labels_folder, shards_folder
+from mlseg_dist.run_folder import labels_folder, mark_cleaned, shards_folder
 from shards import cutting
 from shards.annotation import Frame, read_annotation
 from shards.cutting.cut import Cutter

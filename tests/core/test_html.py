@@ -86,11 +86,11 @@ def test_only_the_kit_makes_html_and_only_templates_hold_markup():
 
 
 def test_the_style_sheet_has_the_colours_of_the_figures_and_loads_nothing():
-    from mlseg_dist.report import style
+    from mlseg_dist.report import look
 
     sheet = (KIT / "style.css").read_text()
     for name in ("ink", "muted", "line", "paper", "good", "bad"):
-        assert f"--{name}: {getattr(style, name.upper())};" in sheet
+        assert f"--{name}: {getattr(look, name.upper())};" in sheet
     assert not re.search(r"url\(|@import|</", sheet)
 
 

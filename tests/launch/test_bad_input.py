@@ -9,7 +9,7 @@ import yaml
 from launch.campaign import prepare
 from launch.cli import main
 from launch.config import load_campaign
-from mlseg_dist.sharing import shared_by
+from mlseg_dist.training.sharing import shared_by
 from shards import cutting
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import square_feature, tissue_slide, write_annotation, write_corpus, write_slide

@@ -17,7 +17,7 @@ from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.events import Events
 from mlseg_dist.tracking.media import Example
-from mlseg_dist.training.journal import Journal
+from mlseg_dist.training.log import Journal
 from tests.mlseg_dist.tiny_run import plain_config
 
 

@@ -8,8 +8,8 @@ import torch
 from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.model import build_model, channels_last
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
 from tests.mlseg_dist.tiny_run import plain_config
 
 DECAY = 0.9

@@ -14,10 +14,10 @@ from mlseg_core.files import sha256_file
 from mlseg_core.own import remove_own
 from mlseg_dist import report
 from mlseg_dist.augment import show
-from mlseg_dist.cleaned import forget_cleaned, is_cleaned, mark_cleaned
 from mlseg_dist.data.cache import ShardCache, Source
 from mlseg_dist.events import Events, read_events
 from mlseg_dist.predict import predict_slide
+from mlseg_dist.run_folder import forget_cleaned, is_cleaned, mark_cleaned
 from mlseg_dist.tracking.media import Example, drop_later, read_examples, write_examples
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from mlseg_dist.training.checkpoint import Saver, newest

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from mlseg_dist.events import read_events
-from mlseg_dist.training.journal import console_line
-from mlseg_dist.training.lines import cut_back
+from mlseg_dist.training.log import console_line, cut_back
 from tests.mlseg_dist.journal_process import figures
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +17,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from mlseg_dist.events import Events
-from mlseg_dist.training.lines import Lines
+from mlseg_dist.training.log import Lines
 
 phase = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

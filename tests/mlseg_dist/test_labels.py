@@ -10,8 +10,8 @@ from mlseg_core.files import sha256_file
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import NEVER, Accepting, in_words, of_round
 from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.data.labels import NEVER, Accepting, in_words, of_round
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import read_manifest
 from shards.tar import ShardReader

@@ -16,10 +16,10 @@ from packaging.version import Version
 from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig, LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
-from mlseg_dist.sharing import shared_by
 from mlseg_dist.training.engine import World
-from mlseg_dist.training.flops import known_peak, peak_flops, training_flops
 from mlseg_dist.training.memory import check_fits, does_not_fit, is_out_of_memory, largest_that_fits, trial
+from mlseg_dist.training.sharing import shared_by
+from mlseg_dist.training.window import known_peak, peak_flops, training_flops
 from tests.mlseg_dist.test_average import munet
 from tests.mlseg_dist.tiny_run import plain_config
 

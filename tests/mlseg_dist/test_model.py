@@ -13,7 +13,7 @@ from mlseg_dist.model.blocks import centre, upsample
 from mlseg_dist.model.encoder import _BLOCKS, Encoder
 from mlseg_dist.model.merge import Compress
 from mlseg_dist.sides import check_hooks, check_side, fits
-from mlseg_dist.training.schedule import learning_rate
+from mlseg_dist.training.loop import learning_rate
 
 SMALL = EncoderConfig(name="custom", width=0.2, depth=0.2, drop_connect=0.0)
 

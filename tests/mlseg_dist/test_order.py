@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from mlseg_core.errors import UserError
 from mlseg_dist.config import LossConfig, TrainConfig
-from mlseg_dist.data.lanes import LANES, WINDOW, Pools, deal, lanes_for
-from mlseg_dist.data.order import Order
-from mlseg_dist.sharing import check_ranks
+from mlseg_dist.data.order import LANES, WINDOW, Order, Pools, deal, lanes_for
+from mlseg_dist.training.sharing import check_ranks
 
 WORLDS = (1, 2, 3, 4, 6, 8)
 STEP = 24

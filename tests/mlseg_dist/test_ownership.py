@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlseg_dist.data.ownership import Ownership, first_of_each_place
+from mlseg_dist.data.once import Ownership, first_of_each_place
 
 
 def owners(places, side):

@@ -14,7 +14,7 @@ from PIL import Image
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
 from mlseg_dist.config import TrackingConfig
-from mlseg_dist.pseudonyms import PICTURE_MARK, Named, Pseudonyms
+from mlseg_dist.privacy.pseudonyms import PICTURE_MARK, Named, Pseudonyms
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.rounds import _sheet
 
@@ -75,7 +75,7 @@ def test_another_user_is_told_whom_to_ask():
         Path(folder).chmod(0o777)
         Pseudonyms(Path(folder)).admit(SLUGS[:3])
         code = (
-            "import os, sys; from pathlib import Path; from mlseg_dist.pseudonyms import Pseudonyms\n"
+            "import os, sys; from pathlib import Path; from mlseg_dist.privacy.pseudonyms import Pseudonyms\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "try: Pseudonyms(Path(sys.argv[1]))\n"
             "except Exception as error: print(type(error).__name__, error)"
@@ -108,7 +108,7 @@ def test_slides_that_come_later_change_no_number(tmp_path):
 def test_processes_that_start_together_agree(tmp_path):
     """Eight of them, each with some slides of its own, released at once: one name a pseudonym, one pseudonym a name."""
     code = (
-        "import sys; from pathlib import Path; from mlseg_dist.pseudonyms import Pseudonyms; n = int(sys.argv[2]);"
+        "import sys; from pathlib import Path; from mlseg_dist.privacy.pseudonyms import Pseudonyms; n = int(sys.argv[2]);"
         "names = Pseudonyms(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.readline();"
         "slugs = [f's{i}' for i in range(10 * n, 10 * n + 30)]; names.admit(slugs, ['p']);"
         "print(*(f'{s} {names.slide(s)}' for s in slugs), sep='\\n')"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlseg_dist.redaction import Redaction
+from mlseg_dist.privacy.redaction import Redaction
 
 FOLDER = "Mustermann, Erika (1961)"
 

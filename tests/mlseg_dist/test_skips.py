@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlseg_dist.training.skips import Skips
+from mlseg_dist.training.state.skips import Skips
 
 
 def finite(good: bool) -> torch.Tensor:

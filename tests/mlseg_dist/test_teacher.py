@@ -9,7 +9,7 @@ import torch
 from mlseg_core.files import sha256_file
 from mlseg_dist.events import Events
 from mlseg_dist.training.checkpoint import Damaged, Saver
-from mlseg_dist.training.teacher import BestTeacher
+from mlseg_dist.training.state.teacher import BestTeacher
 
 
 def scores(miou):

@@ -17,7 +17,7 @@ from mlseg_dist.events import Events, read_events
 from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
 from mlseg_dist.training import checkpoint
 from mlseg_dist.training.inputs import open_corpus
-from mlseg_dist.training.lines import cut_back
+from mlseg_dist.training.log import cut_back
 from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare, same, with_train

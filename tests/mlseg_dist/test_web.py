@@ -20,8 +20,8 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.data.accepting import Accepting
 from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.data.labels import Accepting
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.data.web import web_dataset
 from mlseg_dist.run_folder import labels_folder, shards_folder

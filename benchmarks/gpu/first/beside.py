@@ -22,9 +22,9 @@ from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.pairs import Pair
 from mlseg_dist.style.patches import Crops
 from mlseg_dist.style.train import Trainer
-from mlseg_dist.training.average import Average
 from mlseg_dist.training.engine import World, join_world
 from mlseg_dist.training.memory import advice, check_fits, is_out_of_memory, trial
+from mlseg_dist.training.state.average import Average
 from mlseg_dist.training.validate import validate
 from mlseg_dist.training.validation_pairs import ValidationPairs
 

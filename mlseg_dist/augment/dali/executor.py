@@ -13,7 +13,7 @@ from mlseg_dist.augment.dali.recipe import recipe
 from mlseg_dist.augment.dali.windows import Windows
 from mlseg_dist.augment.parameters import Parameters
 from mlseg_dist.augment.policy import OpConfig
-from mlseg_dist.dali_pipeline import Fed, FedPipeline, check_dali
+from mlseg_dist.data.dali_pipeline import Fed, FedPipeline, check_dali
 
 
 @dataclass(frozen=True)

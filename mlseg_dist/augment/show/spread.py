@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mlseg_dist.augment import Parameters, augment, draw_parameters
 from mlseg_dist.augment.show.sources import Sources
-from mlseg_dist.report.style import INK, MATPLOTLIB, MUTED
+from mlseg_dist.report.look import INK, MATPLOTLIB, MUTED
 
 DRAWS = 8
 """Of each pair."""

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from mlseg_dist.report.figures.base import drawing, svg
-from mlseg_dist.report.style import CLASS_COLOURS, INK, PAPER
+from mlseg_dist.report.look import CLASS_COLOURS, INK, PAPER
 
 
 def acceptance(rounds: Sequence[dict[str, Any]]) -> bytes:

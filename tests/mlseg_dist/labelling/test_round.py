@@ -21,16 +21,15 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Incomplete, Scratch, run_units
 from mlseg_core.files import read_json, write_json
 from mlseg_dist import labelling
-from mlseg_dist.cleaned import is_cleaned, mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.events import read_events
 from mlseg_dist.labelling import sheet
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
-from mlseg_dist.pseudonyms import shows_pseudonyms
+from mlseg_dist.privacy.pseudonyms import shows_pseudonyms
 from mlseg_dist.report.overlay import overlay
-from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
+from mlseg_dist.run_folder import is_cleaned, labels_folder, mark_cleaned, phase_folder, shards_folder
 from shards.manifest import ShardEntry, read_manifest
 from shards.tar import Place, ShardReader
 from shards.verify.corpus import verify_corpus

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mlseg_core import yaml_text
-from mlseg_dist.pseudonyms import Pseudonyms
+from mlseg_dist.privacy.pseudonyms import Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import kept_manifest
 from shards.slide_table import Slide

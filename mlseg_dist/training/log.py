@@ -1,5 +1,10 @@
-"""What rank 0 writes about training: metrics.jsonl (the source of truth), log lines, example pictures; W&B reads these."""
+"""What rank 0 writes about training: metrics.jsonl (the source of truth), log lines, example pictures; W&B reads these.
 
+Lines of metrics.jsonl are appended, cut back when training goes on from an earlier step, and kept in memory while the disk is full.
+"""
+
+import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +14,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from mlseg_core.files import write_atomic
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
 from mlseg_dist.data.order import Order
 from mlseg_dist.data.views import centre_views
-from mlseg_dist.events import Events
+from mlseg_dist.events import Events, Tell
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre
 from mlseg_dist.model import output_head, view_of
 from mlseg_dist.tracking import Tracker
 from mlseg_dist.tracking.media import Example, drop_later, write_examples
-from mlseg_dist.training.lines import Lines
 
 
 class Journal:
@@ -155,3 +160,72 @@ def _by_class(values: dict[str, float | None]) -> str:
 def _shown(value: float | None, width: int) -> str:
     """None: not finite (a loss), or no such class."""
     return f"{'–' if value is None else format(value, '.4f'):>{width}}"
+
+
+class Lines:
+    """metrics.jsonl, appended to. What cannot be written (a full disk) stays in memory and is written later; told once."""
+
+    def __init__(self, path: Path, tell: Tell) -> None:
+        self.path, self._tell = path, tell
+        self._waiting: list[str] = []
+        self._told = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting and (not self.path.exists() or self.path.stat().st_size == 0)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._waiting.append(json.dumps(record) + "\n")
+        self._flush(sync=False)
+
+    def cut_back(self, step: int) -> None:
+        self._waiting = [line for line in self._waiting if json.loads(line)["step"] <= step]
+        cut_back(self.path, step)
+
+    def close(self) -> None:
+        self._flush(sync=True)
+
+    def _flush(self, sync: bool) -> None:
+        data = "".join(self._waiting).encode()
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                size = os.fstat(handle).st_size
+                written = 0
+                try:
+                    while written < len(data):
+                        written += os.write(handle, data[written:])
+                except OSError:
+                    os.ftruncate(handle, size)  # no torn line
+                    raise
+                self._waiting = []
+                if sync:
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                self._tell("metrics-failed", f"{self.path.name}: {error}; lines are kept in memory until it can be")
+            return
+        if self._told:
+            self._told = False
+            self._tell("metrics-written", f"{self.path.name} is written again, nothing is lost", "info")
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drop the lines of steps after `step`, and a last line that was cut short. Needs no room on a disk that is full."""
+    if not path.exists():
+        return
+    kept: list[bytes] = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    for line in lines:
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    if kept == lines[: len(kept)]:
+        os.truncate(path, sum(map(len, kept)))
+    else:
+        write_atomic(path, b"".join(kept))

@@ -10,12 +10,12 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.events import Events
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder, teacher_record
 from mlseg_dist.training import checkpoint
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import Engine, World
-from mlseg_dist.training.exclusions import Exclusions
-from mlseg_dist.training.skips import Skips
-from mlseg_dist.training.teacher import BestTeacher
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
+from mlseg_dist.training.state.exclusions import Exclusions
+from mlseg_dist.training.state.skips import Skips
+from mlseg_dist.training.state.teacher import BestTeacher
 
 # With a full disk at the end of a phase: others' clean-ups may free it, and all ranks' GPUs idle meanwhile.
 _PATIENCE_S = 120.0
