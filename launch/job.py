@@ -77,13 +77,13 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
-                run.events(phase).tell("stopped", one_line(error), "info", **facts)
+                run.events(phase).log("stopped", one_line(error), "info", **facts)
             else:
-                run.events(phase).tell("failed", one_line(error), "error", **facts)
+                run.events(phase).log("failed", one_line(error), "error", **facts)
     else:
         process.try_to_report(phase, "done")
         if process.index == 0:
-            run.events(phase).tell("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
+            run.events(phase).log("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
         _requeue_all(environment)
     sys.exit(status)
@@ -197,7 +197,7 @@ def _do(
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
         ranks = int(os.environ["WORLD_SIZE"])
         if process.index == 0:
-            run.events(phase).tell(
+            run.events(phase).log(
                 "started", f"{ranks} ranks, attempt {process.attempt}", "info", ranks=ranks, attempt=process.attempt
             )
         kind.work(config, run, phase, _Control(signals, process, phase))

@@ -173,7 +173,7 @@ class Shards(MapKind):
 
             corpus = cutting.write_manifest(config.shards, table, plan.units, folder, plan.known)
             for warning in check_corpus(config, corpus, self.manifest(run, phase)):
-                run.events(phase).tell("few-labels", warning, "warning")
+                run.events(phase).log("few-labels", warning, "warning")
 
         return Mapping(
             plan.units,
@@ -238,9 +238,9 @@ class Style(MapKind):
 
         folder = self.folder(run, phase)
         todo = work.units_of(config, shards_folder(run.path), run.data)
-        tell = run.events(phase).tell
+        log_event = run.events(phase).log
         return Mapping(
-            todo, work.style, work.describe, lambda: publish.write_styled(todo, folder, tell), "shards", "pairs"
+            todo, work.style, work.describe, lambda: publish.write_styled(todo, folder, log_event), "shards", "pairs"
         )
 
 
@@ -354,7 +354,7 @@ class Evaluate(MapKind):
 
         def publish() -> None:
             merge(todo, folder)
-            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).tell)
+            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).log)
 
         return Mapping(
             todo, work.count, work.describe, publish, "passes", "patches", prepare=lambda: work.prepare(todo[0])

@@ -240,7 +240,7 @@ class Health(Extra):
         super().__init__(bench, engine)
         self.pulse = Pulse()
         health = HealthConfig(beat_s=1.0)
-        self.watch = Watch(self.pulse, bench.world, health, self.phase, Events(self.phase).tell)
+        self.watch = Watch(self.pulse, bench.world, health, self.phase, Events(self.phase).log)
         atexit.register(self.watch.end)
 
     def at(self, stage: str) -> None:
@@ -256,8 +256,8 @@ class Saving(Extra):
 
     def __init__(self, bench: Bench, engine: Engine) -> None:
         super().__init__(bench, engine)
-        tell = Events(self.phase).tell
-        self.saver = Saver(self.phase / "checkpoints", 2, None, tell) if bench.world.rank == 0 else None
+        log_event = Events(self.phase).log
+        self.saver = Saver(self.phase / "checkpoints", 2, None, log_event) if bench.world.rank == 0 else None
         self._saved = -1
 
     def at(self, stage: str) -> None:

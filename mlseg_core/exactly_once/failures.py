@@ -2,7 +2,7 @@
 
 A node with a broken GPU, or one that does not see the slides, fails a unit in no time and takes the next: it would fail the
 whole map. So a failure counts only if this process has done others, a second process has to fail at the same unit, and one that
-fails three in a row takes none from others.
+fails three in a row stops stealing work.
 In: what a worker's units came to. Out: `failed/UNIT.json`, what is given up, whether the worker may go on.
 """
 
@@ -17,7 +17,7 @@ _IN_A_ROW = 3
 
 
 class Failures:
-    """Of one worker's process. spread: its fellows are on other nodes, and may succeed where it fails.
+    """The failures that one worker's process has met. spread: other workers are on other nodes, and may succeed where it fails.
 
     given_up: units that this process leaves alone: they failed here, or often enough elsewhere.
     """
@@ -30,7 +30,7 @@ class Failures:
 
     @property
     def doubts_itself(self) -> bool:
-        """It had better leave the other workers' units alone."""
+        """Too many failures in a row: it leaves the other workers' units alone."""
         return self._spread and self._in_a_row >= _IN_A_ROW
 
     def done(self) -> None:
@@ -49,7 +49,7 @@ class Failures:
         write_record(self._store, failed)
 
     def gives_up(self, unit: Unit) -> bool:
-        """Of a unit that failed somewhere: whether nobody needs to try it again."""
+        """Whether a unit that failed somewhere need not be tried again."""
         known = read_failed(self._store, unit)
         if known is not None and (known.deaths >= DEATHS or known.tries >= (_TRIES if self._spread else 1)):
             self.given_up.add(unit.name)

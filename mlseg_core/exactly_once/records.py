@@ -1,20 +1,18 @@
 """What a map leaves behind in its store: `done/UNIT.json`, `failed/UNIT.json`; and the temporary paths that work writes to.
 
-In: units and files. Out: a unit's proof that it is done, the reason why it failed, a count of both. A done record that is replaced
+In: units and files. Out: a unit's proof that it is done, the reason why it failed. A done record that is replaced
 moves to `superseded/UNIT-HASH8.json`: the files that it names are still there, and only what a record names may ever be deleted.
 """
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from mlseg_core.errors import UserError
-from mlseg_core.exactly_once.marks import Marks
 from mlseg_core.files import TEMPORARY
 from mlseg_core.store import Store, check_name
 
@@ -233,105 +231,3 @@ def missing_files(store: Store, records: Iterable[Done]) -> set[str]:
         sizes = store.sizes(folder, {name for _, name, _ in files})
         missing |= {unit for unit, name, size in files if sizes.get(name) != size}
     return missing
-
-
-class Standing:
-    """Which units are done, and how many have failed, whoever did them.
-
-    own: names of a worker's own units. Their records are read and their files looked for, once, at the start; of all others,
-    and later, a record's name is believed: their owners look, and the merge proves it. (If 256 workers read each other's
-    records, that is hundreds of reads a unit.) None: every record is read.  proven: they were read before in this run.
-    marks: what workers tell each other; after the first look they are read instead of a listing.
-    done: name -> pieces; None where the record was not read.  disproved: own units whose records are of other inputs, or of files
-    that are gone or cut short: `broken` has these.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        units: Sequence[Unit],
-        own: Iterable[str] | None = None,
-        proven: bool = False,
-        marks: Marks | None = None,
-    ) -> None:
-        self._store, self._units, self._reads_all = store, {unit.name: unit for unit in units}, own is None
-        self._marks = marks
-        self.total = len(self._units)
-        self.done: dict[str, int | None] = {}
-        self.failed: set[str] = set()
-        self._told: set[str] = set()
-        self.broken: dict[str, Done] = {}
-        self.disproved: set[str] = set()
-        self._cost = sum(unit.cost for unit in units)
-        self._cost_done = self._cost_read = 0.0
-        self._looked, self._took = 0.0, 0.0
-        self.refresh(force=True, own=() if proven else set(own or ()))
-
-    def add(self, record: Done) -> None:
-        name, cost = record.unit, self._units[record.unit].cost
-        if name not in self.done:
-            self._cost_done += cost
-        if self.done.get(name) is None:
-            self._cost_read += cost
-        self.done[name] = record.pieces
-        self.failed.discard(name)
-
-    def believe(self, name: str, failed: bool = False) -> None:
-        """There is a record of that name, whatever a listing that the file system keeps from before says."""
-        if failed:
-            self._told.add(name)
-            self.failed.add(name)
-        elif name not in self.done:
-            self.done[name] = None
-            self._cost_done += self._units[name].cost
-            self.failed.discard(name)
-
-    def refresh(self, force: bool = False, own: Collection[str] = ()) -> None:
-        """Look what others have done; seldom, when looking takes long. own: to be checked."""
-        begun = time.monotonic()
-        if not force and begun - self._looked < max(self._store.patience_s, 50 * self._took):
-            return
-        marked = self._marks.read() if self._marks is not None and self._looked else None
-        listed = self._names("done") if marked is None else marked
-        if self._marks is not None and marked is None:
-            self._marks.listed(listed)
-        self._check([name for name in listed if name in own])
-        new = [name for name in listed if name not in self.done and name not in self.disproved]
-        if self._reads_all:
-            records = [record for name in new if (record := read_done(self._store, self._units[name])) is not None]
-            missing = missing_files(self._store, records)
-            for record in records:
-                if record.unit not in missing:
-                    self.add(record)
-        else:
-            self.done |= dict.fromkeys(new)
-            self._cost_done += sum(self._units[name].cost for name in new)
-        self.failed = self._told.union(self._names("failed")) - self.done.keys()
-        self._looked = time.monotonic()
-        self._took = self._looked - begun
-
-    def figures(self) -> dict[str, Any]:
-        """Fields of a Tally. pieces: of records that were not read, in proportion to their cost."""
-        pieces = sum(pieces for pieces in self.done.values() if pieces is not None)
-        return {
-            "done": len(self.done),
-            "pieces": round(pieces * self._cost_done / self._cost_read) if self._cost_read else 0,
-            "failed": len(self.failed),
-            "cost_done": self._cost_done,
-            "cost_total": self._cost - sum(self._units[name].cost for name in self.failed),
-        }
-
-    def _check(self, own: Iterable[str]) -> None:
-        for name in own:
-            record = read_done(self._store, self._units[name])
-            whole = record is not None and all(self._store.size(f) == fact["bytes"] for f, fact in record.files.items())
-            if record is not None and whole:
-                self.add(record)
-                continue
-            self.disproved.add(name)
-            if record is not None:
-                self.broken[name] = record
-
-    def _names(self, folder: str) -> list[str]:
-        names = (name.removesuffix(".json") for name in self._store.names(folder))
-        return [name for name in names if name in self._units]

@@ -4,9 +4,9 @@ A worker takes its own slice first, then steals from what is left of the others'
 temporary files beside the targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files.
 No leases, no clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
 
-A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json`, `progress/WORKER.json` and
-`progress/done-PLAN` (marks.py). A unit that fails is recorded and the others go on (failures.py); only trouble with the store ends
-the run.
+A store of outputs (mlseg_core.store) holds the published files, `done/UNIT.json`, `failed/UNIT.json`, `progress/WORKER.json`
+and `progress/done-PLAN` (unit_status.py). A unit that fails is recorded and the others go on (failures.py); only trouble with
+the store ends the run.
 """
 
 import os
@@ -24,14 +24,14 @@ from mlseg_core.exactly_once.records import (
     Done,
     Failed,
     Scratch,
-    Standing,
     Unit,
     missing_files,
     own_failures,
     read_done,
     read_failed,
 )
-from mlseg_core.exactly_once.worker import Describe, Plan, Work, is_done, note_death, read_tally
+from mlseg_core.exactly_once.unit_status import UnitStatus
+from mlseg_core.exactly_once.worker import Describe, MapPlan, Work, is_done, note_death, read_tally
 from mlseg_core.own import temporaries
 from mlseg_core.progress import Display, Tally, add_up, clock
 from mlseg_core.progress import describe as progress_line
@@ -73,7 +73,7 @@ def run_units(
     folder: of the outputs, or an fsspec URL.  piece_unit: what Scratch.advance counts.
     Raises Interrupted at a unit boundary when stop() says so, DestinationError when the outputs cannot be written.
     """
-    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit, spread=workers > 1)
+    plan = MapPlan(units, work, folder, describe, label, progress_unit, piece_unit, spread=workers > 1)
     with open_store(folder) as store:
         return plan.run(store, worker, workers, stop)
 
@@ -95,7 +95,7 @@ def map_in_processes(
     work and describe must be importable. A process that dies is replaced; a unit on which three died has failed.
     Raises Interrupted after SIGINT, SIGTERM, SIGUSR2 or stop(), DestinationError, Incomplete when a unit is simply missing.
     """
-    plan = Plan(units, work, folder, describe, label, progress_unit, piece_unit)
+    plan = MapPlan(units, work, folder, describe, label, progress_unit, piece_unit)
     with open_store(folder) as store:
         if store.one_process:
             return plan.run(store, 0, 1, stop)
@@ -148,16 +148,16 @@ def _failures(units: Sequence[Unit], store: Store) -> list[Failed]:
 class _Crew:
     """The processes of map_in_processes, and what their parent shows of them."""
 
-    def __init__(self, plan: Plan, store: Store, processes: int) -> None:
+    def __init__(self, plan: MapPlan, store: Store, processes: int) -> None:
         self._plan, self._store = plan, store
         self._token, self._idle_deaths = secrets.token_hex(6), 0
-        self._standing = Standing(store, plan.units)
-        self._figures = self._standing.figures()
-        self._size = max(1, min(processes, len(plan.units) - len(self._standing.done)))
+        self._status = UnitStatus(store, plan.units)
+        self._figures = self._status.figures()
+        self._size = max(1, min(processes, len(plan.units) - len(self._status.done)))
         self._begun, self._looked = time.time(), 0.0
 
     def work(self, stop: Callable[[], bool]) -> None:
-        if len(self._standing.done) == len(self._plan.units):
+        if len(self._status.done) == len(self._plan.units):
             return
         display = Display(self._plan.label)
         try:
@@ -189,8 +189,8 @@ class _Crew:
 
     def _say_last(self) -> None:
         before = self._figures
-        self._standing.refresh(force=True)
-        now, elapsed = self._standing.figures(), time.time() - self._begun
+        self._status.refresh(force=True)
+        now, elapsed = self._status.figures(), time.time() - self._begun
         rate, piece_rate = ((now[name] - before[name]) / elapsed for name in ("done", "pieces"))
         tally = Tally(self._plan.progress_unit, 0, len(self._plan.units), rate, f"in {clock(elapsed)}", 0.0)
         tally = replace(tally, **now, piece_rate=piece_rate, piece_unit=self._plan.piece_unit)
@@ -205,7 +205,7 @@ class _Crew:
 
 
 def _in_process(
-    plan: Plan, scratch: Path, number: int, workers: int, tag: str, life: int, *, stop: Callable[[], bool]
+    plan: MapPlan, scratch: Path, number: int, workers: int, tag: str, life: int, *, stop: Callable[[], bool]
 ) -> None:
     with open_store(plan.folder, scratch) as store:
         plan.run(store, number, workers, stop, tag, life, prints=False)

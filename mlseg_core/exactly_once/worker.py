@@ -1,26 +1,23 @@
-"""One worker's part of a map: looks at every unit, does those that are not done, records what came of it.
+"""One worker's part of a map: does the units that are not done, and records what came of each.
 
 In: the plan, a store, the worker's number. Out: published files with their records, failures, a tally of progress.
 """
 
 import json
-import random
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import Interrupted, UserError
 from mlseg_core.exactly_once.failures import Failures
-from mlseg_core.exactly_once.marks import Marks
 from mlseg_core.exactly_once.records import (
     Done,
     Failed,
     Scratch,
-    Standing,
     Unit,
     forget_failed,
     keep_superseded,
@@ -28,17 +25,13 @@ from mlseg_core.exactly_once.records import (
     read_failed,
     write_record,
 )
+from mlseg_core.exactly_once.stealing import StealPolicy, units_in_turn
+from mlseg_core.exactly_once.unit_status import Marks, UnitStatus
 from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.store import DestinationError, Store, open_store
 
-_LOOKS, _LOOKS_OF_ALL = 1, 256
-"""A worker's looks at what others have done, while it does its own slice: so many, or its share of so many."""
-_MISSES, _NAMES_A_CALL = 4, 1500
-"""Units found taken in a row after which all records are listed again: what a listing costs, a part of it for each so many."""
 _COMPARED_BYTES = 1 << 20
-_BEHIND = 0.3
-"""A worker is late when so much more of all units than of its own is done."""
 Work = Callable[[Unit, Scratch], None]
 """Computes a unit into scratch.file(name) for each output name. A pure function of the unit."""
 Describe = Callable[[Unit, dict[str, Path], Scratch], dict[str, Any]]
@@ -61,7 +54,7 @@ def _slice(count: int, worker: int, workers: int) -> range:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MapPlan:
     """What is to be done, as every worker gets it. spread: by workers on several nodes."""
 
     units: Sequence[Unit]
@@ -96,18 +89,18 @@ class Plan:
         goes_on = before is not None and not before.ended and (before.plan, before.proven) == (self.key, part)
         names = [unit.name for unit in self.units]
         marks = Marks(store, f"progress/done-{self.key}", names)
-        standing = Standing(store, self.units, names[own.start : own.stop], goes_on, marks)
+        status = UnitStatus(store, self.units, names[own.start : own.stop], goes_on, marks)
         if life == 0:  # what failed in an earlier run gets another chance; what killed a process counts its deaths
             for unit in (self.units[index] for index in own):
-                known = read_failed(store, unit) if unit.name in standing.failed and unit.name != died_of else None
+                known = read_failed(store, unit) if unit.name in status.failed and unit.name != died_of else None
                 if known is not None and known.is_final:
                     forget_failed(store, unit)
-                    standing.failed.discard(unit.name)
+                    status.failed.discard(unit.name)
         progress = self._progress(store, worker, prints)
-        progress.tally.proven = "" if standing.disproved else part
-        looks = _Looks(store, standing, marks, names[own.start : own.stop], worker, workers)
+        progress.tally.proven = "" if status.disproved else part
+        policy = StealPolicy(store, status, marks, names[own.start : own.stop], worker, workers)
         try:
-            return self._work_through(store, own, looks, stop, progress, tag or secrets.token_hex(6), worker / workers)
+            return self._work_through(store, own, policy, stop, progress, tag or secrets.token_hex(6), worker / workers)
         except (DestinationError, Interrupted):
             raise
         except Exception as error:  # no unit's: those are recorded
@@ -130,79 +123,38 @@ class Plan:
         self,
         store: Store,
         own: Sequence[int],
-        looks: "_Looks",
+        policy: StealPolicy,
         stop: Callable[[], bool],
         progress: Progress,
         tag: str,
         place: float,
     ) -> list[Failed]:
-        failures, standing = Failures(store, self.spread), looks.standing
-        progress.place(**standing.figures())
-        for index, is_own in self._order(own, looks, failures, place):
+        failures, status = Failures(store, self.spread), policy.status
+        progress.place(**status.figures())
+        for index, is_own in units_in_turn(self.units, own, policy, failures, place):
             unit = self.units[index]
             if stop():
                 raise Interrupted(f"{self.label}: stopped before unit {unit.name}")
             progress.begin(unit.name)
             try:
-                standing.add(self._do(store, unit, progress, tag, standing))
-                looks.marks.add(unit.name)
+                status.add(self._do(store, unit, progress, tag, status))
+                policy.marks.add(unit.name)
                 failures.done()
                 progress.finished(unit.cost)
             except (DestinationError, Interrupted):
                 raise
             except Exception as error:  # a bad slide must not end the night
                 if is_done(store, unit):
-                    standing.believe(unit.name)
+                    status.believe(unit.name)
                 else:
                     failures.add(unit, error, traceback.format_exc())
-                    standing.failed.add(unit.name)
+                    status.failed.add(unit.name)
             if is_own:
-                looks.after_a_unit()
-            progress.place(**standing.figures(), pieces_at_hand=0, at="")
-        return [failed for failed in failures.here() if failed.unit not in standing.done]
+                policy.after_a_unit()
+            progress.place(**status.figures(), pieces_at_hand=0, at="")
+        return [failed for failed in failures.here() if failed.unit not in status.done]
 
-    def _order(
-        self, own: Sequence[int], looks: "_Looks", failures: Failures, place: float
-    ) -> Iterator[tuple[int, bool]]:
-        """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
-
-        Those that steal begin at places of their own, lest they all do the same unit at the same time. What has killed a process
-        comes after everything else.
-        """
-        standing = looks.standing
-        for index in own:
-            name = self.units[index].name
-            if name not in standing.done and name not in standing.failed and not looks.is_stolen(name):
-                yield index, True
-        standing.refresh(force=True)
-        while not failures.doubts_itself:
-            settled = failures.given_up | standing.done.keys()
-            left = [i for i in reversed(range(len(self.units))) if self.units[i].name not in settled]
-            healthy = [i for i in left if self.units[i].name not in standing.failed]
-            if not left:
-                return
-            yield from ((index, False) for index in self._stolen(healthy or left, looks, failures, place))
-
-    def _stolen(self, left: list[int], looks: "_Looks", failures: Failures, place: float) -> Iterator[int]:
-        """Units of `left` that nobody has done or given up, until so many were taken in a row that a new listing is cheaper.
-
-        The first at the worker's place, the others anywhere: of two that go the same way the second does all again.
-        """
-        misses, most = 0, _MISSES + len(self.units) // _NAMES_A_CALL
-        anywhere = random.Random(f"{place} {len(left)}")
-        while left and misses < most and not failures.doubts_itself:
-            index = left.pop(int(place * len(left)))
-            place = anywhere.random()
-            name = self.units[index].name
-            if looks.is_done(name) or (misses and looks.has_failed(name)):  # the listing is old
-                misses += 1
-            elif name not in looks.standing.failed or not failures.gives_up(self.units[index]):
-                misses = 0
-                yield index
-        if left:
-            looks.standing.refresh(force=True)
-
-    def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, standing: Standing) -> Done:
+    def _do(self, store: Store, unit: Unit, progress: Progress, tag: str, status: UnitStatus) -> Done:
         """Work, publish, describe, record; each file is opened once, by what writes it.
 
         Four syncs, so that what a record says survives a power cut: each file's data before its name; the folder, for all
@@ -212,7 +164,7 @@ class Plan:
         scratch, derived = Scratch(store.scratch, tag, progress.advance_pieces), Scratch(store.scratch, tag)
         try:
             self.do(unit, scratch)
-            old = standing.broken.get(unit.name)
+            old = status.broken.get(unit.name)
             for name, fact in old.files.items() if old is not None else ():
                 if name in scratch.paths and store.size(name) not in (None, fact["bytes"]):
                     _make_way(store, name, scratch.paths[name])
@@ -230,11 +182,11 @@ class Plan:
                 for name, file in derived.winners.items()
             }
             store.settle()
-            if unit.name in standing.disproved:
+            if unit.name in status.disproved:
                 keep_superseded(store, unit)
             record = Done(unit.name, unit.inputs, files, facts, progress.tally.pieces_at_hand)
             write_record(store, record)
-            if unit.name in standing.failed:
+            if unit.name in status.failed:
                 forget_failed(store, unit)
             return record
         except Interrupted:
@@ -266,57 +218,6 @@ def _make_way(store: Store, name: str, new: Path) -> None:
     )
 
 
-class _Looks:
-    """When a worker looks what others have done: seldom, as a listing of all records is long, and asks of single units where
-    that is cheaper.
-
-    In its own slice a worker looks near the middle, each at another moment, so that what the furthest one knows is news. One
-    that is behind the others, or finds a unit of its slice done, is stolen from: it asks before each from then on.
-    """
-
-    def __init__(
-        self, store: Store, standing: Standing, marks: Marks, own: Collection[str], worker: int, workers: int
-    ) -> None:
-        self.store, self.standing, self.marks, self._own = store, standing, marks, own
-        self._every = max(1, len(own) // max(_LOOKS, _LOOKS_OF_ALL // workers))
-        self._units = self._every // 4 + worker % (self._every // 2 + 1)
-        self._mine = sum(name in standing.done for name in own)
-        self._thieves = self._is_late()
-
-    def after_a_unit(self) -> None:
-        """The worker has done one of its own."""
-        self._units += 1
-        self._mine += 1
-        if self._units % self._every == 0:
-            self.standing.refresh()
-            stolen = sum(name in self.standing.done for name in self._own) - self._mine
-            self._thieves = self._thieves or stolen > 0 or self._is_late()
-
-    def _is_late(self) -> bool:
-        done = len(self.standing.done) / max(1, self.standing.total)
-        return done > self._mine / max(1, len(self._own)) + _BEHIND
-
-    def is_stolen(self, name: str) -> bool:
-        """Whether somebody has done a unit of the worker's slice; not asked while nobody steals there."""
-        return self._thieves and self.is_done(name)
-
-    def is_done(self, name: str) -> bool:
-        """Whether somebody has done it since the last listing."""
-        if name in self.standing.disproved:
-            return False
-        if not self.marks.has(name) and not self.store.exists(f"done/{name}.json"):
-            return False
-        self.standing.believe(name)
-        return True
-
-    def has_failed(self, name: str) -> bool:
-        """Whether somebody has found that it fails since the last listing."""
-        if name in self.standing.failed or not self.store.exists(f"failed/{name}.json"):
-            return False
-        self.standing.believe(name, failed=True)
-        return True
-
-
 def read_tally(store: Store, worker: int) -> Tally | None:
     """What a worker said last."""
     try:
@@ -325,7 +226,7 @@ def read_tally(store: Store, worker: int) -> Tally | None:
         return None
 
 
-def note_death(store: Store, plan: Plan, worker: int, tally: Tally | None) -> str | None:
+def note_death(store: Store, plan: MapPlan, worker: int, tally: Tally | None) -> str | None:
     """The unit that this worker's last process died of, if it did; one death more is recorded unless it is done since.
 
     tally: what it said last.

@@ -7,8 +7,8 @@ style.css  the style sheet of all pages
 
 from mlseg_core.html.elements import (
     Cell,
-    Part,
     Row,
+    Section,
     data_uri,
     details,
     dotted,
@@ -30,8 +30,8 @@ from mlseg_core.html.templates import Html, Templates, count, percent
 __all__ = [
     "Cell",
     "Html",
-    "Part",
     "Row",
+    "Section",
     "Templates",
     "count",
     "data_uri",

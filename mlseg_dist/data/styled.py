@@ -9,7 +9,7 @@ from pathlib import Path
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.augment.style_ops import variant
-from mlseg_dist.data.cache import Source
+from mlseg_dist.data.cache import ShardFile
 from shards.manifest import ShardEntry, first_fault, read_manifest
 
 IMAGES = ("high.jpg", "low.jpg")
@@ -46,10 +46,10 @@ class Styled:
         if fault:
             raise UserError(fault, self.folder, "Style again: mlseg style apply CONFIG.")
 
-    def source(self, shard: str, drawn: float) -> Source | None:
+    def source(self, shard: str, drawn: float) -> ShardFile | None:
         """The sidecar that a draw takes; None: that shard has none."""
         variants = self._variants.get(shard)
-        return Source(self.folder, variants[variant(drawn, len(variants))]) if variants else None
+        return ShardFile(self.folder, variants[variant(drawn, len(variants))]) if variants else None
 
 
 MEND = (

@@ -9,7 +9,16 @@ import torch
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.evaluation.borders import SurfaceCounter
 from mlseg_dist.evaluation.overview import NONE, every_of
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, ODDS_LIMIT, ODDS_STEP, SHAPES, SlideCounts, threshold_bin
+from mlseg_dist.evaluation.slide_counts import (
+    BINS,
+    COUNT,
+    ODDS,
+    ODDS_LIMIT,
+    ODDS_STEP,
+    SHAPES,
+    SlideCounts,
+    threshold_bin,
+)
 from mlseg_dist.whole_slide.grid import SlideGrid
 from mlseg_dist.whole_slide.strips import Strip, strongest_class
 

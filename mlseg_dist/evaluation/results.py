@@ -13,7 +13,7 @@ from mlseg_core.exactly_once.run import Incomplete, Unit
 from mlseg_core.store import open_store
 from mlseg_dist.evaluation.overview import OverviewMap
 from mlseg_dist.evaluation.plan import Pass
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 
 
 @dataclass(frozen=True)

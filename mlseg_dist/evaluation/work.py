@@ -13,7 +13,7 @@ from mlseg_dist.data.corpus import class_table
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation.counting import SlideCounter
 from mlseg_dist.evaluation.plan import Pass
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 from mlseg_dist.inference import Predictor, kept_teacher
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network

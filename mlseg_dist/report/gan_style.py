@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mlseg_core.html import Html, Part, details, left, table
+from mlseg_core.html import Html, Section, details, left, table
 from mlseg_dist.report.elements import made
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import share
 
 
-def styled_views(sources: Sources, pictures: Pictures) -> Part | None:
+def styled_views(sources: Sources, pictures: Pictures) -> Section | None:
     """None for a campaign without gan_style."""
     if sources.styled is None:
         return None
@@ -19,7 +19,7 @@ def styled_views(sources: Sources, pictures: Pictures) -> Part | None:
     )
     sheets = [_sheet(place, pair, pictures) for place, pair in enumerate(sources.styled["generators"])]
     shown = [sheet for sheet in sheets if sheet is not None]
-    return Part("Views in other styles", lead, [_pairs(sources.styled), *shown])
+    return Section("Views in other styles", lead, [_pairs(sources.styled), *shown])
 
 
 def _pairs(styled: dict[str, Any]) -> Html:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlseg_core.html import Part
+from mlseg_core.html import Section
 from mlseg_dist.report.classes import bad_regions, boundaries, confusion, fine_classes
 from mlseg_dist.report.domains import domains
 from mlseg_dist.report.elements import TEMPLATES
@@ -30,7 +30,7 @@ def render(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> str:
     )
 
 
-def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list[Part | None]:
+def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list[Section | None]:
     return [
         results(sources),
         checks_part(checks) if sources.evaluation else None,

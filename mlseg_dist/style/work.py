@@ -23,7 +23,7 @@ from mlseg_dist.labelling.loading import Batch, InThreads
 from mlseg_dist.labelling.pipeline import Answers, through
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
+from mlseg_dist.style.pairs import StylePair, pairs_of, plain, styles, wanted
 from mlseg_dist.style.stylist import Stylist, generator_record
 from shards.manifest import kept_manifest
 from shards.sample import encode_jpeg, encode_json
@@ -44,7 +44,7 @@ class Job:
     workers: Workers
     shards: Path
     out: Path
-    pair: Pair
+    pair: StylePair
     generator: str
     shard: str
     name: str

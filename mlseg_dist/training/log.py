@@ -19,7 +19,7 @@ from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
 from mlseg_dist.data.order import Order
 from mlseg_dist.data.views import centre_views
-from mlseg_dist.events import Events, Tell
+from mlseg_dist.events import Events, LogEvent
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre
 from mlseg_dist.model import output_head, view_of
@@ -35,8 +35,8 @@ class Journal:
 
     def __init__(self, config: LearningConfig, phase: Path, first_step: int, total_steps: int | None = None) -> None:
         self.config, self.phase, self.total_steps = config, phase, total_steps
-        self._tell = Events(phase).tell
-        self._lines = Lines(phase / "metrics.jsonl", self._tell)
+        self._log_event = Events(phase).log
+        self._lines = Lines(phase / "metrics.jsonl", self._log_event)
         self._lines.cut_back(first_step)
         drop_later(phase, first_step)
         self._clock: tuple[float, int] | None = None
@@ -72,7 +72,7 @@ class Journal:
             try:
                 write_examples(self.phase, step, examples)
             except OSError as error:
-                self._tell("media-failed", f"no example pictures of step {step}: {error}", step=step)
+                self._log_event("media-failed", f"no example pictures of step {step}: {error}", step=step)
         self._write({"kind": "val", "step": step, **scores})
         print(f"validation at step {step}: mIoU {scores['miou']:.4f}  {_by_class(scores['iou'])}", flush=True)
         self._clock = None  # the time of a validation is not that of a step
@@ -100,7 +100,7 @@ class Journal:
             try:
                 views = centre_views(corpus, ref, self.config.train.patch_px)
             except BadPair as error:  # it could be read a moment ago; a picture is no reason to stop
-                self._tell("media-failed", f"no example picture of {ref.key}: {error}")
+                self._log_event("media-failed", f"no example picture of {ref.key}: {error}")
                 continue
             logits = model(*(normalise(torch.from_numpy(x[None].copy()).to(device)) for x in (views.high, views.low)))
             head = output_head(logits)
@@ -165,8 +165,8 @@ def _shown(value: float | None, width: int) -> str:
 class Lines:
     """metrics.jsonl, appended to. What cannot be written (a full disk) stays in memory and is written later; told once."""
 
-    def __init__(self, path: Path, tell: Tell) -> None:
-        self.path, self._tell = path, tell
+    def __init__(self, path: Path, log_event: LogEvent) -> None:
+        self.path, self._log_event = path, log_event
         self._waiting: list[str] = []
         self._told = False
 
@@ -206,11 +206,13 @@ class Lines:
         except OSError as error:
             if not self._told:
                 self._told = True
-                self._tell("metrics-failed", f"{self.path.name}: {error}; lines are kept in memory until it can be")
+                self._log_event(
+                    "metrics-failed", f"{self.path.name}: {error}; lines are kept in memory until it can be"
+                )
             return
         if self._told:
             self._told = False
-            self._tell("metrics-written", f"{self.path.name} is written again, nothing is lost", "info")
+            self._log_event("metrics-written", f"{self.path.name} is written again, nothing is lost", "info")
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -65,7 +65,7 @@ def train(
             if due.checkpoint:
                 session.save(step)
             if stopped and step < session.total:
-                raise Interrupted(f"{row.name}: stopped at step {step} of {session.total}, {session.kept.settled()}")
+                raise Interrupted(f"{row.name}: stopped at step {step} of {session.total}, {session.state.settled()}")
         session.publish()
 
 

@@ -32,7 +32,7 @@ from mlseg_dist.training.state.batchnorm import RunningStatistics
 from mlseg_dist.training.state.exclusions import Exclusions
 from mlseg_dist.training.state.skips import Skips
 from mlseg_dist.training.state.teacher import BestTeacher
-from mlseg_dist.training.state.training_state import Keeping, made_of
+from mlseg_dist.training.state.training_state import TrainingState, made_of
 from mlseg_dist.training.validate import Scores, validate
 from mlseg_dist.training.validation_pairs import ValidationPairs
 from mlseg_dist.training.window import Window, peak_flops, training_flops
@@ -86,11 +86,11 @@ class Session:
         best = BestTeacher(phase, "ema" if settings.ema else "model")
         excluded = self.exclusions, self._validation.exclusions
         changing = (self.engine, self.statistics, self.average, *excluded, self.skips, best)
-        self.kept = Keeping(phase, self.events, self.world, *changing)
+        self.state = TrainingState(phase, self.events, self.world, *changing)
 
         self.pulse = Pulse()
         self.busy = Busy(self.world.device)
-        self._watch = Watch(self.pulse, self.world, settings.health, phase, self.events.tell, give_up)
+        self._watch = Watch(self.pulse, self.world, settings.health, phase, self.events.log, give_up)
         self._stragglers = Stragglers(settings.health.straggler)
         self._hosts = self.world.from_all(self._watch.host)
         flops = training_flops(self.row.model, level_ratio(run), settings.patch_px) if first else 0.0
@@ -121,7 +121,7 @@ class Session:
         if self._stream is not None:
             self._stream.close()  # type: ignore[attr-defined]
         self._profiler.close()
-        self.kept.close()
+        self.state.close()
         if self._journal:
             self._journal.close()
         if error is not None and memory.is_out_of_memory(error):
@@ -131,7 +131,7 @@ class Session:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint that verifies. Returns the optimizer steps done; before the first: 0, and saved."""
-        found = self.kept.open(self.settings.keep_checkpoints, self.settings.keep_every)
+        found = self.state.open(self.settings.keep_checkpoints, self.settings.keep_every)
         step = found or 0
         if self.world.rank == 0:
             self._journal = Journal(self.config, self.phase, step, self.total)
@@ -184,7 +184,7 @@ class Session:
         if new and self._journal:
             self._journal.excluded(step, new)
             text = f"{len(new)} pairs cannot be read and are drawn no more: {new[0]['why']}"
-            self.events.tell("excluded", text, step=step, pairs=len(new))
+            self.events.log("excluded", text, step=step, pairs=len(new))
 
     def due(self, step: int, stopped: bool) -> Due:
         """After `step` steps. Validations are spread evenly; the last step is followed by everything."""
@@ -207,7 +207,7 @@ class Session:
         skipped = self.skips.look()
         if skipped and self.world.rank == 0:
             text = f"loss or gradient is not finite: skipped on all ranks ({self.skips.total} so far)"
-            self.events.tell("non-finite", f"{steps(skipped)}: {text}", steps=skipped)
+            self.events.log("non-finite", f"{steps(skipped)}: {text}", steps=skipped)
         if not self.skips.too_many:
             return None
         which = f"{steps(self.skips.in_a_row)} in a row were not finite"
@@ -217,13 +217,13 @@ class Session:
             raise RuntimeError(f"{self.row.name}: {which}{again}: training diverges. {advice}")
         first = self.skips.go_back()
         self._wait_for_first("resume", first)
-        step = self.kept.go_back(at_most=first)
+        step = self.state.go_back(at_most=first)
         if step is None:
             raise RuntimeError(f"{self.row.name}: {which}, and no checkpoint from before them is left. {advice}")
         if self._journal and self._progress:
             left_out = self.skips.left_out
             text = f"{which}: back to step {step}, leaving out the draws of {len(left_out)} steps"
-            self.events.tell("rolled-back", text, level="error", step=step, left_out=left_out)
+            self.events.log("rolled-back", text, level="error", step=step, left_out=left_out)
             self._journal.rewind(step)
             self._progress.advance(step - self._progress.tally.done)
         self._begin_at(step)
@@ -245,7 +245,7 @@ class Session:
             self._progress.advance(step - self._progress.tally.done, note)
             for pace in self._stragglers.judge_lines(step, busy, self._hosts):
                 event = "straggler" if pace.slow else "straggler-recovered"
-                self.events.tell(
+                self.events.log(
                     event, pace.text, "warning" if pace.slow else "info", step=step, rank=pace.rank, node=pace.host
                 )
 
@@ -257,7 +257,7 @@ class Session:
             scores = validate(self.model, self._validation, self.config, self.world, at)
             at("log")
             if scores.can_be_best:
-                self.kept.best.offer(step, scores.figures, scores.operating_point)
+                self.state.best.offer(step, scores.figures, scores.operating_point)
             if self._journal:
                 self._tell_of(step, scores)
                 figures = scores.figures | ({"not_finite": scores.not_finite} if scores.not_finite else {})
@@ -270,17 +270,17 @@ class Session:
         if new and self._journal:
             self._journal.excluded(step, new)
             text = f"{len(new)} validation pairs cannot be read and are not scored: {new[0]['why']}"
-            self.events.tell("excluded", text, step=step, pairs=len(new), split="val")
+            self.events.log("excluded", text, step=step, pairs=len(new), split="val")
         if missing:
             share = missing / (missing + scores.pixels)
             best = "" if scores.can_be_best else "; these weights cannot become the teacher"
             text = f"no finite answer for {missing} pixels ({share:.2%}), which are not scored{best}"
-            self.events.tell("validation-not-finite", text, step=step, pixels=missing, share=share)
+            self.events.log("validation-not-finite", text, step=step, pixels=missing, share=share)
 
     def save(self, step: int) -> None:
         """A checkpoint; written beside the next steps."""
         self.pulse.at("save", step)
-        self.kept.save(step, self._made_of)
+        self.state.save(step, self._made_of)
 
     def _wait_for_first(self, stage: str, step: int) -> None:
         """Rank 0 is in a stage of its own, and the others wait for it."""
@@ -290,14 +290,14 @@ class Session:
         """The phase has a teacher."""
         self._wait_for_first("save", self.total)
         # To wait for a full disk is no standstill: its cause is known, and no node is to blame.
-        self.kept.publish(partial(self._wait_for_first, "save", self.total))
-        best = self.kept.best.record
+        self.state.publish(partial(self._wait_for_first, "save", self.total))
+        best = self.state.best.record
         if self._progress and best:
             text = f"teacher of {self.row.name}: step {best['step']} of {self.total}, mIoU {best['miou']:.4f}"
-            self.events.tell("teacher", text, "info", **best)
+            self.events.log("teacher", text, "info", **best)
             if best["step"] == 0:
                 text = f"no weights of {self.row.name} score better on validation than those it started from: they stay"
-                self.events.tell("kept-teacher", text, miou=best["miou"])
+                self.events.log("kept-teacher", text, miou=best["miou"])
         if self._progress:
             self._progress.finish()
         self.pulse.at("reduce", self.total)

@@ -18,7 +18,7 @@ from mlseg_dist.data.views import parts_of
 from mlseg_dist.evaluation.counting import odds_bins, probability_bins
 from mlseg_dist.evaluation.figures import plain
 from mlseg_dist.evaluation.operating_point import choose
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, SlideCounts
+from mlseg_dist.evaluation.slide_counts import BINS, COUNT, ODDS, SlideCounts
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import centre, class_sums, equations
 from mlseg_dist.model import Network, answering_view, output_head

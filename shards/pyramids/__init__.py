@@ -12,7 +12,7 @@ changes            which slides are read otherwise than they were
 
 from shards.pyramids.changes import read_differently
 from shards.pyramids.opening import open_pyramid
-from shards.pyramids.pyramid import Part, Pyramid, Unreadable
+from shards.pyramids.pyramid import LevelPixels, Pyramid, Unreadable
 from shards.pyramids.scales import level_scales
 
-__all__ = ["Part", "Pyramid", "Unreadable", "level_scales", "open_pyramid", "read_differently"]
+__all__ = ["LevelPixels", "Pyramid", "Unreadable", "level_scales", "open_pyramid", "read_differently"]

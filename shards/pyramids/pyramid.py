@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Part:
+class LevelPixels:
     """Pixels of a level. rgb: uint8 (height, width, 3); covered: bool (height, width), None: all of it was scanned.
 
     origin: where the array's first pixel really begins, level px (x, y); beside what was asked for by a part of a pixel
@@ -36,7 +36,7 @@ class Pyramid(Protocol):
     tile_height: int
     """Rows of level 0 that are decoded together, px."""
 
-    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
+    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> LevelPixels:
         """Pixels [first, first + size) of a level; they must lie inside it. Raises Unreadable."""
         ...
 

@@ -12,7 +12,7 @@ import tifffile
 
 from mlseg_core.errors import UserError
 from shards.pyramids.ome import stated_mpp
-from shards.pyramids.pyramid import Part, Unreadable
+from shards.pyramids.pyramid import LevelPixels, Unreadable
 from shards.pyramids.series import (
     Level,
     colour_levels,
@@ -91,10 +91,10 @@ class TiffPyramid:
         pages = [page for page, _ in self._levels[level].planes]
         return not all(all(page.databytecounts) and all(page.dataoffsets) for page in pages)
 
-    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
+    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> LevelPixels:
         covered = np.ones((size[1], size[0]), bool)
         rgb = self.pixels(level, first, size, covered)
-        return Part(rgb, None if covered.all() else covered, (float(first[0]), float(first[1])))
+        return LevelPixels(rgb, None if covered.all() else covered, (float(first[0]), float(first[1])))
 
     def pixels(
         self, level: int, first: tuple[int, int], size: tuple[int, int], covered: np.ndarray | None = None

@@ -46,7 +46,7 @@ def main() -> None:
     phase, mode, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     config = validate({**plain_config(), "tracking": {"mode": mode}}, LearningConfig, "test")
     events = Events(phase)
-    events.tell("started", "attempt", "info", attempt=first)
+    events.log("started", "attempt", "info", attempt=first)
     journal = Scripted(config, phase, first, 40)
     took = []
     for step in range(first + 1, last + 1):
@@ -55,7 +55,7 @@ def main() -> None:
         journal.train(figures(step))
         took.append(1000 * (time.perf_counter() - begun))
         if step == 7:
-            events.tell("checkpoint-damaged", "step-00000005 <is> *damaged*: [see](http://x)", "error", step=5)
+            events.log("checkpoint-damaged", "step-00000005 <is> *damaged*: [see](http://x)", "error", step=5)
         if step % 5 == 0:
             scores = {"miou": step / 50, "iou": {"tumour": step / 60, "others": None}, "accuracy": 0.8, "wce": 0.1}
             journal.validation(step, {**scores, "wdl": 0.2}, step, None, [])  # type: ignore[arg-type]

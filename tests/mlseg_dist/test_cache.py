@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlseg_core.files import sha256_file
-from mlseg_dist.data.cache import ShardCache, Source
+from mlseg_dist.data.cache import ShardCache, ShardFile
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import ShardEntry
@@ -42,7 +42,7 @@ def sources(tmp_path):
         size, index_sha256 = size_and_index_sha256(path)
         facts = {"sha256": sha256_file(path), "samples": 1, "slide": "s", "split": "train"}
         entry = ShardEntry(name=path.name, bytes=size, index_sha256=index_sha256, **facts)
-        found.append(Source(folder, entry))
+        found.append(ShardFile(folder, entry))
     return found
 
 
@@ -206,7 +206,7 @@ def test_copies_are_read_and_the_shards_are_not(corpus):
 @pytest.mark.parametrize("where", ["tar", "index"])
 def test_a_damaged_copy_is_dropped_and_the_shard_is_read(corpus, where):
     ref = corpus.ref(int(corpus.numbers("train")[2]))
-    source = Source(corpus.folder, corpus.manifest.shards[ref.shard])
+    source = ShardFile(corpus.folder, corpus.manifest.shards[ref.shard])
     copy = corpus.cache.copy_of(source)
     expected = Corpus(corpus.folder, dict.fromkeys(corpus.manifest.classes, 0)).read(ref)
     row = index_of(copy)[ref.row]
@@ -223,7 +223,7 @@ def test_a_damaged_copy_is_dropped_and_the_shard_is_read(corpus, where):
 
 def test_damage_in_the_shard_itself_is_told_though_a_copy_was_tried(corpus):
     ref = corpus.ref(int(corpus.numbers("train")[2]))
-    source = Source(corpus.folder, corpus.manifest.shards[ref.shard])
+    source = ShardFile(corpus.folder, corpus.manifest.shards[ref.shard])
     for path in (corpus.cache.copy_of(source), source.path):
         path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(BadPair, match=str(source.path)):
@@ -232,7 +232,7 @@ def test_damage_in_the_shard_itself_is_told_though_a_copy_was_tried(corpus):
 
 def test_a_copy_that_another_rank_removes_is_let_go_and_may_come_back(corpus):
     ref = corpus.ref(int(corpus.numbers("train")[0]))
-    source = Source(corpus.folder, corpus.manifest.shards[ref.shard])
+    source = ShardFile(corpus.folder, corpus.manifest.shards[ref.shard])
     corpus.read(ref)
     copy = corpus.cache.copy_of(source)
     corpus.cache.close()

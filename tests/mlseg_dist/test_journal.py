@@ -22,7 +22,7 @@ from mlseg_dist.training.log import Lines
 phase = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-lines = Lines(phase / "metrics.jsonl", Events(phase).tell)
+lines = Lines(phase / "metrics.jsonl", Events(phase).log)
 lines.write({"step": 1, "text": "x" * 100})
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))  # no file grows beyond 200 bytes: the second line fits by half
 for step in (2, 3, 4):

@@ -17,7 +17,7 @@ from mlseg_dist.evaluation.operating_point import (
     choose,
     of_teacher,
 )
-from mlseg_dist.evaluation.tally import ODDS, SlideCounts
+from mlseg_dist.evaluation.slide_counts import ODDS, SlideCounts
 from tests.mlseg_dist.tiny_run import plain_config
 
 TABLE = np.full(256, IGNORED, np.uint8)

@@ -239,7 +239,7 @@ def trained(run, folder, ops, kills=()):
     for kill_at in kills:
         assert run_ranks(run.path, config, 0, 1, kill_at=kill_at) == [-9]
     assert run_ranks(run.path, config, 0, 1) == [0]
-    path = checkpoint.newest(phase / "checkpoints", Events(phase).tell)
+    path = checkpoint.newest(phase / "checkpoints", Events(phase).log)
     state, cursor = checkpoint.load(path)
     assert cursor["step"] == 4
     return state["model"], cursor["made_of"]

@@ -45,7 +45,7 @@ def test_published_are_the_saved_weights_and_their_hash(tmp_path, weights):
     best = BestTeacher(tmp_path, weights)
     with pytest.raises(RuntimeError, match="no validation"):
         best.publish()
-    saver = Saver(tmp_path / "checkpoints", 2, None, Events(tmp_path).tell)
+    saver = Saver(tmp_path / "checkpoints", 2, None, Events(tmp_path).log)
     for step, miou in enumerate((0.1, 0.6, 0.5, 0.4)):
         best.offer(step, *scores(miou))
         state = {"model": {"w": torch.full((4,), 1.0 * step)}, "ema": {"w": torch.full((4,), 0.5 * step)}}
@@ -62,7 +62,7 @@ def test_published_are_the_saved_weights_and_their_hash(tmp_path, weights):
 
 def test_weights_that_are_gone_or_changed_are_not_published(tmp_path):
     best = BestTeacher(tmp_path)
-    saver = Saver(tmp_path / "checkpoints", 2, None, Events(tmp_path).tell)
+    saver = Saver(tmp_path / "checkpoints", 2, None, Events(tmp_path).log)
     best.offer(1, *scores(0.1))
     saver.save(1, {"model": {"w": torch.ones(4)}}, {}, best=best.step)
     saver.wait()

@@ -62,10 +62,10 @@ def train(journal: Scripted, first: int, last: int) -> None:
 
 
 def test_offline_run_is_metrics_events_and_pictures(phase):
-    Events(phase).tell("started", "attempt 1", "info")
+    Events(phase).log("started", "attempt 1", "info")
     journal = Scripted(config(images=True), phase, 0, 20)
     train(journal, 1, 10)
-    Events(phase).tell("checkpoint-damaged", "<b>step-5</b> is *damaged*, see [it](http://x)", "error", step=5)
+    Events(phase).log("checkpoint-damaged", "<b>step-5</b> is *damaged*, see [it](http://x)", "error", step=5)
     journal.close()
     found = compare(phase)
     run = next(record["run"] for record in found if record["type"] == "run")

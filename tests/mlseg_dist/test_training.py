@@ -62,7 +62,7 @@ def figures(run):
 
 def final_state(run):
     phase = run / "phases" / PHASE
-    path = checkpoint.newest(phase / "checkpoints", Events(phase).tell)
+    path = checkpoint.newest(phase / "checkpoints", Events(phase).log)
     assert path is not None
     return checkpoint.load(path)
 

@@ -8,13 +8,13 @@ from mlseg_core.randomness import generator
 from shards.phantom import cells, scanner
 from shards.phantom.canvas import Canvas
 from shards.phantom.catalog import DAB, HAEMATOXYLIN, LABS, SEEN, STAINS
-from shards.phantom.lookalike import Pair
+from shards.phantom.lookalike import LookalikePair
 from shards.phantom.stain import transmitted, vectors
 
-MASS = Pair("Tumor", (150.0, 150.0), 100.0, shapely.Point(150, 150).buffer(100), [], False)
+MASS = LookalikePair("Tumor", (150.0, 150.0), 100.0, shapely.Point(150, 150).buffer(100), [], False)
 
 
-def painted(stain: str, positive: float, amount: float, pair: Pair = MASS) -> Canvas:
+def painted(stain: str, positive: float, amount: float, pair: LookalikePair = MASS) -> Canvas:
     canvas = Canvas.blank(300, 0.5)
     cells.mass(canvas, generator(5, "mass"), pair, cells.Marker(STAINS[stain].where, positive, amount))
     return canvas
@@ -56,7 +56,7 @@ def test_a_negative_mass_holds_no_chromogen(stain):
 
 @pytest.mark.parametrize("stain", ["ER", "HER2", "H&E"])
 def test_cells_of_a_mass_do_not_depend_on_its_kind(stain):
-    twin = Pair("DCIS", MASS.centre, MASS.radius, MASS.mass, MASS.band, True)
+    twin = LookalikePair("DCIS", MASS.centre, MASS.radius, MASS.mass, MASS.band, True)
     one, other = painted(stain, 0.5, 0.8), painted(stain, 0.5, 0.8, twin)
     for layer in ("counterstain", "chromogen", "matrix"):
         assert np.array_equal(getattr(one, layer), getattr(other, layer))

@@ -21,7 +21,7 @@ from mlseg_dist.training.state.teacher import BestTeacher
 _PATIENCE_S = 120.0
 
 
-class Keeping:
+class TrainingState:
     """All of a phase's training that changes from step to step. All ranks call; rank 0 reads and writes what only one must.
 
     exclusions: of training; unscored: of validation.
@@ -51,7 +51,7 @@ class Keeping:
         """Take the newest checkpoint that verifies; returns its step, None where there is none yet."""
         step = self._load(None)
         if self._world.rank == 0:
-            self._saver = checkpoint.Saver(self._folder, keep, keep_every, self._events.tell, resumed=step or 0)
+            self._saver = checkpoint.Saver(self._folder, keep, keep_every, self._events.log, resumed=step or 0)
         return step
 
     def go_back(self, at_most: int) -> int | None:
@@ -69,7 +69,7 @@ class Keeping:
     def _load(self, at_most: int | None) -> int | None:
         name = None
         if self._world.rank == 0:
-            found = checkpoint.newest(self._folder, self._events.tell, at_most)
+            found = checkpoint.newest(self._folder, self._events.log, at_most)
             name = found.name if found else None
         name = self._world.from_first(name)  # one process reads and hashes all there is, and all take the same
         if name is None:
@@ -82,7 +82,7 @@ class Keeping:
         if damage := self._world.from_first(self.best.damage() if self._world.rank == 0 else ""):
             if self._world.rank == 0:
                 text = f"the weights of the best validation so far are lost, a later one will do: {damage}"
-                self._events.tell("checkpoint-damaged", text, damage=damage)
+                self._events.log("checkpoint-damaged", text, damage=damage)
             self.best.load(None)
         self._exclusions.load(cursor["excluded"])
         self._unscored.load(cursor.get("validation_excluded", []))  # cursors of earlier code have none

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.scale import traced
 from mlseg_core.errors import Interrupted
-from mlseg_core.exactly_once.marks import Marks
 from mlseg_core.exactly_once.run import merge, run_units
+from mlseg_core.exactly_once.unit_status import Marks
 from mlseg_core.store import Folder, open_store
 from tests.core.test_operations import ROOT, label, units
 

@@ -28,7 +28,7 @@ def told(events, event):
 
 
 def saved(folder, events, *steps, keep=9, **options):
-    saver = Saver(folder, keep, None, events.tell, **options)
+    saver = Saver(folder, keep, None, events.log, **options)
     for step in steps:
         saver.save(step, state_of(step), {"step": step})
     saver.wait()

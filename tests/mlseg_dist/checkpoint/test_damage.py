@@ -75,7 +75,7 @@ def test_damage_is_found_told_and_passed_over(folder, events, kind):
     harm, word = DAMAGE[kind]
     harm(path)
     (folder / "LATEST").write_text("step-00000003")
-    assert newest(folder, events.tell) == folder / "step-00000002"
+    assert newest(folder, events.log) == folder / "step-00000002"
     (line,) = told(events, "checkpoint-damaged")
     assert line["level"] == "error" and line["step"] == 3 and word in line["damage"] and line["damage"] in line["text"]
     with pytest.raises(Damaged):
@@ -91,21 +91,21 @@ def test_bytes_that_torch_cannot_unpack_are_damage_too(folder, events):
 
 
 def test_nothing_whole_is_none_and_each_is_told(folder, events):
-    assert newest(folder, events.tell) is None and not told(events, "checkpoint-damaged")
+    assert newest(folder, events.log) is None and not told(events, "checkpoint-damaged")
     saved(folder, events, 1, 2)
     flip(folder / "step-00000001" / "model.pt")
     flip(folder / "step-00000002" / "model.pt")
-    assert newest(folder, events.tell) is None
+    assert newest(folder, events.log) is None
     assert [line["step"] for line in told(events, "checkpoint-damaged")] == [2, 1]
 
 
 def test_newest_goes_by_number_up_to_a_step_and_never_by_latest(folder, events):
     saved(folder, events, 99_999_999, 100_000_000, 5)
     assert (folder / "LATEST").read_text() == "step-00000005"
-    assert newest(folder, events.tell) == folder / "step-100000000"
-    assert newest(folder, events.tell, below=99_999_999) == folder / "step-99999999"
-    assert newest(folder, events.tell, below=98) == folder / "step-00000005"
-    assert newest(folder, events.tell, below=4) is None
+    assert newest(folder, events.log) == folder / "step-100000000"
+    assert newest(folder, events.log, below=99_999_999) == folder / "step-99999999"
+    assert newest(folder, events.log, below=98) == folder / "step-00000005"
+    assert newest(folder, events.log, below=4) is None
 
 
 def test_a_damaged_one_is_not_counted_as_kept_and_goes_once_passed(folder, events):
@@ -124,7 +124,7 @@ def test_what_lies_there_whole_is_not_written_twice(folder, events):
     before = (folder / "step-00000001").stat().st_ino
     saved(folder, events, 1)
     assert (folder / "step-00000001").stat().st_ino == before
-    saver = Saver(folder, 2, None, events.tell)
+    saver = Saver(folder, 2, None, events.log)
     saver.save(1, state_of(1), {"step": 1, "excluded": [4]})
     saver.wait()
     assert load(folder / "step-00000001")[1] == {"step": 1, "excluded": [4]}
@@ -134,7 +134,7 @@ def test_what_lies_there_whole_is_not_written_twice(folder, events):
 def test_going_back_abandons_what_came_later(folder, events):
     saver = saved(folder, events, 10, 20, 30, keep=2)
     saver.rewind(20)
-    assert newest(folder, events.tell) == folder / "step-00000020"
+    assert newest(folder, events.log) == folder / "step-00000020"
     saver.save(25, state_of(25), {"step": 25}, best=20)
     saver.wait()
     assert steps_in(folder) == [20, 25]

@@ -20,7 +20,7 @@ def test_a_full_disk_stops_nothing_and_harms_nothing(small_disk, events):
     """A checkpoint takes 1 MiB, the disk 3.5. Step 1 is kept as the best, and until another best is on disk."""
     disk = small_disk("3584k")
     folder = disk / "checkpoints"
-    saver = Saver(folder, 2, None, events.tell)
+    saver = Saver(folder, 2, None, events.log)
     for step in (1, 2, 3):
         saver.save(step, big(step), {"step": step}, best=1)
     saver.wait()
@@ -37,7 +37,7 @@ def test_a_full_disk_stops_nothing_and_harms_nothing(small_disk, events):
     with pytest.raises(NotSaved, match=r"step 5 is not on disk.*No space left") as raised:
         saver.wait(patience_s=0.5)
     assert exit_status(raised.value) == EXIT_USER_ERROR and len(told(events, "checkpoint-failed")) == 2
-    assert newest(folder, events.tell) == folder / "step-00000003" and load(folder / "step-00000003")[1] == {"step": 3}
+    assert newest(folder, events.log) == folder / "step-00000003" and load(folder / "step-00000003")[1] == {"step": 3}
     subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
     saver.wait()
     assert not saver.failed and len(told(events, "checkpoint-recovered")) == 1 and steps_in(folder) == [3, 5]
@@ -47,7 +47,7 @@ def test_a_full_disk_stops_nothing_and_harms_nothing(small_disk, events):
 def test_space_that_comes_back_while_it_waits_is_enough(small_disk, events):
     disk = small_disk("2m")
     (disk / "ballast").write_bytes(bytes(3 << 19))
-    saver = Saver(disk / "checkpoints", 2, None, events.tell)
+    saver = Saver(disk / "checkpoints", 2, None, events.log)
     saver.save(1, big(1), {"step": 1})
     remover = subprocess.Popen(["sh", "-c", 'sleep 1; rm "$0"', disk / "ballast"])
     saver.wait(patience_s=20)
@@ -59,7 +59,7 @@ def test_no_room_for_latest_is_no_failed_checkpoint(small_disk, events):
     """Files of a tmpfs take pages; the last page goes to META.json."""
     disk = small_disk("64k")
     (disk / "checkpoints").mkdir()
-    saver = Saver(disk / "checkpoints", 2, None, events.tell)
+    saver = Saver(disk / "checkpoints", 2, None, events.log)
     tiny = {"model": {"w": torch.zeros(3)}}
     saver.save(1, tiny, {})
     saver.wait()
@@ -69,12 +69,12 @@ def test_no_room_for_latest_is_no_failed_checkpoint(small_disk, events):
     saver.save(2, tiny, {})
     saver.wait()
     assert len(told(events, "checkpoint-latest")) == 1 and not told(events, "checkpoint-failed")
-    assert newest(disk / "checkpoints", events.tell) == disk / "checkpoints" / "step-00000002"
+    assert newest(disk / "checkpoints", events.log) == disk / "checkpoints" / "step-00000002"
 
 
 def test_a_failed_best_is_written_before_the_newest_that_names_it(tmp_path, events):
     phase = tmp_path / "phase"
-    saver = Saver(phase / "checkpoints", 2, None, events.tell)
+    saver = Saver(phase / "checkpoints", 2, None, events.log)
     for step, best in ((1, None), (2, 2), (3, 2), (4, 2)):  # the phase's folder is not there
         saver.save(step, state_of(step), {"step": step}, best=best)
     saver.join()

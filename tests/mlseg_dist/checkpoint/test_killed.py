@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 def save_for_ever(folder, log):
     """The work of a killed process: `b N` before a save, `r N` when it has returned."""
     events = Events(Path(folder).parent)
-    saver = Saver(Path(folder), 2, None, events.tell)
+    saver = Saver(Path(folder), 2, None, events.log)
     with open(log, "a", buffering=1) as file:
         for step in range(1, 10_000):
             file.write(f"b {step}\n")
@@ -55,17 +55,17 @@ def test_killed_at_any_moment_one_of_the_last_two_is_whole(tmp_path, events, for
     process.join()
     lines = [line.split() for line in log.read_text().splitlines()]
     begun, returned = (max(int(step) for mark, step in lines if mark == which) for which in "br")
-    path = newest(folder, events.tell)
+    path = newest(folder, events.log)
     assert path is not None and not told(events, "checkpoint-damaged")
     state, cursor = load(path)
     assert returned - 1 <= cursor["step"] <= begun
     assert (state["model"]["w"] == cursor["step"]).all() and len(state["model"]["w"]) == MB
     assert not cursor["best"] or not damage(folder / f"step-{cursor['best']:08d}"), "its teacher is beside it"
-    saver = Saver(folder, 2, None, events.tell, resumed=cursor["step"])
+    saver = Saver(folder, 2, None, events.log, resumed=cursor["step"])
     assert not [name for name in names(folder) if name.startswith(TEMPORARY) and not name.endswith("-LATEST")]
     saver.save(begun + 1, state_of(begun + 1), {})
     saver.wait()
-    assert newest(folder, events.tell) == folder / f"step-{begun + 1:08d}"
+    assert newest(folder, events.log) == folder / f"step-{begun + 1:08d}"
 
 
 def test_left_overs_go_when_their_writer_is_surely_gone(folder, forks):
@@ -106,11 +106,11 @@ def test_training_that_ends_with_an_error_still_has_its_last_save_written(folder
     script = (
         "import sys, torch; from pathlib import Path\n"
         "from mlseg_dist.events import Events; from mlseg_dist.training.checkpoint import Saver\n"
-        "folder = Path(sys.argv[1]); saver = Saver(folder, 2, None, Events(folder.parent).tell)\n"
+        "folder = Path(sys.argv[1]); saver = Saver(folder, 2, None, Events(folder.parent).log)\n"
         "saver.save(1, {'model': {'w': torch.ones(1 << 23)}}, {'step': 1})\n"
         "assert not (folder / 'step-00000001').exists()\n"
         "raise RuntimeError('loss')\n"
     )
     done = subprocess.run([sys.executable, "-c", script, folder], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "RuntimeError: loss" in done.stderr
-    assert newest(folder, events.tell) == folder / "step-00000001"
+    assert newest(folder, events.log) == folder / "step-00000001"

@@ -19,10 +19,10 @@ def test_what_was_saved_comes_back_bit_by_bit_and_laid_out_alike(folder, events)
     adam.step()
     state = {"model": model.state_dict(), "optimizer": adam.state_dict()}
     cursor = {"step": 7, "best": {"miou": 0.1 + 0.2}, "excluded": [3, 9]}
-    saver = Saver(folder, 2, None, events.tell)
+    saver = Saver(folder, 2, None, events.log)
     saver.save(7, state, cursor)
     saver.wait()
-    path = newest(folder, events.tell)
+    path = newest(folder, events.log)
     assert path == folder / "step-00000007" and (folder / "LATEST").read_text() == path.name
     assert names(path) == ["META.json", "cursor.json", "model.pt", "optimizer.pt"]
     loaded, read = load(path)
@@ -41,7 +41,7 @@ def test_what_was_saved_comes_back_bit_by_bit_and_laid_out_alike(folder, events)
 def test_files_are_what_torch_save_writes_whether_waited_for_or_not(folder, events, tmp_path):
     torch.manual_seed(1)
     state = {"model": {"a": torch.randn(300, 500).t(), "b": torch.arange(5), "c": torch.tensor(2.0)}}
-    saver = Saver(folder, 9, None, events.tell)
+    saver = Saver(folder, 9, None, events.log)
     for step in (1, 2, 3):  # 2 and 3 go into memory that is used again; 1 and 3 are waited for
         saver.save(step, state, {})
         if step != 2:
@@ -56,7 +56,7 @@ def test_files_are_what_torch_save_writes_whether_waited_for_or_not(folder, even
 
 def test_a_save_returns_long_before_it_is_on_disk_and_what_comes_after_does_not_change_it(folder, events):
     weights, cursor = torch.zeros(96 * MB), {"step": 1, "excluded": [1]}
-    saver = Saver(folder, 9, None, events.tell)
+    saver = Saver(folder, 9, None, events.log)
     saver.save(1, {"model": {"w": weights}}, cursor)
     weights.fill_(9)
     cursor["excluded"].append(2)
@@ -73,7 +73,7 @@ def test_a_save_returns_long_before_it_is_on_disk_and_what_comes_after_does_not_
 
 
 def test_a_disk_that_training_waits_for_is_told(folder, events):
-    saver = Saver(folder, 9, None, events.tell)
+    saver = Saver(folder, 9, None, events.log)
     saver.slow_s = 0.01
     for step in (1, 2):
         saver.save(step, {"model": {"w": torch.zeros(32 * MB)}}, {})
@@ -84,7 +84,7 @@ def test_a_disk_that_training_waits_for_is_told(folder, events):
 
 
 def test_shapes_may_change_between_saves(folder, events):
-    saver = Saver(folder, 9, None, events.tell)
+    saver = Saver(folder, 9, None, events.log)
     states = [
         {"model": {"a": torch.ones(3), "b": torch.ones(2, 5)}},
         {"model": {"b": torch.full((5, 2), 2.0).t()}},
@@ -111,7 +111,7 @@ def test_shapes_may_change_between_saves(folder, events):
     ],
 )
 def test_what_could_not_be_read_again_is_refused_at_the_first_save(folder, events, state, error, word):
-    saver = Saver(folder, 2, None, events.tell)
+    saver = Saver(folder, 2, None, events.log)
     with pytest.raises(error, match=word):
         saver.save(1, state, {})
     saver.save(2, state_of(2), {})
@@ -120,7 +120,7 @@ def test_what_could_not_be_read_again_is_refused_at_the_first_save(folder, event
 
 
 def test_kept_are_the_newest_the_best_and_every_nth(folder, events):
-    saver = Saver(folder, 2, 4, events.tell)
+    saver = Saver(folder, 2, 4, events.log)
     seen = []
     for step in range(11):
         saver.save(step, state_of(step), {"step": step}, best=None if step < 1 else 1 if step < 6 else 6)
@@ -135,7 +135,7 @@ def test_kept_are_the_newest_the_best_and_every_nth(folder, events):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_from_a_gpu_the_copy_is_of_the_moment_of_the_save(folder, events):
     weights = torch.zeros(64 * MB, device="cuda")
-    saver = Saver(folder, 9, None, events.tell)
+    saver = Saver(folder, 9, None, events.log)
     for step in range(5):
         weights.fill_(step)
         saver.save(step, {"model": {"w": weights}}, {})
