@@ -1,11 +1,11 @@
 """What is trained, on what, and how: typed models of a campaign's steps (Table 8) and of what surrounds them."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlseg_core.config import Strict
+from mlseg_core.config import StableDump, Strict
 from mlseg_dist.augment.albumentations_ops import cpu_only
 from mlseg_dist.augment.policy import DEFAULT_POLICY, PolicyConfig, named
 from mlseg_dist.ladder import ControlName, Teach, round_of, step_before, with_controls
@@ -108,13 +108,19 @@ class LossConfig(Strict):
     generalised_q: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
-_ADDED_TO_LABEL = (
-    "choose", "precision", "measured_pairs", "min_precision", "max_share_grown", "on_harm", "adapt", "align",
-)  # fmt: skip
-
-
-class LabelConfig(Strict):
+class LabelConfig(StableDump):
     """How a step's model labels the corpus as teacher."""
+
+    added_later: ClassVar = (
+        "choose",
+        "precision",
+        "measured_pairs",
+        "min_precision",
+        "max_share_grown",
+        "on_harm",
+        "adapt",
+        "align",
+    )
 
     threshold: Annotated[float, Field(ge=0, lt=1)]
     """Least probability of an accepted pixel; a multiple of .05 (Table 8)."""
@@ -156,17 +162,6 @@ class LabelConfig(Strict):
     def adapts(self) -> bool:
         return self.adapt > 0 or self.align != "none"
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        fields = type(self).model_fields
-        return {
-            key: value
-            for key, value in values.items()
-            if key not in _ADDED_TO_LABEL or getattr(self, key) != fields[key].default
-        }
-
     def decides(self) -> dict[str, Any]:
         """What the labels' bytes depend on: gates and pictures can be changed without labelling again."""
         gates = {"min_miou", "min_share_kept", "sheet"}
@@ -189,8 +184,10 @@ class LabelConfig(Strict):
         return self
 
 
-class StepConfig(Strict):
+class StepConfig(StableDump):
     """One row of Table 8."""
+
+    added_later: ClassVar = ("teach", "keep_better", "control")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     model: ModelConfig
@@ -217,13 +214,6 @@ class StepConfig(Strict):
     def seed_name(self) -> str:
         """Its randomness is drawn by this: a control's steps have the first weights and draws of those they are compared with."""
         return self.name.removeprefix(f"{self.control}-")
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        unset = (("teach", "both"), ("keep_better", False), ("control", ""))
-        return {key: value for key, value in values.items() if (key, value) not in unset}
 
     @model_validator(mode="after")
     def _has_one_to_keep(self) -> Self:
@@ -260,8 +250,10 @@ class ProfileConfig(Strict):
     steps: Count = 5
 
 
-class TrainConfig(Strict):
+class TrainConfig(StableDump):
     """What all steps share."""
+
+    dumped_if_set: ClassVar = ("workers",)
 
     patch_px: Count = 512
     """Side of the views that the network sees, px; it must fit the networks' strides."""
@@ -343,14 +335,6 @@ class TrainConfig(Strict):
         """Optimizer steps of so many epochs: epochs x draws of an epoch / draws of a step, at least one. pairs: to draw from."""
         return max(1, round(epochs * (self.epoch_draws or pairs) / self.samples_per_step))
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `workers` where nobody set it: earlier runs have a number as default, and their code knows nothing else."""
-        values: dict[str, Any] = dump(self)
-        if "workers" not in self.model_fields_set:
-            values.pop("workers", None)
-        return values
-
     @model_validator(mode="after")
     def _zero_is_deepspeeds(self) -> Self:
         if self.zero and self.engine != "deepspeed":
@@ -358,8 +342,10 @@ class TrainConfig(Strict):
         return self
 
 
-class EvaluateConfig(Strict):
+class EvaluateConfig(StableDump):
     """Final evaluation of the steps' teachers: annotated pixels of whole slides, each once."""
+
+    added_later: ClassVar = ("threshold", "steps", "view_px", "overlap", "boundary_um")
 
     splits: tuple[Literal["val", "test", "dev-unseen", "final-unseen"], ...] = ("val", "test", "dev-unseen")
     """`final-unseen` is to be opened once, at the very end: it is not in the default."""
@@ -378,18 +364,11 @@ class EvaluateConfig(Strict):
     boundary_um: Positive = 10.0
     """Tolerance of surface Dice, µm."""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        for name in ("threshold", "steps", "view_px", "overlap", "boundary_um"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                values.pop(name, None)
-        return values
 
-
-class CheckConfig(Strict):
+class CheckConfig(StableDump):
     """What the campaign must have learned, or the run ends with status 1. Margins are differences of pooled figures."""
+
+    added_later: ClassVar = ("bad_regions_last_over_base", "last_over_control")
 
     last_over_base: dict[str, float] = {}
     """Split -> least mean IoU of the last step minus the base step's."""
@@ -401,18 +380,11 @@ class CheckConfig(Strict):
     last_over_control: dict[str, float] = {}
     """Split -> least mean IoU of the last step minus that of the control's last step, which learnt from people alone."""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what was added later and is not asked for: the frozen code of earlier runs does not know it."""
-        values: dict[str, Any] = dump(self)
-        for name in ("bad_regions_last_over_base", "last_over_control"):
-            if not getattr(self, name):
-                values.pop(name, None)
-        return values
 
-
-class TrackingConfig(Strict):
+class TrackingConfig(StableDump):
     """Weights & Biases; best effort: it never stops training."""
+
+    added_later: ClassVar = ("images",)
 
     enabled: bool = True
     project: str = "mlseg"
@@ -423,17 +395,11 @@ class TrackingConfig(Strict):
     images: bool = False
     """Put these pictures of tissue into W&B's runs, offline ones too, as `wandb sync` sends those later."""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `images` while it holds its default: the frozen code of earlier runs does not know it."""
-        values: dict[str, Any] = dump(self)
-        if not self.images:
-            values.pop("images", None)
-        return values
 
-
-class LearningConfig(Strict):
+class LearningConfig(StableDump):
     """All that learning needs to know of a campaign; `launch` adds where slides come from and where jobs run."""
+
+    added_later: ClassVar = ("controls",)
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\x00]+$")]
     """Name of the run folder under `runs`."""
@@ -485,14 +451,6 @@ class LearningConfig(Strict):
         if len(set(self.controls)) < len(self.controls):
             raise ValueError("controls names one of them twice")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `controls` where there are none: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        if not self.controls:
-            values.pop("controls", None)
-        return values
 
     @property
     def own_steps(self) -> tuple[StepConfig, ...]:

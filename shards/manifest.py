@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import ValidationError
 
-from mlseg_core.config import Strict, validate
+from mlseg_core.config import StableDump, Strict, validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_core.store import Store, open_store
@@ -61,12 +61,14 @@ class Inside(Strict):
     low: Box
 
 
-class SlideEntry(Strict):
+class SlideEntry(StableDump):
     """A row of the slide table; slug is its name in keys.
 
     overview: name of its overview file.  quarantined: why it has no samples, though it should.
     inside: where the slide lies (outside.py); None where it failed, or an earlier version cut it.
     """
+
+    added_later: ClassVar = ("inside",)
 
     slug: str
     slide: str
@@ -79,14 +81,6 @@ class SlideEntry(Strict):
     overview: str = ""
     quarantined: str = ""
     inside: Inside | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `inside` where it is not known: a manifest of an earlier corpus keeps its hash, which rounds of labels name."""
-        values: dict[str, Any] = dump(self)
-        if self.inside is None:
-            values.pop("inside", None)
-        return values
 
 
 class Manifest(Strict):
