@@ -73,10 +73,19 @@ def _brightest_peak(rgb: np.ndarray, chosen: np.ndarray, scanned: int) -> Glass 
 
 
 _CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
-_GLASS_PX = 1024
+OVERVIEW_PX = 1024
+"""Longest side of the picture that shows a whole slide: its glass is found there, and people see it."""
 _NO_GLASS = (240, 240, 240)
 _LOST_PX = 32  # undecodable parts of a view are narrowed down to this
 _MOST_SOURCE_PX = 4096  # a thumbnail is made of parts that read at most so many px a side
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A small picture of a whole slide, uint8 RGB (h, w, 3), read-only. lost_share: of it that cannot be decoded, 0 to 1."""
+
+    rgb: np.ndarray
+    lost_share: float
 
 
 class SlideReader:
@@ -107,8 +116,8 @@ class SlideReader:
             self._pyramid.close()
             raise
         self._glass: tuple[int, int, int] | None = None
-        self.lost_share, self.lost_why = 0.0, ""
-        """Part of the last thumbnail that could not be decoded, 0 to 1; and the latest reason."""
+        self.lost_why = ""
+        """The latest reason why pixels could not be decoded."""
 
     def __enter__(self) -> "SlideReader":
         return self
@@ -203,13 +212,24 @@ class SlideReader:
     def glass(self) -> tuple[int, int, int]:
         """The slide's background colour; light grey when no glass is in sight."""
         if self._glass is None:
-            found = find_glass(self.thumbnail(_GLASS_PX))
+            found = find_glass(self.overview.rgb)
             red, green, blue = (round(level) for level in found.colour) if found else _NO_GLASS
             self._glass = (red, green, blue)
         return self._glass
 
+    @cached_property
+    def overview(self) -> Overview:
+        """The whole slide at OVERVIEW_PX, made once: of it come the glass, what is lost of the slide, and its picture."""
+        rgb, lost_share = self._whole(OVERVIEW_PX)
+        rgb.setflags(write=False)
+        return Overview(rgb, lost_share)
+
     def thumbnail(self, longest_px: int) -> np.ndarray:
-        """The whole slide, uint8 RGB, its longer side at most `longest_px`. White: never scanned, or not to be decoded.
+        """The whole slide, uint8 RGB, its longer side at most `longest_px`. White: never scanned, or not to be decoded."""
+        return self._whole(longest_px)[0]
+
+    def _whole(self, longest_px: int) -> tuple[np.ndarray, float]:
+        """A thumbnail, and the share of it that cannot be decoded.
 
         Read in parts, so that a slide without small levels does not fill the memory.
         """
@@ -227,9 +247,8 @@ class SlideReader:
                 view, gone = self.salvage((left * step[0], top * step[1]), step, part)
                 out[top : top + part[1], left : left + part[0]] = view
                 lost += int(gone.sum())
-        self.lost_share = lost / (size[0] * size[1])
         self._glass = glass
-        return out
+        return out, lost / (size[0] * size[1])
 
     def salvage(
         self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]

@@ -111,7 +111,7 @@ def build_shards(arguments: argparse.Namespace) -> int:
     from shards import cutting
 
     config, slides, out = _build_of(arguments)
-    plan = cutting.plan_cut(config, slides, out, renew=False)
+    plan = cutting.plan_cut(config, slides, out, renew=False, check=True)
     _warn(plan, slides)
     if plan.corrected:
         first, why = next(iter(plan.corrected.items()))
@@ -134,7 +134,7 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
     from shards import cutting
 
     config, slides, out = _build_of(arguments)
-    plan = cutting.plan_cut(config, slides, out, renew=True)
+    plan = cutting.plan_cut(config, slides, out, renew=True, check=not arguments.dry_run)
     _warn(plan, slides)
     found = cutting.changes(plan, out)
     if not arguments.json:

@@ -8,6 +8,6 @@ regions  classes mapped, holes cut; raster  polygons to pixels
 
 from shards.annotation.interface import UNLABELLED, Annotation
 from shards.annotation.origin import Frame
-from shards.annotation.read import classes_found, is_mask, read_annotation
+from shards.annotation.read import AnnotationFile, is_mask, read_annotation
 
-__all__ = ["UNLABELLED", "Annotation", "Frame", "classes_found", "is_mask", "read_annotation"]
+__all__ = ["UNLABELLED", "Annotation", "AnnotationFile", "Frame", "is_mask", "read_annotation"]

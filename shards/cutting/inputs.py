@@ -1,12 +1,11 @@
 """What a slide's shards depend on, part by part: a change of one part has a name, and touches only the slides it concerns."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file
-from shards.annotation import classes_found, is_mask
+from shards.annotation import AnnotationFile
 from shards.config import ShardsConfig
 from shards.slide_table import Slide
 
@@ -17,8 +16,10 @@ BEFORE = 5
 _ROW_OF_RECIPE_5 = ("patient", "stain", "scanner", "source", "split", "mpp", "score")
 
 
-def slide_inputs(config: ShardsConfig, slide: Slide, identity: str, recipe: int = RECIPE) -> dict[str, str]:
-    """Part -> its hash or value, as `recipe` counted them. identity: of the slide's files (identity.py).
+def slide_inputs(
+    config: ShardsConfig, slide: Slide, identity: str, annotation: AnnotationFile | None, recipe: int = RECIPE
+) -> dict[str, str]:
+    """Part -> its hash or value, as `recipe` counted them. identity: of the slide's files (identity.py). annotation: the slide's.
 
     An annotation that cannot be read is a part too: cutting will say what is wrong with it.
     """
@@ -41,12 +42,12 @@ def slide_inputs(config: ShardsConfig, slide: Slide, identity: str, recipe: int 
         "tissue": config.tissue.model_dump(mode="json"),
         "audit": config.audit.model_dump(mode="json"),
     }
-    if slide.annotation is not None:
+    if annotation is not None:
         try:
-            parts["annotation"] = sha256_file(slide.annotation)
+            parts["annotation"] = sha256_file(annotation.path)
         except OSError as error:
             parts["annotation"] = f"unreadable: {error.strerror}"
-        parts |= _class_parts(config, slide, recipe)
+        parts |= _class_parts(config, annotation, recipe)
     return {name: part if isinstance(part, str) else fingerprint(part) for name, part in parts.items()}
 
 
@@ -55,11 +56,10 @@ def recipe_of(parts: dict[str, str]) -> int | None:
     return next((recipe for recipe in (RECIPE, BEFORE) if parts.get("recipe") == fingerprint(recipe)), None)
 
 
-def _class_parts(config: ShardsConfig, slide: Slide, recipe: int) -> dict[str, Any]:
+def _class_parts(config: ShardsConfig, annotation: AnnotationFile, recipe: int) -> dict[str, Any]:
     """The class map and the caps, as far as they concern the names (of a mask: the values) in this annotation."""
-    assert slide.annotation is not None
     try:
-        mapped = targets(config, slide.annotation, all_by_value=recipe == BEFORE)
+        mapped = targets(config, annotation, all_by_value=recipe == BEFORE)
     except UserError as error:
         return {"class map": str(error)}
     used = [name for name in config.weak_to_strong if name in set(mapped.values())]
@@ -68,18 +68,19 @@ def _class_parts(config: ShardsConfig, slide: Slide, recipe: int) -> dict[str, A
     return {"class map": [mapped, ids], "priority": used, "class caps": caps}
 
 
-def targets(config: ShardsConfig, annotation: Path, all_by_value: bool = False) -> dict[str, str | None]:
+def targets(config: ShardsConfig, annotation: AnnotationFile, all_by_value: bool = False) -> dict[str, str | None]:
     """Each name in an annotation, of a mask each value -> its fine class, `ignored`, `hole`, or None where nobody mapped it.
 
     all_by_value: look up drawn names among the values of masks too, as recipe 5 did. Raises UserError.
     """
-    found = sorted(classes_found(annotation))
-    by_value = config.mask_classes if all_by_value or is_mask(annotation) else {}
-    return {name: config.annotation_classes.get(by_value.get(name) or name) for name in found}
+    names = sorted(annotation.names)
+    by_value = config.mask_classes if all_by_value or annotation.is_mask else {}
+    return {name: config.annotation_classes.get(by_value.get(name) or name) for name in names}
 
 
 def took_value_for_name(config: ShardsConfig, slide: Slide) -> bool:
     """Whether recipe 5 looked up a name that somebody drew among the values of masks, and so missed edits of its class."""
-    if slide.annotation is None or is_mask(slide.annotation):
+    if slide.annotation is None:
         return False
-    return any(name in config.mask_classes for name in classes_found(slide.annotation))
+    annotation = AnnotationFile(slide.annotation)
+    return not annotation.is_mask and any(name in config.mask_classes for name in annotation.names)

@@ -9,12 +9,11 @@ from shards.audit import Audit
 from shards.audit.tissue import TissueMask
 from shards.config import ShardsConfig
 from shards.outside import box_on_slide
-from shards.reader import SlideReader
+from shards.reader import OVERVIEW_PX, SlideReader
 from shards.sample import encode_jpeg, encode_json, encode_png
 from shards.sampling import Sampling
 from shards.slide_table import Slide
 
-_THUMB_PX = 1024
 _MOST_SEEDS = 5000
 _OUTLINE_PX = 0.7  # tolerance of outlines, thumbnail px
 
@@ -31,7 +30,7 @@ def write_overview(
     unreadable: int,
 ) -> None:
     """Positions are level-0 px. At most 5000 seeds are kept, evenly drawn."""
-    thumbnail = reader.thumbnail(_THUMB_PX)
+    thumbnail = reader.overview.rgb
     height, width = thumbnail.shape[:2]
     step = [config.high_mpp / mpp for mpp in reader.mpp]
     seeds = [[round(s.column * step[0]), round(s.row * step[1]), s.fine] for s in sampling.seeds]
@@ -85,18 +84,10 @@ def _laid(annotation: Annotation) -> dict[str, object]:
     }
 
 
-LONGEST_PX = 1024
-
-
-def thumbnail_jpeg(reader: SlideReader) -> bytes:
-    """The whole slide, its longer side at most 1024 px."""
-    return encode_jpeg(reader.thumbnail(LONGEST_PX), 85)
-
-
 def mask_png(tissue: TissueMask) -> bytes:
-    """The whole slide, tissue white on black, its longer side at most 1024 px."""
+    """The whole slide, tissue white on black, its longer side at most OVERVIEW_PX."""
     height, width = tissue.mask.shape
-    factor = min(1.0, LONGEST_PX / max(height, width))
+    factor = min(1.0, OVERVIEW_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     shares = cv2.resize(tissue.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return encode_png(np.where(shares >= 0.5, 255, 0).astype(np.uint8))

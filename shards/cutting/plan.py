@@ -16,7 +16,7 @@ from mlseg_core.exactly_once.records import read_all_done
 from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint
 from mlseg_core.store import Store, open_store
-from shards.annotation import Frame, read_annotation
+from shards.annotation import AnnotationFile, Frame
 from shards.config import ShardsConfig
 from shards.cutting.corrections import corrections
 from shards.cutting.identity import (
@@ -49,9 +49,11 @@ class CutPlan:
     corrected: unit -> why it would be cut in another way today, though nothing of it changed; by `renew` it stays as it is, or
     is planned anew.
     cut: names of the units that are cut already.  warnings: what a person should know of the table before the work.
+    problems: slug -> what is wrong with a slide that is to be cut, or with its annotation; None: the planning did not check.
     """
 
     units: list[Unit]
+    problems: dict[str, UserError] | None = None
     known: dict[str, Known] = field(default_factory=dict)
     counted: dict[str, dict[str, str]] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -66,33 +68,42 @@ def units(config: ShardsConfig, slides_csv: Path) -> list[Unit]:
 
 
 def plan_cut(
-    config: ShardsConfig, slides_csv: Path, out: Path | str | None = None, renew: bool | None = None
+    config: ShardsConfig,
+    slides_csv: Path,
+    out: Path | str | None = None,
+    renew: bool | None = None,
+    check: bool = False,
 ) -> CutPlan:
     """Plan every slide of the table.
 
     out: the corpus that is to be continued; what is known of its slides saves reading them again.
     renew: True plans anew what an earlier recipe cut in another way than this one would; False keeps it and says so in
-    `corrected`; None keeps it and does not look. Raises UserError for a table that makes no sense.
+    `corrected`; None keeps it and does not look.
+    check: look for problems as check_slides does, while each slide's annotation is at hand.
+    Raises UserError for a table that makes no sense.
     """
     slides = _readable_table(slides_csv)
     store = open_store(out) if out is not None else None
     met = read_known(store) if store is not None else {}
     known, warnings = _look(slides_csv, slides, met)
     records = read_records(store) if store is not None else {}
-    planner = _Planner(config, records, met, renew)
+    planner = _Planner(config, records, met, renew, check)
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(planner.plan, slides, known.values()))
     return CutPlan(
-        [unit for unit, _, _ in found],
+        [one.unit for one in found],
+        {s.slug: one.problem for s, one in zip(slides, found, strict=True) if one.problem is not None}
+        if check
+        else None,
         known,
-        {unit.name: counted for unit, counted, _ in found if counted},
+        {one.unit.name: one.counted for one in found if one.counted},
         {
-            unit.name: slide.slug_before
-            for slide, (unit, _, _) in zip(slides, found, strict=True)
-            if unit.name == slide.slug != slide.slug_before and planner.was_cut_as(slide.slug_before, slide)
+            one.unit.name: slide.slug_before
+            for slide, one in zip(slides, found, strict=True)
+            if one.unit.name == slide.slug != slide.slug_before and planner.was_cut_as(slide.slug_before, slide)
         },
-        {unit.name: why for unit, _, why in found if why},
-        frozenset(unit.name for unit, _, _ in found if records.get(unit.name, {}).get("inputs") == unit.inputs),
+        {one.unit.name: one.why for one in found if one.why},
+        frozenset(one.unit.name for one in found if planner.is_cut(one.unit)),
         warnings,
     )
 
@@ -157,36 +168,62 @@ def _of_touched(slugs: list[str]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A slide's unit; its inputs as an earlier recipe counted them; why it would be cut in another way today; its problem."""
+
+    unit: Unit
+    counted: dict[str, str]
+    why: str
+    problem: UserError | None = None
+
+
 class _Planner:
     """Plans slides one by one, on any thread. records, met: of the corpus that is to be continued."""
 
     def __init__(
-        self, config: ShardsConfig, records: Mapping[str, dict[str, Any]], met: Mapping[str, Known], renew: bool | None
+        self,
+        config: ShardsConfig,
+        records: Mapping[str, dict[str, Any]],
+        met: Mapping[str, Known],
+        renew: bool | None,
+        check: bool,
     ) -> None:
-        self._config, self._records, self._met, self._renew = config, records, met, renew
+        self._config, self._records, self._met, self._renew, self._check = config, records, met, renew, check
 
-    def plan(self, slide: Slide, now: Known) -> tuple[Unit, dict[str, str], str]:
-        """Its unit; its inputs as an earlier recipe counted them; why it would be cut in another way today."""
+    def plan(self, slide: Slide, now: Known) -> _Planned:
+        """One slide. Its annotation is parsed once, for its class names and for the check."""
+        annotation = _annotation_of(slide)
+        planned = _Planned(*self._unit_of(slide, now, annotation))
+        if not self._check or self.is_cut(planned.unit):
+            return planned
+        return replace(planned, problem=_problem(self._config, slide, annotation))
+
+    def is_cut(self, unit: Unit) -> bool:
+        """Whether it is done, from the same inputs."""
+        return bool(self._records.get(unit.name, {}).get("inputs") == unit.inputs)
+
+    def _unit_of(self, slide: Slide, now: Known, annotation: AnnotationFile | None) -> tuple[Unit, dict[str, str], str]:
         for named in dict.fromkeys((slide.slug, slide.slug_before)):
             record = self._records.get(named)
             if record is None or recipe_of(record["facts"]["inputs"]) != BEFORE:
                 continue
             then = replace(slide, known_as=named)
-            counted = self._counted_before(then, now, self._met.get(slide.slug), record["facts"]["inputs"])
+            counted = self._counted_before(then, now, self._met.get(slide.slug), annotation, record["facts"]["inputs"])
             if fingerprint(counted) != record["inputs"]:
                 if named == slide.slug:
-                    return self._fresh(slide, now), counted, ""
+                    return self._fresh(slide, now, annotation), counted, ""
                 continue
             kept = self._unit(then, counted, now)
             if self._renew is None:
                 return kept, {}, ""
             why = "; ".join(corrections(self._config, then, thorough=self._renew))
-            return (self._fresh(slide, now) if why and self._renew else kept), {}, why
-        return self._fresh(slide, now), {}, ""
+            return (self._fresh(slide, now, annotation) if why and self._renew else kept), {}, why
+        return self._fresh(slide, now, annotation), {}, ""
 
-    def _fresh(self, slide: Slide, now: Known) -> Unit:
+    def _fresh(self, slide: Slide, now: Known, annotation: AnnotationFile | None) -> Unit:
         """As today's recipe counts. Made only where it is needed, because it parses the annotation."""
-        return self._unit(slide, slide_inputs(self._config, slide, now.identity), now)
+        return self._unit(slide, slide_inputs(self._config, slide, now.identity, annotation), now)
 
     def _unit(self, slide: Slide, parts: dict[str, str], now: Known) -> Unit:
         return Unit(slide.slug, fingerprint(parts), (self._config, slide, parts), now.state.bytes / 2**20)
@@ -199,13 +236,15 @@ class _Planner:
         identity = record["facts"]["inputs"].get("slide", "")
         return is_first_form(identity) and slide_identity(slide.slide, identity) == identity
 
-    def _counted_before(self, slide: Slide, now: Known, met: Known | None, recorded: dict[str, str]) -> dict[str, str]:
+    def _counted_before(
+        self, slide: Slide, now: Known, met: Known | None, annotation: AnnotationFile | None, recorded: dict[str, str]
+    ) -> dict[str, str]:
         identity = recorded.get("slide", "")
         if is_full(now.identity) or (met is not None and met.identity != now.identity):
             identity = now.identity  # a change that the first form may miss
         elif is_first_form(identity) and now.content:
             identity = slide_identity(slide.slide, identity)
-        return slide_inputs(self._config, slide, identity, BEFORE)
+        return slide_inputs(self._config, slide, identity, annotation, BEFORE)
 
 
 def read_records(store: Store) -> dict[str, dict[str, Any]]:
@@ -217,18 +256,18 @@ def read_records(store: Store) -> dict[str, dict[str, Any]]:
 def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = None) -> dict[str, UserError]:
     """Slug -> what is wrong with the slide or its annotation: these will be quarantined.
 
-    plan: what it has as cut already is not looked at again. Raises UserError when the table makes no sense, or when more
-    than `max_quarantined` of its slides are bad: then it is the table or the class map that has to be corrected, before
-    any work.
+    plan: where it was made with `check`, its problems are taken, of the slides that are to be cut, and nothing is read again.
+    Raises UserError when the table makes no sense, or when more than `max_quarantined` of its slides are bad: then it is the table
+    or the class map that has to be corrected, before any work.
     """
-    slides = _readable_table(slides_csv)
-    total = len(slides)
-    if plan is not None:
-        cut = {unit.payload[1].slide for unit in plan.units if unit.name in plan.cut}
-        slides = [slide for slide in slides if slide.slide not in cut]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(lambda slide: _problem(config, slide), slides))
-    bad = {slide.slug: problem for slide, problem in zip(slides, found, strict=True) if problem is not None}
+    if plan is not None and plan.problems is not None:
+        bad, total = plan.problems, len(plan.units)
+    else:
+        slides = _readable_table(slides_csv)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = list(pool.map(lambda slide: _problem(config, slide, _annotation_of(slide)), slides))
+        bad = {slide.slug: problem for slide, problem in zip(slides, found, strict=True) if problem is not None}
+        total = len(slides)
     if len(bad) > config.max_quarantined * total:
         first = next(iter(bad.values()))
         more = f" (and {len(bad) - 1} more of {total} slides are bad)" if len(bad) > 1 else ""
@@ -248,16 +287,20 @@ def annotated_classes(config: ShardsConfig, slides_csv: Path) -> set[str]:
 
 def _named(config: ShardsConfig, annotation: Path) -> set[str]:
     try:
-        return set(config.fine_classes).intersection(targets(config, annotation).values())
+        return set(config.fine_classes).intersection(targets(config, AnnotationFile(annotation)).values())
     except (UserError, OSError):
         return set()
 
 
-def _problem(config: ShardsConfig, slide: Slide) -> UserError | None:
+def _annotation_of(slide: Slide) -> AnnotationFile | None:
+    return AnnotationFile(slide.annotation) if slide.annotation is not None else None
+
+
+def _problem(config: ShardsConfig, slide: Slide, annotation: AnnotationFile | None) -> UserError | None:
     try:
         with open_slide(slide, config.high_mpp) as reader:
-            if slide.annotation is not None:
-                read_annotation(slide.annotation, config, Frame.of(reader, slide.origin))
+            if annotation is not None:
+                annotation.read(config, Frame.of(reader, slide.origin))
     except UserError as error:
         return error
     return None

@@ -3,7 +3,7 @@
 import pytest
 
 from mlseg_core.errors import UserError
-from shards.annotation import classes_found
+from shards.annotation import AnnotationFile
 from shards.annotation.origin import Frame
 from shards.config import IGNORED
 from shards.cutting.corrections import label_corrections
@@ -33,7 +33,7 @@ def test_shapes_on_other_planes_are_counted_not_merged(tmp_path, place):
     assert areas(found) == {TUMOUR: 100} and found.placement.plane == (0, 0)
     assert found.ignored == {"on another z plane (z 3)": 2, "at another time point (z 0, t 2)": 1}
     assert label_corrections(path, CONFIG, FRAME) == ("its shapes on other planes (3) are left out now, not merged",)
-    assert classes_found(path) == {"Tumor", "DCIS"}, "what a slide's shards depend on stays as it was"
+    assert AnnotationFile(path).names == {"Tumor", "DCIS"}, "what a slide's shards depend on stays as it was"
 
 
 def test_all_on_one_other_plane_are_used(tmp_path):

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import webdataset
 
-from mlseg_core.exactly_once.run import map_in_processes
+from mlseg_core.exactly_once.run import Scratch, map_in_processes
 from mlseg_core.files import sha256_file
 from shards import cutting
+from shards.annotation import read
+from shards.cutting import plan
 from shards.manifest import read_manifest
+from shards.reader import SlideReader
 from shards.sample import MEMBERS, decode_label, decode_rgb
 from shards.tar import BadShard, ShardReader, size_and_index_sha256, write_shard
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
@@ -149,3 +152,36 @@ def test_tar_bytes_do_not_depend_on_the_clock(tmp_path):
     with tarfile.open(tmp_path / "a.tar") as tar:
         assert {m.mtime for m in tar} == {0}
     assert len(digests) == 1
+
+
+def counted(monkeypatch, owner, name):
+    """Arguments of each call of a function, which runs as ever."""
+    calls, real = [], getattr(owner, name)
+
+    def call(*arguments):
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+def test_a_build_reads_its_table_once_and_each_annotation_once_before_it_cuts(corpus, tmp_path, monkeypatch):
+    tables, parses = counted(monkeypatch, plan, "read_slide_table"), counted(monkeypatch, read, "parse_geojson")
+    table = corpus / "slides/slides.csv"
+    planned = cutting.plan_cut(CONFIG, table, tmp_path, check=True)
+    assert cutting.check_slides(CONFIG, table, planned) == {}
+    assert len(tables) == 1 and len(parses) == sum(unit.payload[1].annotation is not None for unit in planned.units) > 1
+
+    again = cutting.plan_cut(CONFIG, table, corpus / "shards", check=True)
+    assert again.problems == {} and again.cut == {unit.name for unit in again.units}
+
+
+def test_a_slide_that_is_cut_is_shrunk_once_for_each_purpose(corpus, tmp_path, monkeypatch):
+    """Its overview serves the glass, the share that cannot be decoded and the page; tissue is found at another size."""
+    sizes = counted(monkeypatch, SlideReader, "_whole")
+    unit = cutting.units(CONFIG, corpus / "slides/slides.csv")[0]
+    scratch = Scratch(tmp_path)
+    cutting.cut(unit, scratch)
+    scratch.remove()
+    assert len({longest for _, longest in sizes}) == len(sizes) == 2

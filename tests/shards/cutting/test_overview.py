@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from shards.audit.tissue import TissueMask, find_tissue
-from shards.cutting.overview import mask_png, thumbnail_jpeg
-from shards.sample import decode_label, decode_rgb
+from shards.cutting.overview import mask_png
+from shards.sample import decode_label
 from tests.shards.audit.pictures import glass, ihc, open_picture
 
 
@@ -14,7 +14,7 @@ def test_thumbnail_and_mask_show_the_same_slide(tmp_path):
     picture[300:812, 1000:1512] = ihc()
     with open_picture(tmp_path / "slide.tif", picture, 4.0) as reader:
         tissue = find_tissue(reader)
-        thumbnail, mask = decode_rgb(thumbnail_jpeg(reader)), decode_label(mask_png(tissue))
+        thumbnail, mask = reader.overview.rgb, decode_label(mask_png(tissue))
     assert thumbnail.shape[:2] == mask.shape == (410, 1024)
     assert set(np.unique(mask)) == {0, 255}
     dark = cv2.blur(thumbnail, (5, 5)).min(axis=2) < 215
