@@ -72,4 +72,4 @@ def check_styles(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder)
         return pairs_among(config.style, sorted(set(slides)))
     except UserError as error:
         readers = [phase.name for phase in graph if phase.kind == "train" and "style" in phase.inputs]
-        raise UserError(f"{error.what} (gan_style of {', '.join(readers)})", error.where, error.mend) from None
+        raise UserError(f"{error.what} (gan_style of {', '.join(readers)})", error.where, error.fix) from None

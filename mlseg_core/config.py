@@ -248,8 +248,8 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) else f" (got {json.dumps(got, default=str)})"
     message = first["msg"].removeprefix("Value error, ")
-    mend = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
-    return UserError(f"key {key!r}: {message}{shown}{more}", where, mend)
+    fix = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
+    return UserError(f"key {key!r}: {message}{shown}{more}", where, fix)
 
 
 def _is_union_tag(part: Any) -> bool:

@@ -181,7 +181,7 @@ def totals(shards: tuple[ShardEntry, ...] | list[ShardEntry]) -> dict[str, int]:
     }
 
 
-_MEND = "Build or label again: it continues."
+_FIX = "Build or label again: it continues."
 
 
 def pack_seeds(seeds: np.ndarray) -> str:
@@ -229,15 +229,15 @@ def read_seeds(folder: Path, manifest: Manifest) -> np.ndarray:
     """
     name = seeds_name(manifest)
     if name is None:
-        raise UserError("names no file of seeds", folder / "manifest.json", _MEND)
+        raise UserError("names no file of seeds", folder / "manifest.json", _FIX)
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", folder / name, _MEND) from None
+        raise UserError(f"cannot be read ({error.strerror})", folder / name, _FIX) from None
     is_its = hashlib.sha256(data).hexdigest() == manifest.facts["seeds"]["sha256"]
     seeds = _array(data) if is_its else None
     if seeds is None or seeds.dtype != np.uint8 or seeds.shape != (sum(shard.samples for shard in manifest.shards),):
-        raise UserError("is not the file of the manifest beside it", folder / name, _MEND)
+        raise UserError("is not the file of the manifest beside it", folder / name, _FIX)
     return seeds
 
 

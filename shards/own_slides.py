@@ -121,5 +121,5 @@ def _written(out: Path) -> str:
 
 
 def _foreign(path: Path) -> UserError:
-    mend = "Move it away, or choose another folder with --out."
-    return UserError("is not a file as mlseg wrote it here, and would be overwritten or taken for ours", path, mend)
+    fix = "Move it away, or choose another folder with --out."
+    return UserError("is not a file as mlseg wrote it here, and would be overwritten or taken for ours", path, fix)

@@ -57,7 +57,7 @@ def check(config: TilesConfig) -> None:
         bad = [problem for problem in pool.map(_problem, rows) if problem is not None]
     if bad:
         more = f" (and {len(bad) - 1} more of {len(rows)} tiles are bad)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0].what.rstrip('.')}{more}", bad[0].where, bad[0].mend)
+        raise UserError(f"{bad[0].what.rstrip('.')}{more}", bad[0].where, bad[0].fix)
 
 
 def _problem(row: dict[str, str]) -> UserError | None:

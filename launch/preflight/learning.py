@@ -71,7 +71,7 @@ def slides(site: Site) -> Iterator[Finding]:
         yield Finding("slides", "ok", f"{count - len(bad)} of {count} slides and their annotations can be read")
         if bad:
             first = next(iter(bad.values()))
-            yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.mend)
+            yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.fix)
 
 
 def styles(site: Site) -> Iterator[Finding]:

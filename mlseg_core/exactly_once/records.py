@@ -51,7 +51,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a unit is not done. mistake: the user can mend it.  deaths: processes that died while working on it.
+    """Why a unit is not done. mistake: the user can fix it.  deaths: processes that died while working on it.
 
     tries: processes that failed at it and were not to blame themselves (failures.py).  host: of the last one.
     """

@@ -27,18 +27,18 @@ class Styled:
             raise no_views(path)
         self.manifest = read_manifest(path)
         if self.manifest.kind != "styled" or self.manifest.members != MEMBERS:
-            raise UserError(f"not a manifest of styled views (kind {self.manifest.kind})", path, MEND)
+            raise UserError(f"not a manifest of styled views (kind {self.manifest.kind})", path, FIX)
         if self.manifest.parents.get("corpus") != sha256_file(corpus / "manifest.json"):
-            raise UserError("the styled views were made for another corpus", path, MEND)
+            raise UserError("the styled views were made for another corpus", path, FIX)
         of_train = {shard.name: shard for shard in read_manifest(corpus / "manifest.json").of_splits("train")}
         self._variants: dict[str, list[ShardEntry]] = {}
         for entry in self.manifest.shards:
             source = of_train.get(entry.of)
             if source is None or source.samples != entry.samples:
-                raise UserError(f"{entry.name} does not hold the samples of a shard of the train split", path, MEND)
+                raise UserError(f"{entry.name} does not hold the samples of a shard of the train split", path, FIX)
             self._variants.setdefault(entry.of, []).append(entry)
         if not self._variants:
-            raise UserError("the augmentation has gan_style, but there is no styled shard", path, MEND)
+            raise UserError("the augmentation has gan_style, but there is no styled shard", path, FIX)
 
     def check(self) -> None:
         """Every sidecar is there in full, every index has the manifest's hash. Raises UserError."""
@@ -52,7 +52,7 @@ class Styled:
         return ShardFile(self.folder, variants[variant(drawn, len(variants))]) if variants else None
 
 
-MEND = (
+FIX = (
     "A campaign makes them (mlseg run); beside any corpus: mlseg style train CONFIG, then mlseg style apply CONFIG. "
     "Or take gan_style out of the step's augment."
 )
@@ -60,4 +60,4 @@ MEND = (
 
 def no_views(where: Path) -> UserError:
     """For a policy that draws styled views where there are none."""
-    return UserError("the augmentation has gan_style, but no styled views are there", where, MEND)
+    return UserError("the augmentation has gan_style, but no styled views are there", where, FIX)

@@ -145,11 +145,11 @@ def _tell_harm(
     what = f"round {number}, labelled by {teacher}: " + "; ".join(str(harm) for harm in harms)
     told(events, "harmful-labels", f"{what}.{done}", "warning", **facts, harmful=[asdict(harm) for harm in harms])
     if on_harm == "stop":
-        mend = (
+        fix = (
             f"Train {teacher} longer, or go on without such classes: "
             f"mlseg resume RUN steps.{teacher}.label.on_harm=leave-out"
         )
-        raise UserError(what, sheet or "", mend)
+        raise UserError(what, sheet or "", fix)
 
 
 def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
@@ -222,9 +222,9 @@ def _stop(
 ) -> None:
     what = f"round {number}, labelled by {teacher}: " + "; ".join(str(collapse) for collapse in lost)
     look = "Look at the contact sheet. Then train" if sheet is not None else "Train"
-    mend = (
+    fix = (
         f"{look} {teacher} longer, or lower steps.{teacher}.label.threshold; "
         f"or go on all the same: mlseg resume RUN steps.{teacher}.label.min_share_kept=0"
     )
-    told(events, "class-collapse", f"{what}. {mend}", "error", **facts, collapsed=[c.name for c in lost])
-    raise UserError(what, sheet or "", mend)
+    told(events, "class-collapse", f"{what}. {fix}", "error", **facts, collapsed=[c.name for c in lost])
+    raise UserError(what, sheet or "", fix)

@@ -71,8 +71,8 @@ def _worse(kept: dict[str, dict[str, Any]], least: float, log_event: LogEvent | 
     worse = {name: found["mean"] for name, found in kept.items() if found["mean"] < least}
     if worse and len(worse) == len(kept):
         best = max(worse.values())
-        mend = "Raise style.steps or style.ssim, or take gan_style out of the steps' augment."
-        raise UserError(f"no pair of styles keeps an SSIM of {least}; the best has {best:.2f}", "style.min_ssim", mend)
+        fix = "Raise style.steps or style.ssim, or take gan_style out of the steps' augment."
+        raise UserError(f"no pair of styles keeps an SSIM of {least}; the best has {best:.2f}", "style.min_ssim", fix)
     if worse and log_event is not None:
         names = ", ".join(f"{name} ({ssim:.2f})" for name, ssim in worse.items())
         log_event("style-left-out", f"SSIM under {least}, so training does not see them: {names}", pairs=worse)

@@ -271,7 +271,7 @@ def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = 
     if len(bad) > config.max_quarantined * total:
         first = next(iter(bad.values()))
         more = f" (and {len(bad) - 1} more of {total} slides are bad)" if len(bad) > 1 else ""
-        raise UserError(f"{first.what.rstrip('.')}{more}", first.where, first.mend)
+        raise UserError(f"{first.what.rstrip('.')}{more}", first.where, first.fix)
     return bad
 
 

@@ -1,4 +1,4 @@
-"""Strict configs: what is right loads, what is wrong is one line that names file, key and mend."""
+"""Strict configs: what is right loads, what is wrong is one line that names file, key and fix."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal

@@ -188,7 +188,7 @@ def test_ddp_does_without_deepspeed(runs):
 def test_fused_adam_gets_everything_in_one_layout(odd):
     """What laid_out_as is for: without it fused Adam takes other elements' gradients, silently."""
 
-    def stepped(mend):
+    def stepped(undo):
         torch.manual_seed(0)
         parameter = nn.Parameter(torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last))
         adam = torch.optim.Adam([parameter], lr=0.1, fused=True)
@@ -198,7 +198,7 @@ def test_fused_adam_gets_everything_in_one_layout(odd):
             parameter.grad = gradient if odd == "grad" else gradient.to(memory_format=torch.channels_last)
             if step and odd != "grad":
                 state[odd] = state[odd].contiguous()
-            if mend:
+            if undo:
                 parameter.grad = laid_out_as(parameter, parameter.grad)
                 for name, moment in state.items():
                     state[name] = laid_out_as(parameter, moment)
@@ -211,5 +211,5 @@ def test_fused_adam_gets_everything_in_one_layout(odd):
     for _ in range(2):
         expected.grad = torch.randn(8, 4, 3, 3)
         adam.step()
-    torch.testing.assert_close(stepped(mend=True), expected.detach())
-    assert float((stepped(mend=False) - expected.detach()).abs().max()) > 0.01
+    torch.testing.assert_close(stepped(undo=True), expected.detach())
+    assert float((stepped(undo=False) - expected.detach()).abs().max()) > 0.01

@@ -52,12 +52,12 @@ def test_what_a_refusal_advises_is_taken(quads, micro_batches, ranks, loss):
     try:
         shared = shared_by(config, loss, ranks)
     except UserError as error:
-        fits, more = re.search(r"Use ([\d, ]+) ranks, or (\d+) micro-batches", error.mend).groups()
+        fits, more = re.search(r"Use ([\d, ]+) ranks, or (\d+) micro-batches", error.fix).groups()
         assert all(
             shared_by(config, loss, int(n)).samples_per_step == config.samples_per_step for n in fits.split(", ")
         )
         assert ranks not in map(int, fits.split(", ")) and int(more) > micro_batches
-        assert f": {4 * quads * int(more)} samples" in error.mend
+        assert f": {4 * quads * int(more)} samples" in error.fix
         config = train(quads, int(more))
         shared = shared_by(config, loss, ranks)
     assert shared.samples_per_step == config.samples_per_step and shared.micro_batches_per_step % ranks == 0

@@ -1,4 +1,4 @@
-"""The slide table: what is wrong with it is one line that names row and mend."""
+"""The slide table: what is wrong with it is one line that names row and fix."""
 
 import hashlib
 

@@ -186,7 +186,7 @@ def test_a_class_that_collapses_stops_the_campaign_and_an_override_goes_on(tmp_p
         UserError, match=r"class tumour has collapsed to .* from 33\.333% in the round before"
     ) as stopped:
         labelling.write_round(config, 1, run.path, folder)
-    assert "mlseg resume RUN steps.master-1.label.min_share_kept=0" in stopped.value.mend
+    assert "mlseg resume RUN steps.master-1.label.min_share_kept=0" in stopped.value.fix
     assert not (folder / "manifest.json").exists() and (folder / SHEET).exists()
     (event,) = [e for e in read_events(phase) if e["event"] == "class-collapse"]
     assert event["level"] == "error" and event["collapsed"] == ["tumour"] and event["accepted"]["tumour"] == 1
@@ -397,7 +397,7 @@ def test_a_step_that_learns_from_the_round_alone_needs_every_class_of_it(tmp_pat
     with pytest.raises(UserError) as refused:
         make(run, config_alone, folder)
     assert "round 1, labelled by base, has no pair to draw for class " in str(refused.value)
-    assert "master-1 learns from it alone" in str(refused.value) and "steps.master-1.teach=both" in refused.value.mend
+    assert "master-1 learns from it alone" in str(refused.value) and "steps.master-1.teach=both" in refused.value.fix
     assert not (folder / "manifest.json").exists()
     make(run, config, folder)
     assert (folder / "manifest.json").exists(), "the same units: nothing is labelled again"
