@@ -273,7 +273,7 @@ def _model_at(model: Any, location: list) -> type[BaseModel] | None:
 
 
 def _kinds(annotation: Any) -> dict[Any, Any]:
-    """Of a union told apart by a field: the field's value -> the model."""
+    """The models of a union that a field tells apart: the field's value -> the model."""
     if typing.get_origin(annotation) is not typing.Annotated:
         return {}
     found = [a for a in annotation.__metadata__ if getattr(a, "discriminator", None)]

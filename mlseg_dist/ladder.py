@@ -1,6 +1,6 @@
 """How the steps of a campaign follow each other: its own ladder, and those of its controls beside it.
 
-A control runs the same steps, with as many optimizer steps, on something else than pseudo-labels. Its steps stand in the config
+A control runs the same steps, with as many optimizer steps, on other labels than pseudo-labels. Its steps follow in the config
 behind the campaign's own, so that they are trained, checkpointed and evaluated like any other.
 """
 

@@ -63,7 +63,7 @@ class Place(NamedTuple):
 
     @classmethod
     def find(cls, file: int) -> "Place":
-        """Of an open tar. Raises ValueError: in words, what there is instead."""
+        """The index of an open tar. Raises ValueError that says what there is instead."""
         size, length = os.fstat(file).st_size, _TRAILER.size + _CRC.size
         data = os.pread(file, length, max(0, size - len(END_MARK) - length))
         if len(data) < length or not data.startswith(_MARK):

@@ -111,7 +111,7 @@ def _listed(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             where = f"{path} line {number}"
-            raise UserError("the row has another number of fields than the header", where, "Check the commas.")
+            raise UserError("the row's field count differs from the header's", where, "Check the commas.")
     return rows
 
 
@@ -145,7 +145,7 @@ def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
     table = config.folder / config.table
     numbers = [value for value in config.classes if not value.isdecimal() or str(int(value)) != value]
     if numbers:
-        what = f"{numbers[0]!r} is no value that a mask holds"
+        what = f"{numbers[0]!r} is not a value that a mask can hold"
         raise UserError(what, "tiles.classes", "Use whole numbers from 0: '1': Tumor.")
     named: dict[str, str] = {}
     for row in rows:

@@ -24,8 +24,8 @@ def units_in_turn(
 ) -> Iterator[tuple[int, bool]]:
     """(unit to do now, is it of this worker's slice): the slice first; then what nobody has done, each worker at another place.
 
-    Those that steal begin at places of their own, lest they all do the same unit at the same time. What has killed a process
-    comes after everything else.
+    Workers that steal begin at different places, so that they do not all do the same unit at the same time. What has killed a
+    process comes after everything else.
     """
     status = policy.status
     for index in own:

@@ -1,4 +1,4 @@
-"""The one kit for all HTML pages. Markup stands in template files; Python hands them data, and all that is not Html is escaped.
+"""The one kit for all HTML pages. Markup is in template files; Python hands them data, and all that is not Html is escaped.
 
 templates  finds the templates of a page and those that all pages share; numbers as the pages write them
 elements   sections, tables, figures, pictures: what the pages' Python calls

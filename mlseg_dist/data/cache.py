@@ -102,7 +102,7 @@ class ShardCache:
                 self._wake.wait(_PAUSE_S)
 
     def _all_wanted(self) -> list[ShardFile]:
-        """Of all lanes; what is read now first."""
+        """The shards that all lanes want; those that are read now come first."""
         with self._lock:
             lanes = list(self._wanted.values())
             return [

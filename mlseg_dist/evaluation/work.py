@@ -26,7 +26,7 @@ from shards.cutting.identity import slide_identity
 
 
 def prepare(unit: Unit) -> None:
-    """Load a unit's teacher, before any unit is begun: what is wrong with it is no slide's fault. Raises UserError."""
+    """Load a unit's teacher before any unit begins: an error in it is not a slide's. Raises UserError."""
     _teacher(unit.payload)
 
 

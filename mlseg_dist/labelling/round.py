@@ -210,7 +210,7 @@ def _accepted_before(step_index: int, run: Path) -> dict[str, float]:
 
 
 def _events(run: Path, number: int) -> Events | None:
-    """Of the label phase; None when the round is not part of a campaign."""
+    """The label phase's events; None when the round is not part of a campaign."""
     try:
         return Events(phase_folder(run, f"label-{number}"))
     except UserError:

@@ -185,7 +185,7 @@ class Follower:
         return sent
 
     def _poll_outcome(self) -> bool:
-        """What stands in done.json and state.json."""
+        """The contents of done.json and state.json."""
         assert self._run is not None
         failed = _failed_attempt(self.phase)
         sent = bool(failed) and self._alert(failed_alert(self._label, failed, self._shown))

@@ -25,7 +25,7 @@ _SIGNS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of the GPU (torch.OutOfMemoryError, cuDNN's and cuBLAS's own words) or of the host."""
+    """Whether the GPU (torch.OutOfMemoryError, cuDNN's and cuBLAS's own words) or the host ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)

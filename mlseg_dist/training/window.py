@@ -74,7 +74,9 @@ def known_peak(name: str, precision: str) -> float | None:
 
 
 def training_flops(config: ModelConfig, ratio: int, side: int) -> float:
-    """Of one pair of views, side x side px: two per multiply-add of a convolution, forward, and twice as much backward."""
+    """Operations for training on one pair of views, side x side px: two per multiply-add of a convolution, forward, and
+    twice as much backward.
+    """
     summary = summarise(lambda: build_model(config, ratio), side, bf16=False, device=None)
     return 3 * 2e9 * float(summary.total("gmac"))
 
@@ -101,7 +103,7 @@ class Window:
         self._waited, self._samples, self._begun = 0.0, 0, time.perf_counter()
 
     def leave_out(self, seconds: float) -> None:
-        """Time spent on something else than training (validation)."""
+        """Time not spent training (validation)."""
         self._begun += seconds
 
     @torch.no_grad()

@@ -134,7 +134,7 @@ def _needed(store: Store, todo: Collection[Unit] | None) -> Callable[[str], bool
         of_todo = re.compile(f"(?:overview/)?(?:{units.pattern})[-.].*") if todo else re.compile("(?!)")
         return lambda name: name in named or of_todo.fullmatch(name) is not None
     if manifest is None:
-        raise UserError("there is no manifest yet", store.where, "Build the shards first.")
+        raise UserError("the manifest does not exist yet", store.where, "Build the shards first.")
     stems = {shard.name.removesuffix(".tar") for shard in manifest.shards}
     stems |= {slide.overview.removesuffix(".json") for slide in manifest.slides if slide.overview}
     named = {seeds_name(manifest) or ""}

@@ -68,7 +68,7 @@ class PhantomConfig(StableDump):
     artefacts: int = Field(1, ge=0, le=5)
     """Folds, bubbles and blurred areas per slide, of each kind."""
     jpeg_quality: int = Field(90, ge=50, le=100)
-    """Of the slide's tiles."""
+    """JPEG quality of the slide's tiles."""
     groups: GroupsConfig | None = None
     """None: every lab and scanner has annotated train slides."""
     left_out: tuple[str, ...] = ()

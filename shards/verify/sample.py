@@ -121,7 +121,7 @@ def info_faults(
         expected |= {name: getattr(row, name) for name in _ROW} if row is not None else {}
         yield from _place_faults(info, key)
         if info.get("seed_class", "") not in (None, *manifest.classes):
-            yield f"says seed_class {info.get('seed_class')!r}, which is no class"
+            yield f"says seed_class {info.get('seed_class')!r}, which is not a class"
     for name, value in expected.items():
         if name not in info or info[name] != value:
             yield f"says {name} {info.get(name)!r}, it should be {value!r}"

@@ -116,7 +116,7 @@ def _check(path: Path, name: str, entry: dict[str, Any], sha256: str) -> None:
     if not sha256:
         raise Damaged(path, f"{name} has not the {entry['bytes']} bytes that were written")
     if sha256 != entry["sha256"]:
-        raise Damaged(path, f"{name} has another sha256")
+        raise Damaged(path, f"sha256 mismatch: {name}")
 
 
 def _unpack(path: Path, name: str, data: bytes) -> Any:

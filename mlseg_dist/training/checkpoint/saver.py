@@ -72,7 +72,9 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._told_kept = False
         self.seconds = {"wait": 0.0, "copy": 0.0, "write": 0.0}
-        """Of the last save: the caller's wait for the one before, the caller's copy, the thread's writing (0 while it writes)."""
+        """Seconds of the last save: the caller's wait for the one before, the caller's copy, the thread's writing (0
+        while it writes).
+        """
         self.bytes = 0
         """Size of the last checkpoint written."""
         left = sweep(folder)

@@ -74,7 +74,7 @@ class Engine(ABC):
 
     @property
     def gradient_norm(self) -> float:
-        """Of the last optimizer step's averaged gradient, before clipping; the same on every rank. Waits for the device."""
+        """Norm of the last optimizer step's averaged gradient, before clipping; the same on every rank. Waits for the device."""
         return float(self._norm)
 
     def state(self) -> dict[str, dict[str, Any]]:

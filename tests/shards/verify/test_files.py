@@ -60,7 +60,7 @@ def test_json_that_is_none_is_found(corpus, text):
         (lambda t: t["shards"][0].update(samples=3), "samples, the manifest says 3"),
         (lambda t: t["shards"][0]["seeds"].update(tumour=99), "seeds of tumour, the manifest says 99"),
         (lambda t: t["shards"][0]["pixels"].update(stroma=1), "px of stroma, the manifest says 1"),
-        (lambda t: t["shards"][0]["pixels"].update(moon=1), "px of moon, which is no class"),
+        (lambda t: t["shards"][0]["pixels"].update(moon=1), "px of moon, which is not a class"),
         (lambda t: t["shards"][0].update(bytes=7), "bytes, the manifest says 7"),
         (lambda t: t["shards"][0].update(sha256="0" * 64), "its sha256 differs"),
         (lambda t: t["totals"].update(samples=1), "totals say 1 samples"),
