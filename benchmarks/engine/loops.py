@@ -27,7 +27,7 @@ from mlseg_dist.model import build_model, channels_last
 from mlseg_dist.training.checkpoint import Saver
 from mlseg_dist.training.engine import Engine, World, make_engine
 from mlseg_dist.training.health import Pulse, Watch
-from mlseg_dist.training.log import Journal
+from mlseg_dist.training.log import TrainingLog
 from mlseg_dist.training.state.average import Average
 from mlseg_dist.training.state.batchnorm import RunningStatistics
 from mlseg_dist.training.window import Window
@@ -220,7 +220,7 @@ class Logging(Extra):
         config = load_campaign(bench.config_file)
         off = config.model_copy(update={"tracking": TrackingConfig(enabled=False)})
         self.window = Window(bench.world, 1e9, None)
-        self.journal = Journal(off, self.phase, 0, 10**6) if bench.world.rank == 0 else None
+        self.journal = TrainingLog(off, self.phase, 0, 10**6) if bench.world.rank == 0 else None
 
     def add(self, loss: torch.Tensor, parts: Views, logits: Views, labels: Views) -> None:
         self.window.add(loss, parts, logits, labels, 0.0)

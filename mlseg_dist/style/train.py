@@ -25,7 +25,7 @@ from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Noise
 from mlseg_dist.style.pairs import StylePair, generator_folder, styles
 from mlseg_dist.style.patches import Crops, Pool, Steps, signed
 from mlseg_dist.training.checkpoint import Saver, load, newest
-from mlseg_dist.training.log import Lines
+from mlseg_dist.training.log import MetricsFile
 from mlseg_dist.training.state.average import Average
 from shards.manifest import read_manifest
 
@@ -243,7 +243,7 @@ class _Losses:
     """Means over the steps between two lines of metrics.jsonl. What a resumed start does again is cut off first."""
 
     def __init__(self, path: Path, log_event: LogEvent, first: int) -> None:
-        self._lines, self._told = Lines(path, log_event), dict[str, list[torch.Tensor]]()
+        self._lines, self._told = MetricsFile(path, log_event), dict[str, list[torch.Tensor]]()
         self._lines.cut_back(first)
 
     def add(self, told: dict[str, torch.Tensor]) -> None:

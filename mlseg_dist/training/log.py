@@ -27,7 +27,7 @@ from mlseg_dist.tracking import Tracker
 from mlseg_dist.tracking.media import Example, drop_later, write_examples
 
 
-class Journal:
+class TrainingLog:
     """first_step: where this job start continues; later lines of an earlier start are cut off, they will come again.
 
     total_steps: of the phase, for the time that is left. Neither a full disk nor W&B reaches the caller.
@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, config: LearningConfig, phase: Path, first_step: int, total_steps: int | None = None) -> None:
         self.config, self.phase, self.total_steps = config, phase, total_steps
         self._log_event = Events(phase).log
-        self._lines = Lines(phase / "metrics.jsonl", self._log_event)
+        self._lines = MetricsFile(phase / "metrics.jsonl", self._log_event)
         self._lines.cut_back(first_step)
         drop_later(phase, first_step)
         self._clock: tuple[float, int] | None = None
@@ -162,7 +162,7 @@ def _shown(value: float | None, width: int) -> str:
     return f"{'–' if value is None else format(value, '.4f'):>{width}}"
 
 
-class Lines:
+class MetricsFile:
     """metrics.jsonl, appended to. What cannot be written (a full disk) stays in memory and is written later; told once."""
 
     def __init__(self, path: Path, log_event: LogEvent) -> None:

@@ -24,7 +24,7 @@ from mlseg_dist.training import memory
 from mlseg_dist.training.engine import join_world, make_engine
 from mlseg_dist.training.health import Busy, Pulse, Stragglers, Watch
 from mlseg_dist.training.inputs import open_inputs
-from mlseg_dist.training.log import Journal
+from mlseg_dist.training.log import TrainingLog
 from mlseg_dist.training.profiling import StepProfiler
 from mlseg_dist.training.sharing import shared_by
 from mlseg_dist.training.state.average import Average
@@ -98,7 +98,7 @@ class Session:
         self._window = Window(self.world, flops, peak)
         self._profiler = StepProfiler(settings.profile, phase, self.world)
         self._stream: Iterator[MicroBatch] | None = None
-        self._journal: Journal | None = None
+        self._log: TrainingLog | None = None
         self._progress: Progress | None = None
 
     def _network(self, step_index: int, run: Path) -> Network:
@@ -122,8 +122,8 @@ class Session:
             self._stream.close()  # type: ignore[attr-defined]
         self._profiler.close()
         self.state.close()
-        if self._journal:
-            self._journal.close()
+        if self._log:
+            self._log.close()
         if error is not None and memory.is_out_of_memory(error):
             raise memory.advice(self.model, self.loss, self.settings, self.world) from error
 
@@ -134,8 +134,8 @@ class Session:
         found = self.state.open(self.settings.keep_checkpoints, self.settings.keep_every)
         step = found or 0
         if self.world.rank == 0:
-            self._journal = Journal(self.config, self.phase, step, self.total)
-            self._journal.order(self._order, self.total * self._each)
+            self._log = TrainingLog(self.config, self.phase, step, self.total)
+            self._log.order(self._order, self.total * self._each)
             tally = self.phase / "progress" / "0.json"
             self._progress = Progress(self.row.name, self.total, "steps", tally, done=step, prints=False)
         self._begin_at(step)
@@ -181,8 +181,8 @@ class Session:
         self._watch.begin()
         self._profiler.step()
         new = self.exclusions.settle() if damaged else []
-        if new and self._journal:
-            self._journal.excluded(step, new)
+        if new and self._log:
+            self._log.excluded(step, new)
             text = f"{len(new)} pairs cannot be read and are drawn no more: {new[0]['why']}"
             self.events.log("excluded", text, step=step, pairs=len(new))
 
@@ -220,11 +220,11 @@ class Session:
         step = self.state.go_back(at_most=first)
         if step is None:
             raise RuntimeError(f"{self.row.name}: {which}, and no checkpoint from before them is left. {advice}")
-        if self._journal and self._progress:
+        if self._log and self._progress:
             left_out = self.skips.left_out
             text = f"{which}: back to step {step}, leaving out the draws of {len(left_out)} steps"
             self.events.log("rolled-back", text, level="error", step=step, left_out=left_out)
-            self._journal.rewind(step)
+            self._log.rewind(step)
             self._progress.advance(step - self._progress.tally.done)
         self._begin_at(step)
         self.save(step)
@@ -235,11 +235,11 @@ class Session:
         self.pulse.at("reduce", step)
         figures, busy = self._window.close(step, lr, self.busy.take())
         self.pulse.at("log", step)
-        if self._journal and self._progress:
+        if self._log and self._progress:
             figures["epoch"] = round(step / self.total * self.row.epochs, 4)
             figures["skipped"] = self.skips.total
             figures["gradient_norm"] = self.engine.gradient_norm
-            self._journal.train(figures)
+            self._log.train(figures)
             loss = figures["loss"]
             note = "loss not finite" if loss is None else f"loss {loss:.3f}"
             self._progress.advance(step - self._progress.tally.done, note)
@@ -258,17 +258,17 @@ class Session:
             at("log")
             if scores.can_be_best:
                 self.state.best.offer(step, scores.figures, scores.operating_point)
-            if self._journal:
+            if self._log:
                 self._tell_of(step, scores)
                 figures = scores.figures | ({"not_finite": scores.not_finite} if scores.not_finite else {})
-                self._journal.validation(step, figures, self.model, self.corpus, self._validation.once.refs)
+                self._log.validation(step, figures, self.model, self.corpus, self._validation.once.refs)
         self._window.leave_out(time.perf_counter() - begun)
 
     def _tell_of(self, step: int, scores: Scores) -> None:
         """What went wrong in a validation."""
         new, missing = scores.excluded, scores.not_finite
-        if new and self._journal:
-            self._journal.excluded(step, new)
+        if new and self._log:
+            self._log.excluded(step, new)
             text = f"{len(new)} validation pairs cannot be read and are not scored: {new[0]['why']}"
             self.events.log("excluded", text, step=step, pairs=len(new), split="val")
         if missing:

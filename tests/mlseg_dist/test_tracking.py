@@ -20,8 +20,8 @@ from mlseg_dist.tracking import Follower, Tracker, media
 from mlseg_dist.tracking.claim import Claim
 from mlseg_dist.tracking.rows import number, row
 from mlseg_dist.tracking.run import mark_sent
-from tests.mlseg_dist import journal_process, wandb_files
-from tests.mlseg_dist.journal_process import Scripted, figures
+from tests.mlseg_dist import log_process, wandb_files
+from tests.mlseg_dist.log_process import Scripted, figures
 from tests.mlseg_dist.tiny_run import plain_config
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_a_run_says_nothing_of_the_machine_s_user_and_paths(phase):
 
 
 def test_pictures_come_back_as_they_were(phase):
-    (example,) = journal_process.pictures(3)
+    (example,) = log_process.pictures(3)
     media.write_examples(phase, 3, [example])
     (back,) = media.read_examples(phase, 3)
     assert back.key == example.key
@@ -124,7 +124,7 @@ def test_pictures_come_back_as_they_were(phase):
 
 
 def test_killed_and_started_again_it_is_one_whole_run(phase):
-    command = [sys.executable, "-m", "tests.mlseg_dist.journal_process", phase, "offline", 0, 12, "kill", 3]
+    command = [sys.executable, "-m", "tests.mlseg_dist.log_process", phase, "offline", 0, 12, "kill", 3]
     killed = subprocess.run([str(c) for c in command], cwd=ROOT, timeout=100, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(wandb_files.segments(phase)) == 1

@@ -11,7 +11,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import run_units
 from shards import cutting
 from shards.annotation.drawing import Drawing
-from shards.annotation.origin import Frame, is_moved, place
+from shards.annotation.origin import Frame, place
 from shards.cutting.corrections import label_corrections
 from shards.pyramids.pyramid import scanned_bounds
 from shards.reader import SlideReader
@@ -60,7 +60,6 @@ TEXTS = {
 def test_which_origin_holds(kind, bounds, override, origin, offset):
     found = place(kind, bounds, override)
     assert (found.origin, found.offset, found.stated) == (origin, offset, override is not None)
-    assert is_moved(kind, bounds, override) == (offset != (0, 0))
 
 
 @pytest.mark.parametrize(

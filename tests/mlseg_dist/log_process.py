@@ -1,4 +1,4 @@
-"""A training's rank 0 as far as its journal goes: `python -m tests.mlseg_dist.journal_process PHASE MODE FIRST LAST [kill]`.
+"""A training's rank 0 as far as its log goes: `python -m tests.mlseg_dist.log_process PHASE MODE FIRST LAST [kill]`.
 
 Writes the lines of steps FIRST+1 to LAST, 50 ms apart; validates every fifth with pictures; ends well, or by SIGKILL.
 Prints the milliseconds that each call took, and how long close() did, as the last line.
@@ -17,11 +17,11 @@ from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.events import Events
 from mlseg_dist.tracking.media import Example
-from mlseg_dist.training.log import Journal
+from mlseg_dist.training.log import TrainingLog
 from tests.mlseg_dist.tiny_run import plain_config
 
 
-class Scripted(Journal):
+class Scripted(TrainingLog):
     """Pictures come from here, not from a network."""
 
     def _examples(self, model, corpus, refs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlseg_dist.events import read_events
 from mlseg_dist.training.log import console_line, cut_back
-from tests.mlseg_dist.journal_process import figures
+from tests.mlseg_dist.log_process import figures
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,12 +17,12 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from mlseg_dist.events import Events
-from mlseg_dist.training.log import Lines
+from mlseg_dist.training.log import MetricsFile
 
 phase = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-lines = Lines(phase / "metrics.jsonl", Events(phase).log)
+lines = MetricsFile(phase / "metrics.jsonl", Events(phase).log)
 lines.write({"step": 1, "text": "x" * 100})
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))  # no file grows beyond 200 bytes: the second line fits by half
 for step in (2, 3, 4):
