@@ -69,4 +69,4 @@ def collapses(now: Shares, before: Mapping[str, float], human: Shares, kept: flo
 
 def told(events: Events | None, event: str, text: str, level: Level, **facts: Any) -> None:
     if events is not None:
-        events.tell(event, text, level, **facts)
+        events.log(event, text, level, **facts)
