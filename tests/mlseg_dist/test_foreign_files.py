@@ -24,8 +24,8 @@ from mlseg_dist.training.checkpoint import Saver, newest
 from mlseg_dist.training.checkpoint.leftovers import sweep, temporary_for
 from shards.manifest import ShardEntry
 from shards.tar import size_and_index_sha256, write_shard
-from tests.mlseg_dist.checkpoint.saves import state_of, steps_in
 from tests.mlseg_dist.tiny_run import MPP, SIZE, tiny_run
+from tests.mlseg_dist.training.checkpoint.saves import state_of, steps_in
 from tests.planted import lost, plant
 
 DAY_S = 90_000.0

@@ -1,6 +1,6 @@
 """With `group: step` the compiler's graph goes through the sums over ranks: one graph, the same loss, the same gradient.
 
-`python -m torch.distributed.run ... -m tests.mlseg_dist.test_loss_over_ranks FOLDER` is one rank.
+`python -m torch.distributed.run ... -m tests.mlseg_dist.loss.test_loss_over_ranks FOLDER` is one rank.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from mlseg_dist.config import LossConfig
 from mlseg_dist.loss import SegmentationLoss
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 def test_a_loss_over_the_step_is_one_graph_for_the_compiler(tmp_path):
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*start, "-m", "tests.mlseg_dist.test_loss_over_ranks", str(tmp_path)]
+    command = [*start, "-m", "tests.mlseg_dist.loss.test_loss_over_ranks", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))

@@ -11,7 +11,7 @@ from mlseg_dist.events import read_events
 from mlseg_dist.training.log import console_line, cut_back
 from tests.mlseg_dist.log_process import figures
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 FULL_DISK = """
 import resource, signal, sys

@@ -31,7 +31,7 @@ from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 from tests.mlseg_dist.web_node import EPOCHS, WORKERS, keys_of_epochs
 from tests.shards.tars import index_of, replace_index
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NODES = 2
 
 

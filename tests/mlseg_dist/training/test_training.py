@@ -22,7 +22,7 @@ from mlseg_dist.training.session import Session, end_process
 from tests.mlseg_dist import prepared_run
 from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare, same, with_train
 from tests.mlseg_dist.ranks import INTERRUPTED, run_ranks
-from tests.mlseg_dist.test_validate import damage as damage_validation
+from tests.mlseg_dist.training.test_validate import damage as damage_validation
 from tests.shards.tars import index_of
 
 TRAIN = {

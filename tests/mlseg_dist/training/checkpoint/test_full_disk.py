@@ -9,7 +9,7 @@ import torch
 from mlseg_core.errors import EXIT_USER_ERROR, exit_status
 from mlseg_core.files import sha256_file
 from mlseg_dist.training.checkpoint import NotSaved, Saver, load, newest
-from tests.mlseg_dist.checkpoint.saves import MB, state_of, steps_in, told
+from tests.mlseg_dist.training.checkpoint.saves import MB, state_of, steps_in, told
 
 
 def big(step):

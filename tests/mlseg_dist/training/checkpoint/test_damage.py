@@ -8,7 +8,7 @@ import pytest
 
 from mlseg_core.files import sha256_file
 from mlseg_dist.training.checkpoint import Damaged, Saver, damage, load, newest
-from tests.mlseg_dist.checkpoint.saves import names, saved, state_of, steps_in, told
+from tests.mlseg_dist.training.checkpoint.saves import names, saved, state_of, steps_in, told
 
 
 def flip(path):

@@ -24,7 +24,7 @@ from tests.mlseg_dist import log_process, wandb_files
 from tests.mlseg_dist.log_process import Scripted, figures
 from tests.mlseg_dist.tiny_run import plain_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY = "a1b2c3d4e5" * 4
 
 

@@ -19,7 +19,7 @@ from shards.tar import size_and_index_sha256, write_shard
 from tests.mlseg_dist.tiny_run import tiny_run
 from tests.shards.tars import index_of, replace_index
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def eventually(true, seconds=20.0):

@@ -20,10 +20,10 @@ from mlseg_dist.training.engine import World
 from mlseg_dist.training.memory import check_fits, does_not_fit, is_out_of_memory, largest_that_fits, trial
 from mlseg_dist.training.sharing import shared_by
 from mlseg_dist.training.window import known_peak, peak_flops, training_flops
-from tests.mlseg_dist.test_average import munet
 from tests.mlseg_dist.tiny_run import plain_config
+from tests.mlseg_dist.training.test_average import munet
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUADS = 8
 ROOM = 200 << 20  # bytes beyond what the process has with one quad behind it
 LIMITED = """

@@ -15,9 +15,9 @@ from mlseg_core.files import TEMPORARY
 from mlseg_dist.events import Events
 from mlseg_dist.training.checkpoint import Saver, damage, load, newest
 from mlseg_dist.training.checkpoint.leftovers import sweep, temporary_for
-from tests.mlseg_dist.checkpoint.saves import MB, names, state_of, told
+from tests.mlseg_dist.training.checkpoint.saves import MB, names, state_of, told
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def save_for_ever(folder, log):
@@ -37,7 +37,7 @@ def save_for_ever(folder, log):
 def forks():
     """Processes that have imported torch already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.mlseg_dist.checkpoint.test_killed"])
+    context.set_forkserver_preload(["tests.mlseg_dist.training.checkpoint.test_killed"])
     return context
 
 

@@ -11,7 +11,7 @@ from mlseg_core.errors import UserError
 from mlseg_dist.config import LossConfig, TrainConfig
 from mlseg_dist.data.order import Order
 from mlseg_dist.training.sharing import check_ranks, shared_by
-from tests.mlseg_dist.test_order import corpora, pools_of, shard_of
+from tests.mlseg_dist.data.test_order import corpora, pools_of, shard_of
 
 STEP, MICRO_BATCH = LossConfig(group="step"), LossConfig()
 

@@ -8,7 +8,7 @@ import torch
 
 from mlseg_core.files import sha256_file
 from mlseg_dist.training.checkpoint import Damaged, Saver, damage, load, newest
-from tests.mlseg_dist.checkpoint.saves import MB, names, state_of, steps_in, told
+from tests.mlseg_dist.training.checkpoint.saves import MB, names, state_of, steps_in, told
 
 
 def test_what_was_saved_comes_back_bit_by_bit_and_laid_out_alike(folder, events):

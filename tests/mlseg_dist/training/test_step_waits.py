@@ -13,7 +13,7 @@ import torch
 from tests.mlseg_dist.prepared_run import ONE_QUAD, prepare
 from tests.mlseg_dist.ranks import rank_environments
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TRAIN = {
     **ONE_QUAD,
     "micro_batches_per_step": 2,

@@ -15,7 +15,7 @@ from torch import nn
 from mlseg_dist.training.engine.base import laid_out_as
 from tests.mlseg_dist.engine_ranks import SAVED, SCENARIOS, STEPS, network, without_engine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUNS = [("zero2", 2), ("ddp", 1), ("ddp", 2), ("ddp", 4), ("deepspeed", 1), ("deepspeed", 2), ("zero1", 4)]
 """Engine and ranks; the first two leave the states that the others continue from."""
 FORWARD = 5e-6  # a whole forward and backward in float32 against float64; seen: 9e-7
