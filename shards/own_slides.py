@@ -1,4 +1,5 @@
-"""Before slides are drawn or imported into a folder: what lies there under their names is ours and as we left it, or it stays.
+"""Before slides are drawn or imported into a folder: files there under their names must be ours and unchanged, or the work is
+refused.
 
 Slides and annotations have plain names, NAME.tif and NAME.geojson, so a folder may hold a person's own files of that name, or ours
 with corrections by hand. The table's sha256 is kept in `.mlseg-written.json`, so that a table that was edited is known.

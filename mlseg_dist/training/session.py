@@ -1,4 +1,4 @@
-"""What a phase's training is made of: opened, resumed from a checkpoint, looked at between steps, closed in good order."""
+"""What a phase's training is made of: opened, resumed from a checkpoint, checked between steps, closed in good order."""
 
 import math
 import os
@@ -200,7 +200,7 @@ class Session:
     # ---- what is due -------------------------------------------------------------------------------------------
 
     def go_back(self) -> int | None:
-        """Look whether steps were skipped. Returns the step that training goes back to after too many in a row, else None.
+        """Check whether steps were skipped. Returns the step that training goes back to after too many in a row, else None.
 
         Raises RuntimeError when it went back often enough, or cannot.
         """

@@ -1,4 +1,4 @@
-"""What of training lies on disk: checkpoints taken and given back, the same one on every rank, and the teacher."""
+"""Saves and restores training state: the same checkpoint on every rank, and the teacher."""
 
 from collections.abc import Callable
 from pathlib import Path
