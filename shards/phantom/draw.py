@@ -19,8 +19,7 @@ from shards.phantom.canvas import UNIT, Canvas
 from shards.phantom.catalog import LABS, STAINS
 from shards.phantom.layout import Layout, plan
 from shards.phantom.lookalike import BAND_UM
-from shards.phantom.scanner import scan
-from shards.phantom.stain import transmitted, vectors
+from shards.phantom.stain import scan, transmitted, vectors
 from shards.phantom.table import Specimen
 from shards.phantom.texture import directions, fibres, smooth_noise
 
