@@ -48,7 +48,7 @@ def check_inputs(config: CampaignConfig) -> None:
     check_class_maps(config)
     run = RunFolder.of(config)
     if config.slides is not None and not run.exists():
-        from shards.build import annotated_classes, check_slides, look_at_slides
+        from shards.cutting import annotated_classes, check_slides, look_at_slides
 
         look_at_slides(config.slides)
         check_slides(config.shards, config.slides)
@@ -109,7 +109,7 @@ def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
     """Remember the slides where they will be cut: hundreds of workers need not read each of them again. Returns warnings."""
     if config.slides is None:
         return []
-    from shards.build import look_at_slides
+    from shards.cutting import look_at_slides
 
     return [f"{config.slides}: {warning}" for warning in look_at_slides(config.slides, shards_folder(run.path))]
 

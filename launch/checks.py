@@ -13,10 +13,10 @@ from launch.graph import build_graph
 from launch.resources.gpus import tasks_here
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_dist import sharing
 from mlseg_dist.config import CLASSES
 from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.data.order import QUAD
+from mlseg_dist.training import sharing
 from shards.manifest import Manifest
 
 

@@ -16,7 +16,7 @@ from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json
-from mlseg_dist.cleaned import is_cleaned
+from mlseg_dist.run_folder import is_cleaned
 
 CompletionState = Literal["done", "missing", "stale"]
 

@@ -32,8 +32,8 @@ from launch.slurm.job_plans import wait_until_planned
 from launch.slurm.nodes import check_gpus
 from launch.slurm.queue import requeue
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import read_json
-from mlseg_core.map import Incomplete, run_units
 from mlseg_core.node import node_name
 
 JobPart = Literal["work", "merge", "both"]
@@ -78,13 +78,13 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
-                run.events(phase).tell("stopped", one_line(error), "info", **facts)
+                run.events(phase).log("stopped", one_line(error), "info", **facts)
             else:
-                run.events(phase).tell("failed", one_line(error), "error", **facts)
+                run.events(phase).log("failed", one_line(error), "error", **facts)
     else:
         process.try_to_report(phase, "done")
         if process.index == 0:
-            run.events(phase).tell("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
+            run.events(phase).log("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
         _requeue_all(environment)
     sys.exit(status)
@@ -205,7 +205,7 @@ def _do(
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))
         ranks = int(os.environ["WORLD_SIZE"])
         if process.index == 0:
-            run.events(phase).tell(
+            run.events(phase).log(
                 "started", f"{ranks} ranks, attempt {process.attempt}", "info", ranks=ranks, attempt=process.attempt
             )
         kind.work(config, run, phase, _JobControl(signals, process, phase))

@@ -10,10 +10,10 @@ import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mlseg_core import yaml_text
 from mlseg_core.errors import UserError
@@ -35,6 +35,31 @@ class Strict(BaseModel):
     def compared(self) -> dict[str, Any]:
         """The plain values by which two configs are told apart."""
         return self.model_dump(mode="json")
+
+
+class StableDump(Strict):
+    """A config whose dumps stay as they were before fields were added to it.
+
+    A new field is left out of dumps while it holds its default: the frozen code of earlier runs does not know it, and fingerprints
+    of earlier campaigns do not change. Dumps without it load as before.
+    """
+
+    added_later: ClassVar[tuple[str, ...]] = ()
+    """Fields that are left out while they hold their default."""
+    dumped_if_set: ClassVar[tuple[str, ...]] = ()
+    """Fields that are left out unless somebody set them, as their default was another one before."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        for name in self.added_later:
+            if getattr(self, name) == fields[name].default:
+                values.pop(name, None)
+        for name in self.dumped_if_set:
+            if name not in self.model_fields_set:
+                values.pop(name, None)
+        return values
 
 
 Model = TypeVar("Model", bound=Strict)
@@ -223,8 +248,8 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) else f" (got {json.dumps(got, default=str)})"
     message = first["msg"].removeprefix("Value error, ")
-    mend = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
-    return UserError(f"key {key!r}: {message}{shown}{more}", where, mend)
+    fix = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
+    return UserError(f"key {key!r}: {message}{shown}{more}", where, fix)
 
 
 def _is_union_tag(part: Any) -> bool:
@@ -248,7 +273,7 @@ def _model_at(model: Any, location: list) -> type[BaseModel] | None:
 
 
 def _kinds(annotation: Any) -> dict[Any, Any]:
-    """Of a union told apart by a field: the field's value -> the model."""
+    """The models of a union that a field tells apart: the field's value -> the model."""
     if typing.get_origin(annotation) is not typing.Annotated:
         return {}
     found = [a for a in annotation.__metadata__ if getattr(a, "discriminator", None)]

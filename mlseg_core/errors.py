@@ -22,16 +22,16 @@ REMEDIES = {
 class UserError(Exception):
     """Bad input that the user can fix. Shown as one line, exit status 2.
 
-    what: what is wrong.  where: file, row or field.  mend: what to do about it.
+    what: what is wrong.  where: file, row or field.  fix: what to do about it.
     """
 
-    def __init__(self, what: str, where: object = "", mend: str = "") -> None:
-        self.what, self.where, self.mend = what, str(where), mend
-        parts = [f"{self.where}: " if self.where else "", what.rstrip("."), f". {mend}" if mend else ""]
+    def __init__(self, what: str, where: object = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, str(where), fix
+        parts = [f"{self.where}: " if self.where else "", what.rstrip("."), f". {fix}" if fix else ""]
         super().__init__(" ".join("".join(parts).split()))
 
     def __reduce__(self):  # survives the trip between processes
-        return type(self), (self.what, self.where, self.mend)
+        return type(self), (self.what, self.where, self.fix)
 
 
 class Interrupted(Exception):

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from mlseg_core.errors import UserError
 
 TEMPORARY = ".tmp-"
-"""Names that start so are never read by anyone."""
+"""Prefix of temporary files; readers skip them."""
 
 
 def sha256_file(path: Path) -> str:

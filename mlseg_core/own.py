@@ -1,5 +1,7 @@
-"""Which files are ours: the one rule for deleting and for writing over. What neither a name of our exact form, nor a record, nor
-the content shows to be ours belongs to somebody else; it stays as it is.
+"""Which files are ours: the one rule for deleting and overwriting.
+
+A file is ours if its name has our exact form, or a record or its content shows it. Any other file belongs to somebody else and
+stays as it is.
 
 In: folders that a person may have put files into. Out: fewer of our own files; the names of those that stayed.
 """

@@ -16,19 +16,19 @@ from mlseg_core.files import read_json_lines
 Level = Literal["info", "warning", "error"]
 
 
-class Tell(Protocol):
-    """Events.tell, as parts of training are handed it."""
+class LogEvent(Protocol):
+    """Writes one event: `Events.log`, as it is passed to whatever has something to say."""
 
     def __call__(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None: ...
 
 
 class Events:
-    """Any process of the phase may tell; a line is one write, so lines of several processes do not mix."""
+    """Any process of the phase may log; a line is one write, so lines of several processes do not mix."""
 
     def __init__(self, phase: Path) -> None:
         self.path = phase / "events.jsonl"
 
-    def tell(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
+    def log(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
         """event: a short name (`checkpoint-damaged`). text: one sentence for people. Never raises; also goes to stderr."""
         print(f"{level.upper()} {event}: {text}", file=sys.stderr, flush=True)
         host, now = socket.gethostname(), round(time.time(), 3)

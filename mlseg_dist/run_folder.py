@@ -1,10 +1,16 @@
-"""Where learning finds and leaves things in a run folder (docs/design.md, "Run folder")."""
+"""Where learning finds and leaves things in a run folder (docs/design.md, "Run folder"). Loads no torch.
 
+A folder whose sidecar shards (labels, styled views) were removed to make room keeps its manifest and gets a mark, cleaned.json.
+"""
+
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json
+from mlseg_core.files import read_json, write_json
+from mlseg_core.own import refuse_foreign
 
 
 def shards_folder(run: Path) -> Path:
@@ -53,3 +59,30 @@ def teacher_record(run: Path, step_name: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not found.keys() >= {"weights", "sha256"}:
         raise UserError("is not the record of a teacher", path, "Restore the file, or train the step again.")
     return found
+
+
+_MARK = "cleaned.json"
+
+
+def is_cleaned(folder: Path) -> bool:
+    return (folder / _MARK).is_file() and _is_ours(folder / _MARK)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"files", "bytes", "time"}
+
+
+def mark_cleaned(folder: Path, files: int, size: int) -> None:
+    """Before anything is removed. size: bytes. Raises UserError where a file of somebody else has the mark's name."""
+    refuse_foreign([folder / _MARK], _is_ours)
+    write_json(folder / _MARK, {"files": files, "bytes": size, "time": time.time()})
+
+
+def forget_cleaned(folder: Path) -> None:
+    """What was removed has been made again."""
+    if is_cleaned(folder):
+        (folder / _MARK).unlink(missing_ok=True)

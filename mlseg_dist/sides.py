@@ -1,4 +1,4 @@
-"""Which level ratios, hooks and sides of views a network can take: told before anything is built or queued."""
+"""Which level ratios, hooks and sides of views a network can take: checked before anything is built or queued."""
 
 from dataclasses import dataclass
 

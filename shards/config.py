@@ -1,11 +1,11 @@
 """How slides are cut into shards."""
 
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlseg_core.config import Strict
+from mlseg_core.config import StableDump
 from shards.audit.config import AuditConfig, TissueConfig
 
 HOLE, IGNORED = "hole", "ignored"
@@ -14,8 +14,10 @@ HOLE, IGNORED = "hole", "ignored"
 Positive = Annotated[float, Field(gt=0)]
 
 
-class ShardsConfig(Strict):
+class ShardsConfig(StableDump):
     """Views, sampling and classes of a corpus. Lengths in µm, resolutions in µm/px, sizes in px."""
+
+    added_later: ClassVar = ("hash_slides",)
 
     high_mpp: Positive = 0.5
     """Resolution of the high view, µm/px."""
@@ -74,14 +76,6 @@ class ShardsConfig(Strict):
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        if not self.hash_slides:
-            values.pop("hash_slides", None)
-        return values
 
     def decides(self) -> dict[str, Any]:
         """What the shards depend on, as plain JSON values."""

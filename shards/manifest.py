@@ -1,22 +1,32 @@
-"""Manifests: what a corpus (or a round of labels) holds, with hashes and counts. Small JSON, written last.
+"""Manifests: what a corpus (or a round of labels) holds, with hashes and counts; and the class at the seed of every pair.
 
-A reader believes a manifest and nothing else: a shard that no manifest lists does not exist.
+A manifest is small JSON, written last. A reader believes a manifest and nothing else: a shard that no manifest lists does not
+exist. Seeds lie beside it in `seeds-<sha256, 8 digits>.npy`, uint8 (pairs,), in the order of the manifest's shards: of a corpus
+the fine class at each seed, of a round of labels the training class. So what to draw is known without opening a shard. The
+manifest names the file and its sha256 in facts.seeds; an older manifest keeps its own file until both are pruned.
 """
 
+import base64
 import gc
+import hashlib
+import io
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
+import numpy as np
+from pydantic import ValidationError
 
-from mlseg_core.config import Strict, validate
+from mlseg_core.config import StableDump, Strict, validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
 from mlseg_core.store import Store, open_store
+from shards.tar import BadShard, size_and_index_sha256
 
 _MAKE_AGAIN = "Build the shards again (mlseg shards build, or a new campaign); what was made from them follows."
 
@@ -51,12 +61,14 @@ class Inside(Strict):
     low: Box
 
 
-class SlideEntry(Strict):
+class SlideEntry(StableDump):
     """A row of the slide table; slug is its name in keys.
 
     overview: name of its overview file.  quarantined: why it has no samples, though it should.
     inside: where the slide lies (outside.py); None where it failed, or an earlier version cut it.
     """
+
+    added_later: ClassVar = ("inside",)
 
     slug: str
     slide: str
@@ -69,14 +81,6 @@ class SlideEntry(Strict):
     overview: str = ""
     quarantined: str = ""
     inside: Inside | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `inside` where it is not known: a manifest of an earlier corpus keeps its hash, which rounds of labels name."""
-        values: dict[str, Any] = dump(self)
-        if self.inside is None:
-            values.pop("inside", None)
-        return values
 
 
 class Manifest(Strict):
@@ -175,3 +179,112 @@ def totals(shards: tuple[ShardEntry, ...] | list[ShardEntry]) -> dict[str, int]:
         "samples": sum(shard.samples for shard in shards),
         "bytes": sum(shard.bytes for shard in shards),
     }
+
+
+_FIX = "Build or label again: it continues."
+
+
+def pack_seeds(seeds: np.ndarray) -> str:
+    """uint8 (samples,) as a short text for a shard's record."""
+    return base64.b64encode(zlib.compress(seeds.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def unpack_seeds(text: str) -> np.ndarray:
+    """What pack_seeds was given."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def publish_seeds(store: Store | Path, shards: Sequence[ShardEntry], packed: Mapping[str, str]) -> dict[str, str]:
+    """Write the file. packed: shard name -> its seeds, as pack_seeds gave them. Returns facts.seeds.
+
+    Raises RuntimeError for a shard that has not a seed for each pair.
+    """
+    parts = [np.empty(0, np.uint8), *(unpack_seeds(packed[shard.name]) for shard in shards)]
+    for shard, part in zip(shards, parts[1:], strict=True):
+        if len(part) != shard.samples:
+            raise RuntimeError(f"the record of {shard.name} has {len(part)} seeds for {shard.samples} pairs")
+    return write_seeds(store, np.concatenate(parts))
+
+
+def write_seeds(store: Store | Path, seeds: np.ndarray) -> dict[str, str]:
+    """Write uint8 (pairs,) under its name. Returns facts.seeds."""
+    buffer = io.BytesIO()
+    np.save(buffer, seeds, allow_pickle=False)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    name = f"seeds-{digest[:8]}.npy"
+    open_store(store).write(name, buffer.getvalue())
+    return {"name": name, "sha256": digest}
+
+
+def seeds_name(manifest: Manifest) -> str | None:
+    """Name of the file; None: there is none, as beside styled views."""
+    facts = manifest.facts.get("seeds")
+    return facts["name"] if isinstance(facts, dict) else None
+
+
+def read_seeds(folder: Path, manifest: Manifest) -> np.ndarray:
+    """uint8 (pairs,), read-only: class at the seed, 255 where there is none.
+
+    Raises UserError when the file is missing or another's.
+    """
+    name = seeds_name(manifest)
+    if name is None:
+        raise UserError("names no file of seeds", folder / "manifest.json", _FIX)
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", folder / name, _FIX) from None
+    is_its = hashlib.sha256(data).hexdigest() == manifest.facts["seeds"]["sha256"]
+    seeds = _array(data) if is_its else None
+    if seeds is None or seeds.dtype != np.uint8 or seeds.shape != (sum(shard.samples for shard in manifest.shards),):
+        raise UserError("is not the file of the manifest beside it", folder / name, _FIX)
+    return seeds
+
+
+def _array(npy: bytes) -> np.ndarray:
+    """What np.load gives, without another copy of a hundred million pairs."""
+    file = io.BytesIO(npy)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.frombuffer(npy, dtype, offset=file.tell()).reshape(shape)
+
+
+def by_shard(manifest: Manifest, seeds: np.ndarray) -> Iterator[tuple[ShardEntry, np.ndarray]]:
+    """Each shard with its part of read_seeds."""
+    first = 0
+    for shard in manifest.shards:
+        yield shard, seeds[first : first + shard.samples]
+        first += shard.samples
+
+
+def kept_seeds(folder: Path) -> dict[str, np.ndarray]:
+    """Shard name -> its seeds, for the manifest in `folder`; a process that asks again gets what it has read. Raises UserError."""
+    manifest = kept_manifest(folder / "manifest.json")
+    return _remembered(folder, manifest.facts["seeds"]["sha256"] if seeds_name(manifest) else "")
+
+
+@lru_cache(maxsize=2)
+def _remembered(folder: Path, sha256: str) -> dict[str, np.ndarray]:
+    manifest = kept_manifest(folder / "manifest.json")
+    return {shard.name: part for shard, part in by_shard(manifest, read_seeds(folder, manifest))}
+
+
+_READERS = 16
+
+
+def first_fault(folder: Path, entries: Sequence[ShardEntry]) -> str:
+    """What is wrong with the first sidecar that is not whole; empty: nothing."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="check") as pool:
+        return next((fault for fault in pool.map(lambda entry: _fault(folder, entry), entries) if fault), "")
+
+
+def _fault(folder: Path, entry: ShardEntry) -> str:
+    try:
+        size, index = size_and_index_sha256(folder / entry.name)
+    except BadShard as error:
+        return f"{entry.name} {str(error).removeprefix(f'{folder / entry.name}: ')}"
+    if size != entry.bytes:
+        return f"{entry.name} has {size} bytes, not the {entry.bytes} that the manifest says"
+    if index != entry.index_sha256:
+        return f"the index of {entry.name} is not the manifest's"
+    return ""

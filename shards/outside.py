@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from shards.manifest import Box, Manifest
-from shards.pyramids.bounds import Bounds
+from shards.pyramids.pyramid import Bounds
 from shards.sample import high_px
 from shards.tar import BadShard, ShardReader
 

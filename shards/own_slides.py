@@ -1,4 +1,5 @@
-"""Before slides are drawn or imported into a folder: what lies there under their names is ours and as we left it, or it stays.
+"""Before slides are drawn or imported into a folder: files there under their names must be ours and unchanged, or the work is
+refused.
 
 Slides and annotations have plain names, NAME.tif and NAME.geojson, so a folder may hold a person's own files of that name, or ours
 with corrections by hand. The table's sha256 is kept in `.mlseg-written.json`, so that a table that was edited is known.
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.records import read_all_done
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import read_json, sha256_file, write_json
-from mlseg_core.map import Scratch, Unit
 from mlseg_core.own import is_regular
-from mlseg_core.records import read_all_done
 from mlseg_core.store import open_store
 
 TABLE = "slides.csv"
@@ -121,5 +122,5 @@ def _written(out: Path) -> str:
 
 
 def _foreign(path: Path) -> UserError:
-    mend = "Move it away, or choose another folder with --out."
-    return UserError("is not a file as mlseg wrote it here, and would be overwritten or taken for ours", path, mend)
+    fix = "Move it away, or choose another folder with --out."
+    return UserError("is not a file as mlseg wrote it here, and would be overwritten or taken for ours", path, fix)

@@ -1,5 +1,9 @@
-"""Pixels of a slide by µm/px. Coordinates are level-0 px (x, y), floats; a pixel's area is [x, x + 1)."""
+"""Pixels of a slide by µm/px, and the colour of its glass. Coordinates are level-0 px (x, y), floats; a pixel's area is [x, x + 1).
 
+Glass is bright, nearly neutral and flat. Where several greys fit, the brightest is glass: pale stroma is darker.
+"""
+
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -10,17 +14,78 @@ import numpy as np
 from PIL import Image
 
 from mlseg_core.errors import UserError
-from shards.glass import find_glass
 from shards.pyramids import Unreadable, level_scales, open_pyramid
-from shards.pyramids.bounds import Bounds, scanned_bounds
+from shards.pyramids.pyramid import Bounds, scanned_bounds
 from shards.scale import check_fine_enough, level0_mpp
 from shards.slide_table import Slide
 
+DARKEST = 180
+"""No scanner's glass has a channel below this, in grey levels."""
+_MOST_CHROMA = 30
+_FLATTEST = 8  # grey levels between neighbours; stroma of pale IHC varies more
+_SHARE = 0.02  # of the scanned pixels, within ±2 grey levels: less is pale tissue or a lumen
+
+
+@dataclass(frozen=True)
+class Glass:
+    """colour: RGB, grey levels. share: of the scanned pixels that have this grey, 0 to 1."""
+
+    colour: tuple[float, float, float]
+    share: float
+
+
+def unscanned(rgb: np.ndarray) -> np.ndarray:
+    """Pixels that the scanner or the reader filled in: pure white or pure black, bool (h, w)."""
+    low, high = extremes(rgb)
+    return (low == 255) | (high == 0)
+
+
+def extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest of the three channels; NumPy takes ten times as long along a short last axis."""
+    first, second, third = cv2.split(image)
+    return cv2.min(cv2.min(first, second), third), cv2.max(cv2.max(first, second), third)
+
+
+def find_glass(rgb: np.ndarray) -> Glass | None:
+    """The glass of a picture, uint8 (h, w, 3); None where nothing looks like glass: all tissue, or not brightfield."""
+    low, high = extremes(rgb)
+    filled = unscanned(rgb)
+    steps = extremes(cv2.morphologyEx(rgb, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))[1]
+    candidates = (low >= DARKEST) & (high - low <= _MOST_CHROMA) & (steps <= _FLATTEST)
+    # JPEG blends padding into its neighbours. A scanner whose glass is pure white has no other candidates.
+    beside = cv2.dilate(filled.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    for chosen, scanned in ((candidates & ~beside, ~filled), (candidates, high > 0)):
+        found = _brightest_peak(rgb, chosen, int(scanned.sum()))
+        if found:
+            return found
+    return None
+
+
+def _brightest_peak(rgb: np.ndarray, chosen: np.ndarray, scanned: int) -> Glass | None:
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    counts = np.convolve(np.bincount(grey[chosen], minlength=256), np.ones(5), "same")
+    around = np.array([counts[max(0, i - 6) : i + 7].max() for i in range(256)])
+    peaks = np.flatnonzero((counts >= around) & (counts > 0) & (counts >= _SHARE * scanned))
+    if not peaks.size:
+        return None
+    colour = np.median(rgb[chosen & (cv2.absdiff(grey, np.full_like(grey, peaks[-1])) <= 2)], axis=0)
+    return Glass((float(colour[0]), float(colour[1]), float(colour[2])), float(counts[peaks[-1]] / scanned))
+
+
 _CACHE_BYTES = 64 << 20  # decoded tiles; enough for single views, cutting asks for more
-_GLASS_PX = 1024
+OVERVIEW_PX = 1024
+"""Longest side of the picture that shows a whole slide: its glass is found there, and people see it."""
 _NO_GLASS = (240, 240, 240)
 _LOST_PX = 32  # undecodable parts of a view are narrowed down to this
 _MOST_SOURCE_PX = 4096  # a thumbnail is made of parts that read at most so many px a side
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A small picture of a whole slide, uint8 RGB (h, w, 3), read-only. lost_share: of it that cannot be decoded, 0 to 1."""
+
+    rgb: np.ndarray
+    lost_share: float
 
 
 class SlideReader:
@@ -51,8 +116,8 @@ class SlideReader:
             self._pyramid.close()
             raise
         self._glass: tuple[int, int, int] | None = None
-        self.lost_share, self.lost_why = 0.0, ""
-        """Part of the last thumbnail that could not be decoded, 0 to 1; and the latest reason."""
+        self.lost_why = ""
+        """The latest reason why pixels could not be decoded."""
 
     def __enter__(self) -> "SlideReader":
         return self
@@ -147,13 +212,24 @@ class SlideReader:
     def glass(self) -> tuple[int, int, int]:
         """The slide's background colour; light grey when no glass is in sight."""
         if self._glass is None:
-            found = find_glass(self.thumbnail(_GLASS_PX))
+            found = find_glass(self.overview.rgb)
             red, green, blue = (round(level) for level in found.colour) if found else _NO_GLASS
             self._glass = (red, green, blue)
         return self._glass
 
+    @cached_property
+    def overview(self) -> Overview:
+        """The whole slide at OVERVIEW_PX, made once: of it come the glass, what is lost of the slide, and its picture."""
+        rgb, lost_share = self._whole(OVERVIEW_PX)
+        rgb.setflags(write=False)
+        return Overview(rgb, lost_share)
+
     def thumbnail(self, longest_px: int) -> np.ndarray:
-        """The whole slide, uint8 RGB, its longer side at most `longest_px`. White: never scanned, or not to be decoded.
+        """The whole slide, uint8 RGB, its longer side at most `longest_px`. White: never scanned, or not to be decoded."""
+        return self._whole(longest_px)[0]
+
+    def _whole(self, longest_px: int) -> tuple[np.ndarray, float]:
+        """A thumbnail, and the share of it that cannot be decoded.
 
         Read in parts, so that a slide without small levels does not fill the memory.
         """
@@ -171,9 +247,8 @@ class SlideReader:
                 view, gone = self.salvage((left * step[0], top * step[1]), step, part)
                 out[top : top + part[1], left : left + part[0]] = view
                 lost += int(gone.sum())
-        self.lost_share = lost / (size[0] * size[1])
         self._glass = glass
-        return out
+        return out, lost / (size[0] * size[1])
 
     def salvage(
         self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]

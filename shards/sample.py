@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from shards.index import fits
+from shards.tar import fits
 
 MEMBERS = ("high.jpg", "high.png", "json", "low.jpg", "low.png")
 _PNG = [  # for label maps 3 times faster than the defaults, and smaller

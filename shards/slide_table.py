@@ -109,7 +109,7 @@ def read_slide_table(path: Path) -> list[Slide]:
 def _row(path: Path, number: int, row: dict) -> Slide:
     where = f"{path} line {number}"
     if None in row or None in row.values():
-        raise UserError("the row has another number of fields than the header", where, "Check the commas.")
+        raise UserError("the row's field count differs from the header's", where, "Check the commas.")
     row = {key: value.strip() for key, value in row.items()}
     for name in ("slide", "patient", "split"):
         if not row[name]:

@@ -16,8 +16,8 @@ import shapely
 import tifffile
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
-from mlseg_core.map import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.leaks import Row, refuse_split_patients, spelling
 from shards.pixels import mask_size, mask_was_misread, read_mask, read_tile, tile_size, tile_was_misread
@@ -57,7 +57,7 @@ def check(config: TilesConfig) -> None:
         bad = [problem for problem in pool.map(_problem, rows) if problem is not None]
     if bad:
         more = f" (and {len(bad) - 1} more of {len(rows)} tiles are bad)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0].what.rstrip('.')}{more}", bad[0].where, bad[0].mend)
+        raise UserError(f"{bad[0].what.rstrip('.')}{more}", bad[0].where, bad[0].fix)
 
 
 def _problem(row: dict[str, str]) -> UserError | None:
@@ -111,7 +111,7 @@ def _listed(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             where = f"{path} line {number}"
-            raise UserError("the row has another number of fields than the header", where, "Check the commas.")
+            raise UserError("the row's field count differs from the header's", where, "Check the commas.")
     return rows
 
 
@@ -145,7 +145,7 @@ def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
     table = config.folder / config.table
     numbers = [value for value in config.classes if not value.isdecimal() or str(int(value)) != value]
     if numbers:
-        what = f"{numbers[0]!r} is no value that a mask holds"
+        what = f"{numbers[0]!r} is not a value that a mask can hold"
         raise UserError(what, "tiles.classes", "Use whole numbers from 0: '1': Tumor.")
     named: dict[str, str] = {}
     for row in rows:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mlseg_core.files import sha256_file
-from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
+from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file, write_seeds
 from shards.sample import MEMBERS
-from shards.seeds import write_seeds
 from shards.tar import NO_SEED
 
 TRAINING_CLASSES = {"stroma": 0, "tumour": 1, "duct": 2}

@@ -17,9 +17,8 @@ from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file, write_atomic
 from mlseg_dist.config import IGNORED
-from shards.manifest import Manifest, ShardEntry, SlideEntry, totals, write_manifest_file
+from shards.manifest import Manifest, ShardEntry, SlideEntry, pack_seeds, publish_seeds, totals, write_manifest_file
 from shards.sample import MEMBERS, Pair, encode_pair, make_key
-from shards.seeds import pack_seeds, publish_seeds
 from shards.tar import ShardReader, wds2idx_text, write_shard
 
 CLASSES = ("stroma", "tumour", "duct")

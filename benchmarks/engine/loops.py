@@ -1,6 +1,6 @@
 """The rows: what makes one optimizer step of the demo's m-UNet out of the same micro-batches.
 
-Plain loops are what one would write with torch or DeepSpeed alone; ours is the engine as mlseg_dist/training/train.py drives it,
+Plain loops are what one would write with torch or DeepSpeed alone; ours is the engine as mlseg_dist/training/loop.py drives it,
 with the parts it adds one by one.
 """
 
@@ -24,12 +24,12 @@ from mlseg_dist.events import Events
 from mlseg_dist.inference import normalise
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import build_model, channels_last
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.checkpoint import Saver
 from mlseg_dist.training.engine import Engine, World, make_engine
 from mlseg_dist.training.health import Pulse, Watch
-from mlseg_dist.training.journal import Journal
+from mlseg_dist.training.log import TrainingLog
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
 from mlseg_dist.training.window import Window
 
 LR = 1e-3
@@ -220,7 +220,7 @@ class Logging(Extra):
         config = load_campaign(bench.config_file)
         off = config.model_copy(update={"tracking": TrackingConfig(enabled=False)})
         self.window = Window(bench.world, 1e9, None)
-        self.journal = Journal(off, self.phase, 0, 10**6) if bench.world.rank == 0 else None
+        self.journal = TrainingLog(off, self.phase, 0, 10**6) if bench.world.rank == 0 else None
 
     def add(self, loss: torch.Tensor, parts: Views, logits: Views, labels: Views) -> None:
         self.window.add(loss, parts, logits, labels, 0.0)
@@ -240,7 +240,7 @@ class Health(Extra):
         super().__init__(bench, engine)
         self.pulse = Pulse()
         health = HealthConfig(beat_s=1.0)
-        self.watch = Watch(self.pulse, bench.world, health, self.phase, Events(self.phase).tell)
+        self.watch = Watch(self.pulse, bench.world, health, self.phase, Events(self.phase).log)
         atexit.register(self.watch.end)
 
     def at(self, stage: str) -> None:
@@ -256,8 +256,8 @@ class Saving(Extra):
 
     def __init__(self, bench: Bench, engine: Engine) -> None:
         super().__init__(bench, engine)
-        tell = Events(self.phase).tell
-        self.saver = Saver(self.phase / "checkpoints", 2, None, tell) if bench.world.rank == 0 else None
+        log_event = Events(self.phase).log
+        self.saver = Saver(self.phase / "checkpoints", 2, None, log_event) if bench.world.rank == 0 else None
         self._saved = -1
 
     def at(self, stage: str) -> None:

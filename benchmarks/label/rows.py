@@ -10,14 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.files import sha256_file, write_json
-from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import Accepting
+from mlseg_dist.data.labels import Accepting, codes_of_views
 from mlseg_dist.inference import Predictor, load_teacher
-from mlseg_dist.labelling.codes import codes_of_views
 from mlseg_dist.labelling.loading import Batch, DecodedBatch
 from mlseg_dist.labelling.pipeline import Codes, batches_of
 from mlseg_dist.model import build_model

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.common.bare_corpus import PAIR_BYTES, SIDECAR_BYTES
-from mlseg_dist.data.lanes import Pools
-from mlseg_dist.data.order import QUAD, Order
-from shards.index import index_type
+from mlseg_dist.data.order import QUAD, Order, Pools
+from shards.tar import index_type
 
 _WARM, _COUNTED = 3000, 4000
 """Samples of a rank before and while its opens are counted."""

@@ -15,18 +15,15 @@ from benchmarks.pseudo_labels.score import CODES, COUNT, GROUPS, NOTHING, Group,
 from benchmarks.pseudo_labels.truth import SlideTruth, open_truth, train_slides
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, Accepting, ViewName, of_round
 from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
-from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.data.labels import LEVELS, VIEWS, Accepting, ViewName, of_round
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.labelling.reliability import Reliability, measured
 from mlseg_dist.labelling.thresholds import expected, precision_at, shares_of_tissue
-from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.manifest import Manifest
+from mlseg_dist.run_folder import is_cleaned, labels_folder, shards_folder
+from shards.manifest import Manifest, read_seeds
 from shards.sample import decode_label
-from shards.seeds import read_seeds
 from shards.tar import NO_SEED
 
 

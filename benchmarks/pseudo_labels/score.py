@@ -7,8 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, Accepting, ViewName
-from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.data.labels import LEVELS, VIEWS, Accepting, ViewName
 
 Group = Literal["known", "other"]
 GROUPS: tuple[Group, ...] = ("known", "other")

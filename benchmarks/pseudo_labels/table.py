@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.pseudo_labels.score import Figures, RoundScore
 from mlseg_dist.config import CLASSES
-from mlseg_dist.data.accepting import VIEWS, ViewName
-from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.data.labels import LEVELS, VIEWS, ViewName
 from mlseg_dist.report.words import ORDER
 
 WIDTH = 80

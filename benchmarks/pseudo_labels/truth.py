@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mlseg_core.errors import UserError
-from mlseg_dist.data.accepting import ViewName
+from mlseg_dist.data.labels import ViewName
 from shards.annotation import Frame, read_annotation
 from shards.config import ShardsConfig
 from shards.plane import Plane

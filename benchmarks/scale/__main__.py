@@ -20,7 +20,7 @@ from benchmarks.scale.page import Result, Size, Table, lies_in_memory, markdown
 from launch.run_folder import RunFolder
 from mlseg_dist import labelling
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.index import index_type
+from shards.tar import index_type
 
 _MOST_LABELLED = 20_000_000
 """Pairs up to which the round is worked through: its indices take 112 bytes a pair, written twice, and 100 M are half an hour."""

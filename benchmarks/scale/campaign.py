@@ -20,8 +20,7 @@ from mlseg_core.config import dump_config
 from mlseg_core.files import sha256_file, write_json
 from mlseg_dist.config import CLASSES
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.manifest import Manifest, ShardEntry, read_manifest, write_manifest_file
-from shards.seeds import read_seeds
+from shards.manifest import Manifest, ShardEntry, read_manifest, read_seeds, write_manifest_file
 
 STEP = 1
 """Index of the step whose teacher labels the round that is measured."""

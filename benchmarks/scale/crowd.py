@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.common.processes import ROOT
-from mlseg_core.map import Unit
+from mlseg_core.exactly_once.run import Unit
 
 WORKERS, PROCESSES = 256, 16
 DEATHS = 12

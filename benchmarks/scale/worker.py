@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale.worker TASK.json FIRST LAST LIFE
 
-The workers are mlseg_core.map.run_units with a store that kills the process (SIGKILL) at random between writing a file
+The workers are mlseg_core.exactly_once.run.run_units with a store that kills the process (SIGKILL) at random between writing a file
 and publishing it, or between publishing it and the record. Their work writes a tar of one small sample where a teacher would label
 a shard; the index has a row a sample, as it is in a real round.
 """
@@ -21,12 +21,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from benchmarks.common.processes import peak_mib
-from mlseg_core.map import Scratch, Unit, run_units
+from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.store import Folder
 from mlseg_dist.config import CLASSES
-from shards.index import Place
-from shards.seeds import pack_seeds
-from shards.tar import ShardReader, write_end, write_shard
+from shards.manifest import pack_seeds
+from shards.tar import Place, ShardReader, write_end, write_shard
 
 MEMBERS = ("high.png", "json", "low.png")
 PX = 384**2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.common.processes import ONE_THREAD, ROOT, RowFailed, last_line
 from benchmarks.shards.rows.job import load
-from shards import build
+from shards import cutting
 
 _PROBE = 0.004  # share of the patches that tells how fast a row is
 
@@ -56,7 +56,7 @@ def run_row(name: str, python: str, job: Path, processes: int, out: Path, share:
     if name == "ours":
         config, table = load(json.loads(path.read_text()))
         start = time.perf_counter()
-        results[0]["pairs"] = build.write_manifest(config, table, build.units(config, table), out).totals["samples"]
+        results[0]["pairs"] = cutting.write_manifest(config, table, cutting.units(config, table), out).totals["samples"]
         seconds += time.perf_counter() - start
     elif name == "floor":
         seconds, mb = max(result["seconds"] for result in results), 0.0

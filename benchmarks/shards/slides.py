@@ -15,7 +15,7 @@ import openslide
 import tifffile
 
 from mlseg_core.config import validate
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import phantom
 from shards.phantom.config import PhantomConfig
 

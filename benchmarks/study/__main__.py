@@ -30,13 +30,13 @@ from benchmarks.study.verdict import Outcome, by_patient, markdown, outcome, pla
 from launch.cli import main as mlseg
 from launch.config import load_campaign
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import map_in_processes, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import map_in_processes, merge
 from mlseg_dist.config import ModelConfig
 from mlseg_dist.evaluation.figures import constant, mean_iou
 from mlseg_dist.model import build_model
 from mlseg_dist.model.summary import summarise
-from shards import build, phantom
+from shards import cutting, phantom
 from shards.manifest import Manifest, read_manifest
 
 SLIDES = {"train": 10, "val": 4, "test": 8, "dev_unseen": 4, "final_unseen": 0}
@@ -124,9 +124,9 @@ def _phantoms(folder: Path) -> Path:
         map_in_processes(todo, phantom.draw, slides, cores)
         merge(todo, slides)
         phantom.write_table(settings, slides)
-        cuts = build.units(config.shards, slides / "slides.csv")
-        map_in_processes(cuts, build.cut, shards, cores, describe=build.describe)
-        build.write_manifest(config.shards, slides / "slides.csv", cuts, shards)
+        cuts = cutting.units(config.shards, slides / "slides.csv")
+        map_in_processes(cuts, cutting.cut, shards, cores, describe=cutting.describe)
+        cutting.write_manifest(config.shards, slides / "slides.csv", cuts, shards)
     return shards
 
 

@@ -22,7 +22,7 @@ from mlseg_dist.config import LearningConfig, StepConfig, TrackingConfig
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.inference import load_teacher
-from mlseg_dist.training.train import train
+from mlseg_dist.training.loop import train
 from mlseg_dist.whole_slide.network import slide_network
 
 ROOT = Path(__file__).parents[2]

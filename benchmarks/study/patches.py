@@ -7,10 +7,10 @@ import torch
 
 from mlseg_core.progress import Progress
 from mlseg_dist.config import IGNORED
-from mlseg_dist.data.centres import parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.views import parts_of, read_centres
 from mlseg_dist.evaluation.patches import confusions, decide
-from mlseg_dist.evaluation.tally import COUNT
+from mlseg_dist.evaluation.slide_counts import COUNT
 from mlseg_dist.whole_slide.network import SlideNetwork
 
 

@@ -23,13 +23,13 @@ from benchmarks.common.photo_corpus import write_corpus
 from benchmarks.common.processes import ROOT
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist.device import device_for, device_kind, settle_cpu
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of
 from mlseg_dist.style import work
 from mlseg_dist.style.config import StyleConfig
-from mlseg_dist.style.pairs import Pair
+from mlseg_dist.style.pairs import StylePair
 from mlseg_dist.style.patches import Crops
 from mlseg_dist.style.stylist import Stylist
 from mlseg_dist.style.train import Trainer, train_pair
@@ -38,7 +38,7 @@ from shards.tar import ShardReader
 
 _WARM = 2
 _PAPER = ROOT / "configs/paper.yaml"
-PAIR = Pair("scanner0", "scanner1")
+PAIR = StylePair("scanner0", "scanner1")
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.evaluation.figures import mean_iou
-from mlseg_dist.evaluation.tally import COUNT
+from mlseg_dist.evaluation.slide_counts import COUNT
 from mlseg_dist.inference import normalise
 from mlseg_dist.model import answering_view, output_head
 

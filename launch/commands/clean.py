@@ -15,7 +15,7 @@ from launch.run_folder import RunFolder, find_run
 from launch.run_folder.aside import clean_aside, look
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.own import is_regular, leads_out
-from mlseg_dist.cleaned import mark_cleaned
+from mlseg_dist.run_folder import mark_cleaned
 from shards.manifest import read_manifest
 
 

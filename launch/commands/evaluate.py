@@ -11,8 +11,8 @@ from launch.phases import slide_table
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.config import validate
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+from mlseg_core.exactly_once.run import Unit, map_in_processes
 from mlseg_core.files import read_json
-from mlseg_core.map import Unit, map_in_processes
 from mlseg_core.own import refuse_foreign
 from mlseg_dist.config import EvaluateConfig
 from mlseg_dist.evaluation import ledger

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, UserError
-from mlseg_dist.pseudonyms import Named, Pseudonyms
+from mlseg_dist.privacy.pseudonyms import Named, Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import SlideEntry, kept_manifest
 

@@ -15,14 +15,14 @@ from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.config import Strict, load_config, read_yaml
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.map import map_in_processes, merge
+from mlseg_core.exactly_once.run import map_in_processes, merge
 from shards.config import ShardsConfig
 from shards.own_slides import note_table, refuse_foreign_slides, remove_outdated
 from shards.phantom.config import PhantomConfig
 from shards.tiles_config import TilesConfig
 
 if TYPE_CHECKING:
-    from shards.build import Change, CutPlan, Pruning
+    from shards.cutting import Change, CutPlan, Pruning
 
 Settings = TypeVar("Settings", bound=Strict)
 
@@ -109,10 +109,10 @@ def _make_slides(maker: ModuleType, settings: Strict, out: Path | str, workers: 
 
 def build_shards(arguments: argparse.Namespace) -> int:
     """shards build"""
-    from shards import build
+    from shards import cutting
 
     config, slides, out = _build_of(arguments)
-    plan = build.plan_cut(config, slides, out, renew=False)
+    plan = cutting.plan_cut(config, slides, out, renew=False, check=True)
     _warn(plan, slides)
     if plan.corrected:
         first, why = next(iter(plan.corrected.items()))
@@ -132,12 +132,12 @@ def build_shards(arguments: argparse.Namespace) -> int:
 
 def regenerate_shards(arguments: argparse.Namespace) -> int:
     """shards regenerate"""
-    from shards import build
+    from shards import cutting
 
     config, slides, out = _build_of(arguments)
-    plan = build.plan_cut(config, slides, out, renew=True)
+    plan = cutting.plan_cut(config, slides, out, renew=True, check=not arguments.dry_run)
     _warn(plan, slides)
-    found = build.changes(plan, out)
+    found = cutting.changes(plan, out)
     if not arguments.json:
         for change in found:
             if change.action != "keep":
@@ -145,13 +145,13 @@ def regenerate_shards(arguments: argparse.Namespace) -> int:
         counts = Counter(change.action for change in found)
         print(f"{counts['cut']} slides to cut, {counts['keep']} stay as they are, {counts['drop']} to drop")
     if arguments.dry_run:
-        _tell_pruning(arguments, found, build.plan_pruning(out, plan.units) if arguments.prune else None)
+        _tell_pruning(arguments, found, cutting.plan_pruning(out, plan.units) if arguments.prune else None)
         return EXIT_DONE
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         status = _build(arguments, config, slides, out, plan)
-    pruning = build.prune(out) if arguments.prune else None
+    pruning = cutting.prune(out) if arguments.prune else None
     _tell_pruning(arguments, found, pruning)
-    if not arguments.prune and not arguments.json and (left := len(build.superseded(out))):
+    if not arguments.prune and not arguments.json and (left := len(cutting.superseded(out))):
         print(f"{left} superseded files; --prune --dry-run lists them, --prune deletes them")
     return status
 
@@ -193,21 +193,21 @@ def _build_of(arguments: argparse.Namespace) -> tuple[ShardsConfig, Path, Path |
 
 def _build(arguments: argparse.Namespace, config: ShardsConfig, slides: Path, out: Path | str, plan: "CutPlan") -> int:
     """Cut what is missing. Exit status 1 when slides are in quarantine, though the manifest of the others is written."""
-    from shards import build
+    from shards import cutting
 
-    for slug, problem in build.check_slides(config, slides, plan).items():
+    for slug, problem in cutting.check_slides(config, slides, plan).items():
         print(f"mlseg: warning: {slug} will be quarantined: {problem}", file=sys.stderr)
-    build.refuse_foreign_outputs(out)
+    cutting.refuse_foreign_outputs(out)
     map_in_processes(
-        plan.units, build.cut, out, arguments.workers, describe=build.describe, label="shards", progress_unit="slides",
+        plan.units, cutting.cut, out, arguments.workers, describe=cutting.describe, label="shards", progress_unit="slides",
         piece_unit="pairs",
     )  # fmt: skip
-    manifest = build.write_manifest(config, slides, plan.units, out, plan.known)
+    manifest = cutting.write_manifest(config, slides, plan.units, out, plan.known)
     bad = sum(bool(slide.quarantined) for slide in manifest.slides)
     counts = manifest.totals
     print(f"{out}: {counts['samples']} pairs of {len(manifest.slides) - bad} slides in {counts['shards']} shards")
     if bad:
-        print(f"mlseg: {bad} slides are in quarantine, see {out}/{build.QUARANTINE}", file=sys.stderr)
+        print(f"mlseg: {bad} slides are in quarantine, see {out}/{cutting.QUARANTINE}", file=sys.stderr)
     return EXIT_FAILED if bad else EXIT_DONE
 
 

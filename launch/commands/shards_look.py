@@ -38,7 +38,7 @@ def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def verify_shards(arguments: argparse.Namespace) -> int:
     """shards verify"""
-    from mlseg_dist.cleaned import is_cleaned
+    from mlseg_dist.run_folder import is_cleaned
     from shards.verify.corpus import verify_corpus
 
     if arguments.workers < 1:

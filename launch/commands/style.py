@@ -10,7 +10,7 @@ from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.own import refuse_foreign
 from mlseg_dist.run_folder import shards_folder
-from mlseg_dist.style.pairs import Pair, wanted
+from mlseg_dist.style.pairs import StylePair, wanted
 from shards.manifest import is_manifest, read_manifest
 
 
@@ -42,7 +42,7 @@ def _action(
     return parser
 
 
-def _opened(arguments: argparse.Namespace) -> tuple[CampaignConfig, Path, Path, list[Pair]]:
+def _opened(arguments: argparse.Namespace) -> tuple[CampaignConfig, Path, Path, list[StylePair]]:
     """Config, corpus, folder of the outputs, pairs. Raises UserError."""
     config = load_where(arguments.where, arguments.overrides)
     shards = arguments.shards or shards_folder(RunFolder.of(config).path)
@@ -50,7 +50,7 @@ def _opened(arguments: argparse.Namespace) -> tuple[CampaignConfig, Path, Path, 
         raise UserError("no corpus there", shards, "Make it, or name another: --shards DIR.")
     pairs = wanted(config.style, read_manifest(shards / "manifest.json"))
     if getattr(arguments, "pair", None):
-        chosen = Pair(*arguments.pair)
+        chosen = StylePair(*arguments.pair)
         if chosen not in pairs:
             known = ", ".join(f"{pair.source} {pair.target}" for pair in pairs)
             raise UserError(f"no pair {chosen.source} {chosen.target}", "--pair", f"There are: {known}.")
@@ -76,7 +76,7 @@ def train_generators(arguments: argparse.Namespace) -> int:
 def style_shards(arguments: argparse.Namespace) -> int:
     """style apply"""
     config, shards, out, _ = _opened(arguments)
-    from mlseg_core.map import map_in_processes
+    from mlseg_core.exactly_once.run import map_in_processes
     from mlseg_dist.style import work
     from mlseg_dist.style.publish import write_styled
 

@@ -9,7 +9,7 @@ from launch.graph import Phase
 from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_dist.style.pairs import Pair, pairs_among, styles
+from mlseg_dist.style.pairs import StylePair, pairs_among, styles
 from shards.manifest import Manifest
 from shards.slide_table import read_slide_table
 
@@ -43,7 +43,7 @@ def styling(
     return Styling(len(pairs), sum(samples[name] * _targets(config, name, pairs) for name in samples))
 
 
-def _targets(config: CampaignConfig, source: str, pairs: Sequence[Pair]) -> int:
+def _targets(config: CampaignConfig, source: str, pairs: Sequence[StylePair]) -> int:
     count = sum(pair.source == source for pair in pairs)
     return count if config.style.targets_per_shard is None else min(count, config.style.targets_per_shard)
 
@@ -63,7 +63,7 @@ def styles_of_slides(config: CampaignConfig, run: RunFolder) -> list[str]:
     return [style for style in found if style]
 
 
-def check_styles(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Pair]:
+def check_styles(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[StylePair]:
     """The pairs that the slides will give; empty where that cannot be known yet. Raises UserError when there are none."""
     slides = styles_of_slides(config, run) if any(phase.kind == "style" for phase in graph) else []
     if not slides:
@@ -72,4 +72,4 @@ def check_styles(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder)
         return pairs_among(config.style, sorted(set(slides)))
     except UserError as error:
         readers = [phase.name for phase in graph if phase.kind == "train" and "style" in phase.inputs]
-        raise UserError(f"{error.what} (gan_style of {', '.join(readers)})", error.where, error.mend) from None
+        raise UserError(f"{error.what} (gan_style of {', '.join(readers)})", error.where, error.fix) from None

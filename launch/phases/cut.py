@@ -10,8 +10,8 @@ from launch.phases.kind import MapKind, MapWork
 from launch.resources.blocks import Block
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import merge
 from mlseg_core.files import sha256_file
-from mlseg_core.map import merge
 from mlseg_dist.run_folder import shards_folder
 
 
@@ -73,22 +73,22 @@ class Shards(MapKind):
         return self.folder(run, phase) / "manifest.json"
 
     def map_work(self, config: CampaignConfig, run: RunFolder, phase: Phase) -> MapWork:
-        from shards import build
+        from shards import cutting
 
         table, folder = slide_table(config, run), self.folder(run, phase)
-        plan = build.plan_cut(config.shards, table, folder)
+        plan = cutting.plan_cut(config.shards, table, folder)
 
         def publish() -> None:
             from launch.checks import check_corpus
 
-            corpus = build.write_manifest(config.shards, table, plan.units, folder, plan.known)
+            corpus = cutting.write_manifest(config.shards, table, plan.units, folder, plan.known)
             for warning in check_corpus(config, corpus, self.manifest(run, phase)):
-                run.events(phase).tell("few-labels", warning, "warning")
+                run.events(phase).log("few-labels", warning, "warning")
 
         return MapWork(
             plan.units,
-            build.cut,
-            build.describe,
+            cutting.cut,
+            cutting.describe,
             publish,
             "slides",
             "pairs",

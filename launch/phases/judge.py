@@ -9,7 +9,7 @@ from launch.phases.cut import slide_table
 from launch.phases.kind import Control, MapKind, MapWork, WholeKind
 from launch.resources.blocks import Block
 from launch.run_folder import RunFolder
-from mlseg_core.map import merge
+from mlseg_core.exactly_once.run import merge
 from mlseg_dist.run_folder import counts_folder
 
 
@@ -42,7 +42,7 @@ class Evaluate(MapKind):
 
         def publish() -> None:
             merge(todo, folder)
-            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).tell)
+            campaign.publish(subject, todo, folder, run.phase(phase), opening, run.events(phase).log)
 
         return MapWork(
             todo, work.count, work.describe, publish, "passes", "patches", prepare=lambda: work.prepare(todo[0])

@@ -13,7 +13,7 @@ from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.resources.blocks import Block, ClusterConfig
 from launch.run_folder import RunFolder
-from mlseg_core.map import Describe, Unit, Work
+from mlseg_core.exactly_once.run import Describe, Unit, Work
 
 
 class Control(Protocol):

@@ -64,7 +64,7 @@ class Style(MapKind):
 
         folder = self.folder(run, phase)
         todo = work.units_of(config, shards_folder(run.path), run.data)
-        tell = run.events(phase).tell
+        tell = run.events(phase).log
         return MapWork(
             todo, work.style, work.describe, lambda: publish.write_styled(todo, folder, tell), "shards", "pairs"
         )
@@ -146,6 +146,6 @@ class Train(WholeKind):
         return run.phase(phase) / "teacher.json"
 
     def work(self, config: CampaignConfig, run: RunFolder, phase: Phase, control: Control) -> None:
-        from mlseg_dist.training.train import train
+        from mlseg_dist.training.loop import train
 
         train(config, phase.step, run.path, run.phase(phase), control, control.give_up)

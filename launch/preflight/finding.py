@@ -23,5 +23,5 @@ class Finding:
         """The finding of a check that an error stopped: the user's mistake with its fix, or an error of ours by its type."""
         if isinstance(error, UserError):
             where = f"{error.where}: " if error.where else ""
-            return cls(name, "bad", f"{where}{error.what}", error.mend)
+            return cls(name, "bad", f"{where}{error.what}", error.fix)
         return cls(name, "bad", f"{type(error).__name__}: {error}".split("\n")[0])

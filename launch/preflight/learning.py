@@ -13,8 +13,7 @@ from launch.preflight.start import ranks_on_gpus
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file
 from mlseg_core.store import Folder
-from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
+from mlseg_dist.run_folder import is_cleaned, labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 
 _THREADS = 8
@@ -57,7 +56,7 @@ def slides(site: Site) -> Iterator[Finding]:
         tiles.check(settings.tiles)
         yield Finding("slides", "ok", f"{len(tiles.units(settings.tiles))} slides will be made of tiles")
     else:
-        from shards.build import annotated_classes, check_slides, look_at_slides
+        from shards.cutting import annotated_classes, check_slides, look_at_slides
 
         assert settings.slides is not None
         for warning in look_at_slides(settings.slides):
@@ -69,7 +68,7 @@ def slides(site: Site) -> Iterator[Finding]:
         yield Finding("slides", "ok", f"{count - len(bad)} of {count} slides and their annotations can be read")
         if bad:
             first = next(iter(bad.values()))
-            yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.mend)
+            yield Finding("slides", "warning", f"{len(bad)} will be quarantined, the first: {first}", first.fix)
 
 
 def styles(site: Site) -> Iterator[Finding]:

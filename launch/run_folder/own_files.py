@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mlseg_core.exactly_once.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.own import is_named_by_content, is_page, is_regular, is_temporary, starts_with, walk_files
-from mlseg_core.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.store import Folder
-from mlseg_dist.cleaned import is_cleaned
-from mlseg_dist.pseudonyms import KEY_FILE
+from mlseg_dist.privacy.pseudonyms import KEY_FILE
+from mlseg_dist.run_folder import is_cleaned
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
-from shards.build.evidence import has_index, is_ours
-from shards.build.publish import QUARANTINE, QUARANTINE_HEAD
+from shards.cutting.evidence import has_index, is_ours
+from shards.cutting.publish import QUARANTINE, QUARANTINE_HEAD
 from shards.manifest import is_manifest
 
 _MAPS = re.compile(r"slides|shards|styled|labels-\d+|evaluation")

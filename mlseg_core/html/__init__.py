@@ -1,4 +1,4 @@
-"""The one kit for all HTML pages. Markup stands in template files; Python hands them data, and all that is not Html is escaped.
+"""The one kit for all HTML pages. Markup is in template files; Python hands them data, and all that is not Html is escaped.
 
 templates  finds the templates of a page and those that all pages share; numbers as the pages write them
 elements   sections, tables, figures, pictures: what the pages' Python calls
@@ -7,8 +7,8 @@ style.css  the style sheet of all pages
 
 from mlseg_core.html.elements import (
     Cell,
-    Part,
     Row,
+    Section,
     data_uri,
     details,
     dotted,
@@ -30,8 +30,8 @@ from mlseg_core.html.templates import Html, Templates, count, percent
 __all__ = [
     "Cell",
     "Html",
-    "Part",
     "Row",
+    "Section",
     "Templates",
     "count",
     "data_uri",

@@ -12,7 +12,7 @@ Text = str | Html
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A section of a page that its table of contents names. lead: sentences under the heading."""
 
     title: str

@@ -151,10 +151,10 @@ class Store(ABC):
     def _mistake(self, error: Exception) -> DestinationError:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number).lower() if number else f"{type(error).__name__}: {error}".split("\n")[0]
-        mend = "Make it writable, or choose another destination."
+        fix = "Make it writable, or choose another destination."
         if number in _FULL:
-            mend = "Free some space, or choose another destination. Start again: it continues."
-        return DestinationError(f"cannot be written ({reason})", self.where, mend)
+            fix = "Free some space, or choose another destination. Start again: it continues."
+        return DestinationError(f"cannot be written ({reason})", self.where, fix)
 
 
 def check_name(name: str) -> str:

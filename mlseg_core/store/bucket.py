@@ -34,10 +34,10 @@ class Bucket(Store):
             # A cached listing would hide what other workers have published.
             self._fs, root = url_to_fs(url, use_listings_cache=False)
         except Exception as error:  # each file system raises its own
-            mend = "Give a folder, or an address such as s3://bucket/corpus."
+            fix = "Give a folder, or an address such as s3://bucket/corpus."
             if isinstance(error, ImportError):
-                mend = f"{error}."
-            raise DestinationError(f"{scheme}:// cannot be used here", self.where, mend) from None
+                fix = f"{error}."
+            raise DestinationError(f"{scheme}:// cannot be used here", self.where, fix) from None
         self._root = root.rstrip("/")
         self.one_process = scheme == "memory"
         self._given = scratch
@@ -129,8 +129,8 @@ class Bucket(Store):
             temporary.unlink(missing_ok=True)
             self.remove(name)
         if won != [True, False]:
-            mend = "Use one with conditional puts, such as S3, or a folder."
-            raise DestinationError("the store does not refuse a second put of one name", self.where, mend)
+            fix = "Use one with conditional puts, such as S3, or a folder."
+            raise DestinationError("the store does not refuse a second put of one name", self.where, fix)
 
     def _create(self, temporary: Path, path: str) -> bool:
         """Upload unless the name is taken. False: it was."""

@@ -1,11 +1,11 @@
 """Ops of stain and scanner: brightness, contrast, hues. One draw for both views."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlseg_core.config import Strict
+from mlseg_core.config import StableDump
 from mlseg_dist.augment.parameters import Clahe, Contrast, Jitter, StainShift, Triple
 from mlseg_dist.augment.ranges import Factor, Fraction, Op, Positive, Range, Turn, log_uniform, uniform
 
@@ -117,8 +117,10 @@ class HeavyColourOp(Op):
         )
 
 
-class Stain(Strict):
+class Stain(StableDump):
     """Pixels of one stain, found by hue, and the ranges of Table 6 by which S and V of 0 to 255 are shifted there."""
+
+    added_later: ClassVar = ("dark",)
 
     hue: tuple[Degrees, Degrees]
     """Window in degrees, [from, to]; from above to goes across 0. Ours: the paper gives none."""
@@ -144,14 +146,6 @@ class Stain(Strict):
         if self.dark is not None and not self.dark[0] < self.dark[1]:
             raise ValueError("dark is [fully stained up to, unstained from], the first below the second")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `dark` where it holds its default: the frozen code of earlier runs does not know it."""
-        values: dict[str, Any] = dump(self)
-        if self.dark is None:
-            values.pop("dark", None)
-        return values
 
     def draw(self, random: np.random.Generator) -> StainShift:
         shifts = uniform(random, self.saturation), uniform(random, self.value)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from mlseg_dist.augment.parameters import Elastic, GridDistortion, OpticalDistortion, Pair
+from mlseg_dist.augment.parameters import XY, Elastic, GridDistortion, OpticalDistortion
 from mlseg_dist.augment.ranges import Factor, Fraction, Op, Positive, Range, Strength, log_uniform, pair, seed, uniform
 
 
@@ -38,7 +38,7 @@ class CropOp(Op):
     op: Literal["crop"]
     margin: Fraction = 0.15
 
-    def draw(self, random: np.random.Generator) -> Pair:
+    def draw(self, random: np.random.Generator) -> XY:
         return pair(random, (-self.margin, self.margin))
 
 
@@ -58,7 +58,7 @@ class ShiftOp(Op):
     op: Literal["shift"]
     um: Range = (-16.0, 16.0)
 
-    def draw(self, random: np.random.Generator) -> Pair:
+    def draw(self, random: np.random.Generator) -> XY:
         return pair(random, self.um)
 
 
@@ -74,7 +74,7 @@ class ShearOp(Op):
             raise ValueError("degrees must lie between -45 and 45")
         return self
 
-    def draw(self, random: np.random.Generator) -> Pair:
+    def draw(self, random: np.random.Generator) -> XY:
         x, y = pair(random, self.degrees)
         return math.tan(math.radians(x)), math.tan(math.radians(y))
 
@@ -85,7 +85,7 @@ class XYJitterOp(Op):
     op: Literal["xy_jitter"]
     um: Range = (-16.0, 16.0)
 
-    def draw(self, random: np.random.Generator) -> Pair:
+    def draw(self, random: np.random.Generator) -> XY:
         return pair(random, self.um)
 
 

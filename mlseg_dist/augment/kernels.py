@@ -14,7 +14,7 @@ _TAPS_PER_PX = 8
 
 
 def gaussian_sigma_px(p: Parameters, mpp: float) -> float:
-    """Of all Gaussian blurs together (variances add); 0 where they are invisible."""
+    """Sigma of all Gaussian blurs together (variances add); 0 where they are invisible."""
     variance = (p.gaussian_blur or 0.0) ** 2 + (p.glass_blur.sigma_um**2 if p.glass_blur else 0.0)
     sigma = math.sqrt(variance) / mpp
     return sigma if sigma >= LEAST_SIGMA_PX else 0.0

@@ -4,7 +4,7 @@ on a CPU or a GPU, in this process or another, does the same. All lengths are in
 
 from dataclasses import dataclass, fields
 
-Pair = tuple[float, float]
+XY = tuple[float, float]
 Triple = tuple[float, float, float]
 
 
@@ -104,13 +104,13 @@ class StainShift:
     dark: V up to which a pixel counts as stained, and from which as unstained; linear in between. None: V does not matter.
     """
 
-    hue: Pair
+    hue: XY
     soft: float
     none: float
     full: float
     saturation: float
     value: float
-    dark: Pair | None = None
+    dark: XY | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ class Parameters:
 
     rotate: float | None = None
     flip: tuple[bool, bool] | None = None
-    crop: Pair | None = None
+    crop: XY | None = None
     rescale: float | None = None
-    shift: Pair | None = None
-    shear: Pair | None = None
-    xy_jitter: Pair | None = None
+    shift: XY | None = None
+    shear: XY | None = None
+    xy_jitter: XY | None = None
     elastic: Elastic | None = None
     grid_distortion: GridDistortion | None = None
     optical_distortion: OpticalDistortion | None = None

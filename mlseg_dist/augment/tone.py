@@ -11,7 +11,7 @@ import numpy as np
 from mlseg_dist.augment.parameters import Contrast, Jitter, Parameters, StainShift
 
 LUMA = np.array([0.299, 0.587, 0.114])
-"""Of R, G, B (ITU-R BT.601)."""
+"""Weights of R, G, B in luma (ITU-R BT.601)."""
 _YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _RGB_OF_YIQ = np.linalg.inv(_YIQ)
 

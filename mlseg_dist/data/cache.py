@@ -30,7 +30,7 @@ _COPY = re.compile(rf"(?:{re.escape(_PART)})?[0-9a-f]{{16}}-.+\.tar")
 
 
 @dataclass(frozen=True)
-class Source:
+class ShardFile:
     """A shard and where it lies."""
 
     folder: Path
@@ -54,7 +54,7 @@ class ShardCache:
     def __init__(self, folder: Path, budget_bytes: int, removed: Callable[[], None]) -> None:
         self.folder, self.budget_bytes, self._removed = folder, budget_bytes, removed
         self.copied_bytes = 0
-        self._wanted: dict[int, tuple[Sequence[Source], Sequence[Source]]] = {}
+        self._wanted: dict[int, tuple[Sequence[ShardFile], Sequence[ShardFile]]] = {}
         self._spoilt: set[str] = set()
         self._lock, self._wake, self._end, self._off = Lock(), Event(), False, False
         self._thread: Thread | None = None
@@ -63,12 +63,12 @@ class ShardCache:
         except OSError as error:
             self._give_up(error)
 
-    def copy_of(self, source: Source) -> Path | None:
+    def copy_of(self, source: ShardFile) -> Path | None:
         """The copy, when there is a whole one."""
         path = self.folder / source.cached_name
         return path if source.cached_name not in self._spoilt and path.exists() else None
 
-    def want(self, lane: int, now: Sequence[Source], next_: Sequence[Source]) -> None:
+    def want(self, lane: int, now: Sequence[ShardFile], next_: Sequence[ShardFile]) -> None:
         """What a lane reads from now on, and after that. Returns at once."""
         with self._lock:
             if self._off:
@@ -79,7 +79,7 @@ class ShardCache:
             self._thread.start()
         self._wake.set()
 
-    def drop(self, source: Source) -> None:
+    def drop(self, source: ShardFile) -> None:
         """The copy is damaged: remove it, and make none of this shard again in this process."""
         with self._lock:
             self._spoilt.add(source.cached_name)
@@ -101,8 +101,8 @@ class ShardCache:
                 self._removed()
                 self._wake.wait(_PAUSE_S)
 
-    def _all_wanted(self) -> list[Source]:
-        """Of all lanes; what is read now first."""
+    def _all_wanted(self) -> list[ShardFile]:
+        """The shards that all lanes want; those that are read now come first."""
         with self._lock:
             lanes = list(self._wanted.values())
             return [
@@ -113,12 +113,12 @@ class ShardCache:
                 if source.cached_name not in self._spoilt
             ]
 
-    def _say_in_use(self, wanted: list[Source]) -> None:
+    def _say_in_use(self, wanted: list[ShardFile]) -> None:
         for source in wanted:
             with suppress(OSError):
                 os.utime(self.folder / source.cached_name)
 
-    def _copy(self, source: Source, wanted: list[Source]) -> bool:
+    def _copy(self, source: ShardFile, wanted: list[ShardFile]) -> bool:
         """True when the shard was copied; False: no room, another rank copies it, or it cannot be read."""
         if self._end or self._off:
             return False
@@ -141,7 +141,7 @@ class ShardCache:
         return False
 
     def _fill(
-        self, handle: int, part: Path, target: Path, original: BinaryIO, source: Source, wanted: list[Source]
+        self, handle: int, part: Path, target: Path, original: BinaryIO, source: ShardFile, wanted: list[ShardFile]
     ) -> bool:
         size = source.entry.bytes
         try:
@@ -153,7 +153,7 @@ class ShardCache:
             part.unlink(missing_ok=True)
         return False
 
-    def _make_room(self, handle: int, size: int, wanted: list[Source]) -> bool:
+    def _make_room(self, handle: int, size: int, wanted: list[ShardFile]) -> bool:
         """Remove copies that nobody wants, the longest unwanted first, and take the space. One rank at a time."""
         mine = {source.cached_name for source in wanted}
         with open(self.folder / ".lock", "a") as lock:  # never cut short: it may be somebody's

@@ -14,13 +14,12 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, ViewName, of_round
-from mlseg_dist.data.cache import ShardCache, Source
-from mlseg_dist.data.lanes import Pools
+from mlseg_dist.data.cache import ShardCache, ShardFile
+from mlseg_dist.data.labels import VIEWS, ViewName, of_round
 from mlseg_dist.data.open_shards import OpenShards
+from mlseg_dist.data.order import Pools
 from mlseg_dist.data.styled import Styled
-from shards.manifest import Manifest, ShardEntry, read_manifest
-from shards.seeds import read_seeds
+from shards.manifest import Manifest, ShardEntry, read_manifest, read_seeds
 from shards.tar import BadShard, ShardReader
 
 _PAIRS_AT_ONCE = 1 << 20
@@ -118,7 +117,9 @@ class Corpus:
 
     def read(self, ref: PairRef, wanted: Collection[str] | None = None) -> dict[str, bytes]:
         """Members of a pair (wanted: only those), each checked against its crc32c. Raises BadPair."""
-        return self._read(Source(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref, wanted)[1]
+        return self._read(ShardFile(self.folder, self.manifest.shards[ref.shard]), self.manifest.members, ref, wanted)[
+            1
+        ]
 
     def read_styled(self, ref: PairRef, drawn: float | None) -> dict[str, bytes]:
         """read, with images of the styled sidecar that `drawn` says (draw.gan_style); None, or a shard without one: as stored."""
@@ -126,7 +127,7 @@ class Corpus:
         source = self.styled.source(shard, drawn) if self.styled is not None and drawn is not None else None
         if source is None or self.styled is None:
             return self.read(ref)
-        own = Source(self.folder, self.manifest.shards[ref.shard])
+        own = ShardFile(self.folder, self.manifest.shards[ref.shard])
         images = self.styled.images
         members = self._read(own, self.manifest.members, ref, set(self.manifest.members) - set(images))[1]
         key, styled = self._read(source, self.styled.manifest.members, ref, set(images))
@@ -139,14 +140,14 @@ class Corpus:
         sidecar = self._sidecar_of.get(self.manifest.shards[ref.shard].name)
         if sidecar is None or self.round is None or self.labels_folder is None:
             return None
-        source = Source(self.labels_folder, sidecar)
+        source = ShardFile(self.labels_folder, sidecar)
         key, members = self._read(source, self.round.members, ref)
         if key != ref.key:
             raise UserError(f"sidecar row {ref.row} is {key}, not {ref.key}", source.path, "Label again.")
         return members
 
     def _read(
-        self, source: Source, members: tuple[str, ...], ref: PairRef, wanted: Collection[str] | None = None
+        self, source: ShardFile, members: tuple[str, ...], ref: PairRef, wanted: Collection[str] | None = None
     ) -> tuple[str, dict[str, bytes]]:
         """Key and wanted members (None: all): from the copy if there is a whole one, else where it lies, tried twice."""
         copy = self.cache.copy_of(source) if self.cache is not None else None
@@ -178,15 +179,15 @@ class Corpus:
         shard = int(np.searchsorted(self.first, number, "right")) - 1
         return shard, int(number - self.first[shard])
 
-    def _sources(self, shard: int) -> list[Source]:
+    def _sources(self, shard: int) -> list[ShardFile]:
         """A shard and its sidecar, if any."""
         entry = self.manifest.shards[shard]
         sidecar = self._sidecar_of.get(entry.name)
-        sources = [Source(self.folder, entry)]
+        sources = [ShardFile(self.folder, entry)]
         return (
             sources
             if sidecar is None or self.labels_folder is None
-            else [*sources, Source(self.labels_folder, sidecar)]
+            else [*sources, ShardFile(self.labels_folder, sidecar)]
         )
 
     @cached_property

@@ -20,7 +20,7 @@ from mlseg_core.node import number_in
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
-Part = TypeVar("Part")
+TaskResult = TypeVar("TaskResult")
 Result = TypeVar("Result")
 
 Workers = int | Literal["auto"]
@@ -55,20 +55,20 @@ def batch_memory(pinned: bool, **shapes: tuple[int, ...]) -> dict[str, torch.Ten
 
 
 @dataclass(frozen=True)
-class Work(Generic[Batch, Part]):
+class Work(Generic[Batch, TaskResult]):
     """A batch and the tasks that prepare its parts, in any order and at the same time."""
 
     batch: Batch
-    tasks: Sequence[Callable[[], Part]]
+    tasks: Sequence[Callable[[], TaskResult]]
 
 
-class UnderWay(Generic[Item, Batch, Part]):
+class UnderWay(Generic[Item, Batch, TaskResult]):
     """A batch whose parts are being prepared."""
 
-    def __init__(self, item: Item, batch: Batch, parts: list[Future[Part]]) -> None:
+    def __init__(self, item: Item, batch: Batch, parts: list[Future[TaskResult]]) -> None:
         self.item, self.batch, self._parts = item, batch, parts
 
-    def wait(self) -> list[Part]:
+    def wait(self) -> list[TaskResult]:
         """What its tasks returned, in their order. Raises what the first of them that failed raised."""
         return [part.result() for part in self._parts]
 
@@ -83,7 +83,7 @@ class UnderWay(Generic[Item, Batch, Part]):
             part.cancel()
 
 
-class ReadAhead(Iterator[tuple[Batch, list[Part]]], Generic[Item, Batch, Part]):
+class ReadAhead(Iterator[tuple[Batch, list[TaskResult]]], Generic[Item, Batch, TaskResult]):
     """Batches of `items` in order, each with what its tasks returned. Leave its `with` block to stop its threads.
 
     begin: an item's Work; called in the reader's thread, perhaps several times for one item.
@@ -95,15 +95,15 @@ class ReadAhead(Iterator[tuple[Batch, list[Part]]], Generic[Item, Batch, Part]):
     def __init__(
         self,
         items: Iterable[Item],
-        begin: Callable[[Item], Work[Batch, Part]],
+        begin: Callable[[Item], Work[Batch, TaskResult]],
         threads: int,
         ahead: int = 2,
-        before: "Callable[[ReadAhead[Item, Batch, Part]], None] | None" = None,
+        before: "Callable[[ReadAhead[Item, Batch, TaskResult]], None] | None" = None,
         name: str = "read-ahead",
     ) -> None:
         self._items, self._begin, self._ahead, self._before = iter(items), begin, ahead, before
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix=name)
-        self.under_way: deque[UnderWay[Item, Batch, Part]] = deque()
+        self.under_way: deque[UnderWay[Item, Batch, TaskResult]] = deque()
         """The next batch first."""
         self.wait_s = 0.0
         """Seconds that the last batch was waited for, the time of `before` included."""
@@ -121,7 +121,7 @@ class ReadAhead(Iterator[tuple[Batch, list[Part]]], Generic[Item, Batch, Part]):
         self.under_way.clear()
         self._pool.shutdown(cancel_futures=True)
 
-    def __next__(self) -> tuple[Batch, list[Part]]:
+    def __next__(self) -> tuple[Batch, list[TaskResult]]:
         while len(self.under_way) <= self._ahead:
             try:
                 item = next(self._items)
@@ -154,6 +154,6 @@ class ReadAhead(Iterator[tuple[Batch, list[Part]]], Generic[Item, Batch, Part]):
         """Run what follows on a batch, such as encoding its results, in the same threads."""
         return self._pool.submit(function, *arguments)
 
-    def _started(self, item: Item) -> UnderWay[Item, Batch, Part]:
+    def _started(self, item: Item) -> UnderWay[Item, Batch, TaskResult]:
         work = self._begin(item)
         return UnderWay(item, work.batch, [self._pool.submit(task) for task in work.tasks])

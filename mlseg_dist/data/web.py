@@ -25,8 +25,8 @@ from mlseg_core.errors import UserError
 from mlseg_core.randomness import integer_seed
 from mlseg_core.store import Store, open_store
 from mlseg_core.store.folder import Folder
-from mlseg_dist.data.accepting import VIEWS, Accepting, ViewName, of_round
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.data.labels import VIEWS, Accepting, ViewName, of_round
 from mlseg_dist.data.views import filled_labels
 from shards.manifest import Manifest, ShardEntry, parse_manifest
 from shards.sample import decode_label, decode_rgb

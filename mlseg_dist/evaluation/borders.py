@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.evaluation.tally import SURFACE
+from mlseg_dist.evaluation.slide_counts import SURFACE
 
 _FIRST_ROWS = 2
 """Nearly all cells that have a border near have it within so many rows: only the others are looked up in all rows."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlseg_dist.evaluation.figures import number
-from mlseg_dist.evaluation.tally import COUNT, LOG_ODDS, ODDS
+from mlseg_dist.evaluation.slide_counts import COUNT, LOG_ODDS, ODDS
 
 CONFIDENCE_BINS = 15
 """They have equal width, as is usual for the expected calibration error."""

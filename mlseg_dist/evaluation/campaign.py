@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Unit
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, units
-from mlseg_dist.events import Tell
+from mlseg_dist.events import LogEvent
 from mlseg_dist.run_folder import shards_folder, teacher_record
 
 COMMAND = "the campaign's own evaluation"
@@ -31,14 +31,14 @@ def begin(subject: Subject) -> tuple[list[Unit], Opening | None]:
 
 
 def publish(
-    subject: Subject, todo: Sequence[Unit], folder: Path, out: Path, opening: Opening | None, tell: Tell
+    subject: Subject, todo: Sequence[Unit], folder: Path, out: Path, opening: Opening | None, log_event: LogEvent
 ) -> None:
     """Write out/evaluation.json. Slides that could not be scored are logged; they do not stop the campaign."""
     from mlseg_dist.evaluation import publish
 
     found = publish.publish(subject, todo, [folder], out)
     for why in publish.reasons(found):
-        tell("not-scored", why)
+        log_event("not-scored", why)
     if opening is not None:
         ledger.finish(subject.run, opening)
 

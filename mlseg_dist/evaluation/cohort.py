@@ -9,7 +9,7 @@ import numpy as np
 
 from mlseg_dist.evaluation.figures import by_training_class, called, one_against_rest
 from mlseg_dist.evaluation.operating_point import leave_one_out
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 
 FROM_VALIDATION = "validation"
 """Source of an operating point that was chosen on the val split's patients."""

@@ -7,12 +7,32 @@ import numpy as np
 import torch
 
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.evaluation.bins import odds_bins, probability_bins
 from mlseg_dist.evaluation.borders import SurfaceCounter
 from mlseg_dist.evaluation.overview import NONE, every_of
-from mlseg_dist.evaluation.tally import BINS, COUNT, ODDS, SHAPES, SlideCounts, threshold_bin
+from mlseg_dist.evaluation.slide_counts import (
+    BINS,
+    COUNT,
+    ODDS,
+    ODDS_LIMIT,
+    ODDS_STEP,
+    SHAPES,
+    SlideCounts,
+    threshold_bin,
+)
 from mlseg_dist.whole_slide.grid import SlideGrid
 from mlseg_dist.whole_slide.strips import Strip, strongest_class
+
+
+def probability_bins(probabilities: torch.Tensor) -> torch.Tensor:
+    """Bins int64, of any shape; 0 for nan. Bin k begins at k / 1000, so probabilities are rounded down."""
+    return (probabilities.nan_to_num(0.0) * (BINS - 1)).long().clamp(0, BINS - 1)
+
+
+def odds_bins(odds: torch.Tensor) -> torch.Tensor:
+    """Bins int64 of log odds in nats, of any shape; the bin of 0 for nan."""
+    inside = odds.nan_to_num(0.0).clamp(-ODDS_LIMIT, ODDS_LIMIT)
+    return (inside / ODDS_STEP).round().long() + round(ODDS_LIMIT / ODDS_STEP)
+
 
 _LEAST = 1e-30
 """Probabilities below count as this one where a logarithm is taken: its log odds lie far beyond the last bin."""

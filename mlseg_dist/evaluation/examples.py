@@ -13,9 +13,9 @@ import numpy as np
 from mlseg_core.files import write_atomic
 from mlseg_core.randomness import generator
 from mlseg_dist.config import CLASSES
-from mlseg_dist.data.centres import Centres, parts_of, read_centres
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.prefetch import threads_for
+from mlseg_dist.data.views import Centres, parts_of, read_centres
 from mlseg_dist.evaluation import pictures
 from mlseg_dist.evaluation.figures import iou
 from mlseg_dist.evaluation.operating_point import of_teacher

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlseg_dist.config import CLASSES
-from mlseg_dist.evaluation.tally import BINS, COUNT, SURFACE, threshold_bin
+from mlseg_dist.evaluation.slide_counts import BINS, COUNT, SURFACE, threshold_bin
 
 PER_CLASS = ("iou", "dice", "precision", "recall", "specificity")
 SHOWN = 101

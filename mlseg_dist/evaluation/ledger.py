@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Unit
 from mlseg_core.node import user_name
 
 SPLIT = "final-unseen"

@@ -14,10 +14,10 @@ import numpy as np
 
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.evaluation.figures import by_training_class, confusion_at_each, mean_iou
-from mlseg_dist.evaluation.tally import BINS, LOG_ODDS, SlideCounts, threshold_bin
+from mlseg_dist.evaluation.slide_counts import BINS, LOG_ODDS, SlideCounts, threshold_bin
 from mlseg_dist.run_folder import teacher_record
 
-Source = Literal["validation", "config", "command line", "default"]
+ThresholdSource = Literal["validation", "config", "command line", "default"]
 DEFAULT_THRESHOLD = 0.45
 """A teacher without an operating point uses it; among equally good thresholds the one nearest to it is chosen."""
 COLDEST, HOTTEST = 0.1, 10.0
@@ -33,7 +33,7 @@ class OperatingPoint:
 
     threshold: float = DEFAULT_THRESHOLD
     temperature: float = 1.0
-    source: Source = "default"
+    source: ThresholdSource = "default"
 
     def record(self, patients: int) -> dict[str, Any]:
         """What teacher.json keeps. patients: whose slides it was chosen on."""

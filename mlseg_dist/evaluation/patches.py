@@ -7,7 +7,7 @@ rows and the prediction in its columns, int64 px.
 import numpy as np
 
 from mlseg_dist.config import IGNORED
-from mlseg_dist.evaluation.tally import COUNT
+from mlseg_dist.evaluation.slide_counts import COUNT
 
 
 def decide(probabilities_BCHW: np.ndarray, threshold: float) -> np.ndarray:

@@ -14,8 +14,8 @@ from mlseg_dist.data.corpus import PairRef
 from mlseg_dist.data.views import Views
 from mlseg_dist.evaluation.drawn import png
 from mlseg_dist.evaluation.figures import iou
+from mlseg_dist.report.look import INK
 from mlseg_dist.report.overlay import overlay
-from mlseg_dist.report.style import INK
 
 FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 """Comes with matplotlib; the font inside Pillow has no µ."""

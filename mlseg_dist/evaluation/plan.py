@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Unit
 from mlseg_core.store import open_store
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.evaluation import operating_point
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from mlseg_dist.sides import check_side, fits
 from mlseg_dist.whole_slide.grid import make_grid
-from shards.build.identity import Known, file_state, slide_identity
-from shards.build.known_slides import read_known
 from shards.config import ShardsConfig
+from shards.cutting.identity import Known, file_state, read_known, slide_identity
 from shards.manifest import Manifest, SlideEntry, kept_manifest
 from shards.slide_table import Slide, read_slide_table
 

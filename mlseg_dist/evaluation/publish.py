@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import sha256_file, write_json
-from mlseg_core.map import Unit
 from mlseg_dist.evaluation import operating_point, summary
 from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.drawn import is_drawn
@@ -36,7 +36,7 @@ def publish(
     out: Path,
     *,
     against: Other | None = None,
-    source: operating_point.Source | None = None,
+    source: operating_point.ThresholdSource | None = None,
 ) -> dict[str, Any]:
     """Write out/pictures/*.png, then out/evaluation.json; returns its content.
 
@@ -90,7 +90,7 @@ def _not_scored(results: Sequence[Result]) -> list[dict[str, str]]:
     ]
 
 
-def _teachers(subject: Subject, source: operating_point.Source | None) -> dict[str, dict[str, Any]]:
+def _teachers(subject: Subject, source: operating_point.ThresholdSource | None) -> dict[str, dict[str, Any]]:
     found = {}
     for step in subject.steps:
         point = operating_point.of_teacher(subject.run, step.name, subject.config)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import Incomplete, Unit
-from mlseg_core.records import Done, missing_files, read_done
+from mlseg_core.exactly_once.records import Done, missing_files, read_done
+from mlseg_core.exactly_once.run import Incomplete, Unit
 from mlseg_core.store import open_store
 from mlseg_dist.evaluation.overview import OverviewMap
 from mlseg_dist.evaluation.plan import Pass
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 
 
 @dataclass(frozen=True)

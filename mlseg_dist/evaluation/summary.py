@@ -104,7 +104,7 @@ def campaign_order(config: LearningConfig, steps: Iterable[str]) -> list[str]:
 
 
 def controls_of(config: LearningConfig, steps: Iterable[str]) -> dict[str, str]:
-    """Of the given steps those of a control -> the campaign's own step that each is compared with."""
+    """Each of the given steps that belongs to a control -> the campaign's own step that it is compared with."""
     known = {step.name: step for step in config.steps}
     return {name: known[name].seed_name for name in steps if name in known and known[name].control}
 

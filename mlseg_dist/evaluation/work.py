@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation.counting import SlideCounter
 from mlseg_dist.evaluation.plan import Pass
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 from mlseg_dist.inference import Predictor, kept_teacher
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network
@@ -22,11 +22,11 @@ from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Annotated, full_blend
 from mlseg_dist.whole_slide.strips import WholeSlide
 from shards.audit.inspect import BadSlide
-from shards.build.identity import slide_identity
+from shards.cutting.identity import slide_identity
 
 
 def prepare(unit: Unit) -> None:
-    """Load a unit's teacher, before any unit is begun: what is wrong with it is no slide's fault. Raises UserError."""
+    """Load a unit's teacher before any unit begins: an error in it is not a slide's. Raises UserError."""
     _teacher(unit.payload)
 
 

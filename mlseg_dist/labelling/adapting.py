@@ -28,8 +28,8 @@ from torch import nn
 from mlseg_core.errors import UserError
 from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.labels import heads_of_views
 from mlseg_dist.inference import Predictor, kept_teacher, level_ratio, load_teacher, normalise, teacher_weights
-from mlseg_dist.labelling.codes import heads_of_views
 from mlseg_dist.labelling.measured import measured_once, question
 from mlseg_dist.labelling.reliability import measure, spaced, tissue_batches, unannotated
 from mlseg_dist.labelling.thresholds import shares_of_tissue

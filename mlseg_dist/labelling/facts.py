@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import class_table
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling.work import MEMBERS, accepting_of
 from mlseg_dist.run_folder import shards_folder
-from shards.manifest import Manifest, kept_manifest
+from shards.manifest import Manifest, kept_manifest, kept_seeds, pack_seeds
 from shards.outside import OUTSIDE, Outside
 from shards.sample import decode_label
-from shards.seeds import kept_seeds, pack_seeds
 from shards.tar import NO_SEED, ShardReader
 
 _CENTRE_UM = 32.0  # where an unannotated pair's drawing class is looked for when its seed is not accepted

@@ -44,7 +44,7 @@ class Collapse:
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Of the classes among what has one; {} when nothing has."""
+    """Share of each class among all that has one; {} when nothing has."""
     total = sum(counts.get(name, 0) for name in CLASSES)
     return {name: counts.get(name, 0) / total for name in CLASSES} if total else {}
 
@@ -69,4 +69,4 @@ def collapses(now: Shares, before: Mapping[str, float], human: Shares, kept: flo
 
 def told(events: Events | None, event: str, text: str, level: Level, **facts: Any) -> None:
     if events is not None:
-        events.tell(event, text, level, **facts)
+        events.log(event, text, level, **facts)

@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 import torch
 
-from mlseg_dist.dali_pipeline import FedPipeline, check_dali
+from mlseg_dist.data.dali_pipeline import FedPipeline, check_dali
 from mlseg_dist.data.prefetch import batch_memory
 from shards.sample import decode_rgb
 from shards.tar import BadShard, ShardReader

@@ -16,16 +16,15 @@ import torch
 from mlseg_core.files import read_json
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import VIEWS, ViewName
 from mlseg_dist.data.corpus import Corpus, PairRef
+from mlseg_dist.data.labels import VIEWS, ViewName, heads_of_views, on_slide
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.inference import Predictor
-from mlseg_dist.labelling.codes import heads_of_views, on_slide
 from mlseg_dist.labelling.measured import measured_once, question
 from mlseg_dist.run_folder import labels_folder, shards_folder
+from shards.manifest import read_seeds
 from shards.outside import Outside
 from shards.sample import decode_rgb
-from shards.seeds import read_seeds
 from shards.tar import NO_SEED
 
 FILE = "reliability.json"
@@ -76,7 +75,7 @@ class AnyTeachers(Protocol):
 def reliability_of(
     config: LearningConfig, step_index: int, run: Path, teachers: Callable[[], AnyTeachers]
 ) -> Reliability:
-    """Of a round's teacher: as measured by whoever came first, else measured now. Any worker may call.
+    """How reliable a round's teacher is: as the first worker measured it, else measured now. Any worker may call.
 
     teachers: loads them. Raises UserError, BadPair.
     """
@@ -182,7 +181,7 @@ def tissue_batches(
 def _codes(
     teacher: Predictor, images: Sequence[tuple[np.ndarray, np.ndarray]], stride: int
 ) -> list[dict[ViewName, np.ndarray]]:
-    """Of each pair, the codes of the views that the teacher has a head for, uint8 (S/stride, S/stride)."""
+    """For each pair, the codes of the views that the teacher has a head for, uint8 (S/stride, S/stride)."""
     high, low = (torch.from_numpy(np.stack([pair[i] for pair in images])) for i in (0, 1))
     by_view = _batch_codes(teacher, high, low, stride)
     return [{view: codes[number] for view, codes in by_view.items()} for number in range(len(images))]

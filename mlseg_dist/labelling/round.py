@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Done, merge
 from mlseg_core.files import fingerprint, read_json, sha256_file
-from mlseg_core.map import Done, merge
-from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.config import CLASSES, LearningConfig
 from mlseg_dist.data.class_counts import class_counts
 from mlseg_dist.events import Events
@@ -21,9 +20,16 @@ from mlseg_dist.labelling.reliability import measured
 from mlseg_dist.labelling.sheet import write_sheet
 from mlseg_dist.labelling.thresholds import Harm, expected, settle
 from mlseg_dist.labelling.work import MEMBERS, accepting_of, units
-from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
-from shards.seeds import publish_seeds, unpack_seeds
+from mlseg_dist.run_folder import forget_cleaned, labels_folder, phase_folder, shards_folder, teacher_record
+from shards.manifest import (
+    Manifest,
+    ShardEntry,
+    publish_seeds,
+    read_manifest,
+    totals,
+    unpack_seeds,
+    write_manifest_file,
+)
 
 
 def write_round(config: LearningConfig, step_index: int, run: Path, folder: Path) -> Path:
@@ -139,11 +145,11 @@ def _tell_harm(
     what = f"round {number}, labelled by {teacher}: " + "; ".join(str(harm) for harm in harms)
     told(events, "harmful-labels", f"{what}.{done}", "warning", **facts, harmful=[asdict(harm) for harm in harms])
     if on_harm == "stop":
-        mend = (
+        fix = (
             f"Train {teacher} longer, or go on without such classes: "
             f"mlseg resume RUN steps.{teacher}.label.on_harm=leave-out"
         )
-        raise UserError(what, sheet or "", mend)
+        raise UserError(what, sheet or "", fix)
 
 
 def _entries(done: Sequence[Done], corpus: Manifest) -> list[ShardEntry]:
@@ -204,7 +210,7 @@ def _accepted_before(step_index: int, run: Path) -> dict[str, float]:
 
 
 def _events(run: Path, number: int) -> Events | None:
-    """Of the label phase; None when the round is not part of a campaign."""
+    """The label phase's events; None when the round is not part of a campaign."""
     try:
         return Events(phase_folder(run, f"label-{number}"))
     except UserError:
@@ -216,9 +222,9 @@ def _stop(
 ) -> None:
     what = f"round {number}, labelled by {teacher}: " + "; ".join(str(collapse) for collapse in lost)
     look = "Look at the contact sheet. Then train" if sheet is not None else "Train"
-    mend = (
+    fix = (
         f"{look} {teacher} longer, or lower steps.{teacher}.label.threshold; "
         f"or go on all the same: mlseg resume RUN steps.{teacher}.label.min_share_kept=0"
     )
-    told(events, "class-collapse", f"{what}. {mend}", "error", **facts, collapsed=[c.name for c in lost])
-    raise UserError(what, sheet or "", mend)
+    told(events, "class-collapse", f"{what}. {fix}", "error", **facts, collapsed=[c.name for c in lost])
+    raise UserError(what, sheet or "", fix)

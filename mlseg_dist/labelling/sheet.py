@@ -17,16 +17,15 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_dist.config import CLASSES, IGNORED, LearningConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import VIEWS, Accepting, in_words
 from mlseg_dist.data.corpus import class_table
+from mlseg_dist.data.labels import VIEWS, Accepting, in_words
 from mlseg_dist.labelling.thresholds import Expected
-from mlseg_dist.pseudonyms import PICTURE_MARK, Pseudonyms
+from mlseg_dist.privacy.pseudonyms import PICTURE_MARK, Pseudonyms
 from mlseg_dist.report.words import ORDER, share
 from mlseg_dist.run_folder import shards_folder
-from shards.manifest import Manifest, ShardEntry
+from shards.manifest import Manifest, ShardEntry, kept_seeds
 from shards.outside import OUTSIDE, Outside
 from shards.sample import decode_label, decode_rgb
-from shards.seeds import kept_seeds
 from shards.tar import ShardReader
 
 SHEET = "contact-sheet.jpg"
@@ -175,7 +174,7 @@ def _names(run: Path) -> Pseudonyms | None:
 def _sheet(cells: Sequence[tuple[str, list[np.ndarray]]], title: str, hope: str) -> bytes:
     """JPEG of captioned rows of tiles, in columns, under a legend."""
     from mlseg_dist.evaluation.pictures import FONT
-    from mlseg_dist.report.style import CLASS_COLOURS, INK, MUTED
+    from mlseg_dist.report.look import CLASS_COLOURS, INK, MUTED
 
     width = len(_TITLES) * TILE_PX + (len(_TITLES) - 1) * _GAP_PX
     height = _CAPTION_PX + len(VIEWS) * (TILE_PX + _GAP_PX)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlseg_dist.config import CLASSES, LabelConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import NEVER, VIEWS, Accepting, ViewName
+from mlseg_dist.data.labels import NEVER, VIEWS, Accepting, ViewName
 from mlseg_dist.labelling.reliability import Reliability
 
 _ROUNDS = 500
@@ -107,7 +107,7 @@ def harms_of(settings: LabelConfig, accepting: Accepting, found: Reliability) ->
 
 
 def _accepted_share(accepting: Accepting, found: Reliability, view: ViewName, number: int) -> float | None:
-    """Of the accepted pixels of unannotated tissue, those called `number`."""
+    """Share of those called `number` among the accepted pixels of unannotated tissue."""
     levels = accepting.levels(view)
     accepted = [found.tissue[view][c, levels[c] :].sum() for c in range(len(CLASSES))]
     return float(accepted[number] / sum(accepted)) if sum(accepted) else None
@@ -127,7 +127,7 @@ def expected(accepting: Accepting, found: Reliability) -> Expected:
 
 
 def precision_at(counts: np.ndarray, prior: np.ndarray | None, number: int, level: int) -> float | None:
-    """Of the pixels called `number` from `level` on, the part that is right, where classes are as common as `prior` says.
+    """Share that is right among the pixels called `number` from `level` on, where classes are as common as `prior` says.
 
     counts: (true, said, level). None: as common as in the counts. Returns None when nothing is accepted.
     """

@@ -9,12 +9,9 @@ from pathlib import Path
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
-from mlseg_dist.cleaned import is_cleaned
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.data.sidecar_files import first_fault
-from mlseg_dist.run_folder import labels_folder, shards_folder, teacher_record
-from shards.manifest import Manifest, read_manifest
-from shards.seeds import read_seeds
+from mlseg_dist.run_folder import is_cleaned, labels_folder, shards_folder, teacher_record
+from shards.manifest import Manifest, first_fault, read_manifest, read_seeds
 
 
 def check_round(config: LearningConfig, number: int, run: Path) -> Manifest:

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LabelConfig, LearningConfig
-from mlseg_dist.data.accepting import Accepting
+from mlseg_dist.data.labels import Accepting, codes_of_views
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
 from mlseg_dist.inference import Predictor
 from mlseg_dist.labelling.adapting import kept_teachers
-from mlseg_dist.labelling.codes import codes_of_views
 from mlseg_dist.labelling.loading import InThreads, Loader, OnDali
 from mlseg_dist.labelling.pipeline import overlapped
 from mlseg_dist.labelling.reliability import reliability_of

@@ -3,7 +3,6 @@
 grid: where cells lie. blocks, encoder, decoder, merge: the parts. unet, munet, hooknet, deeplab: the networks.
 """
 
-from mlseg_dist.model.build import Network, answering_view, build_model, channels_last, output_head, view_of
-from mlseg_dist.model.fold import fold_norms
+from mlseg_dist.model.build import Network, answering_view, build_model, channels_last, fold_norms, output_head, view_of
 
 __all__ = ["Network", "answering_view", "build_model", "channels_last", "fold_norms", "output_head", "view_of"]

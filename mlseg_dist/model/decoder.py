@@ -10,7 +10,7 @@ from mlseg_dist.model.blocks import conv_block, separable_block, upsample
 from mlseg_dist.model.grid import Grid, after
 
 DECODER_STRIDES = (16, 8, 4, 2, 1)
-"""Of the maps that stages can end on, in the order of DecoderConfig.channels."""
+"""Strides of the maps that stages can end on, in the order of DecoderConfig.channels."""
 
 
 class ConcatStage(nn.Module):

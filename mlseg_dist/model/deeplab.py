@@ -12,7 +12,7 @@ from mlseg_dist.sides import fits
 STRIDE = 16
 CHANNELS = 256
 DILATIONS = (6, 12, 18)
-"""Of the 3x3 convolutions at stride 16, cells."""
+"""Dilations of the 3x3 convolutions at stride 16, cells."""
 
 
 class PyramidPooling(nn.Module):

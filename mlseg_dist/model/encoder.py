@@ -60,7 +60,7 @@ class Encoder(EfficientNet):
         return maps
 
     def grids(self, grid: Grid) -> list[Grid]:
-        """Of the maps that forward() returns."""
+        """The grids of the maps that forward() returns."""
         grid = after(self._conv_stem, grid)
         grids = []
         for number, block in enumerate(self._blocks, start=1):

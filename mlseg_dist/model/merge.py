@@ -43,7 +43,7 @@ class Crop(nn.Module):
         return self.project(centre(low, self.ratio))
 
     def grid(self, low: Grid, cells: int) -> Grid:
-        """Of the cropped map, in the low view. cells: a side of the low map."""
+        """The grid of the cropped map, in the low view. cells: a side of the low map."""
         return low.cropped(cells_before(cells, self.ratio))
 
 

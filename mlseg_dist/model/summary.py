@@ -17,7 +17,7 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """One child of a network. gmac: 10^9 multiply-adds of convolutions for one pair. activation_bytes: all maps that its
     layers write for one pair, at the size of the data type. ms: median of a forward pass; None: not measured."""
 
@@ -35,7 +35,7 @@ class Summary:
     side: int
     dtype: str
     device: str
-    parts: tuple[Part, ...]
+    parts: tuple[Component, ...]
 
     def total(self, what: str) -> Any:
         values = [getattr(part, what) for part in self.parts]
@@ -56,7 +56,7 @@ def summarise(build: Callable[[], Network], side: int, bf16: bool, device: torch
     ms = _time(build().eval().to(device), side, bf16, device) if device is not None else {}
     size = 2 if bf16 else 4
     parts = tuple(
-        Part(
+        Component(
             name=name.removesuffix("s") if name == "merges" else name,
             parameters=sum(p.numel() for p in child.parameters()),
             gmac=gmac.get(name, 0) / 1e9,

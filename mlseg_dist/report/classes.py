@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, Row, details, head_row, join, left, note, table
+from mlseg_core.html import Cell, Html, Row, Section, details, head_row, join, left, note, table
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.report.elements import by_split, class_heads, class_name, interval
+from mlseg_dist.report.look import PAPER
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import PAPER
 from mlseg_dist.report.verdict import Change
 from mlseg_dist.report.words import ORDER, SPLIT_NAMES, limits, pixels, with_limits
 
@@ -15,7 +15,7 @@ HEAT, WRONG = (24, 62, 115), (150, 25, 16)
 DARK = "#0b0f16"
 
 
-def confusion(sources: Sources) -> Part | None:
+def confusion(sources: Sources) -> Section | None:
     """Confusion matrices of the last step, one a split; those of the first step lie behind a fold."""
     if not sources.steps:
         return None
@@ -23,7 +23,7 @@ def confusion(sources: Sources) -> Part | None:
     if len(sources.steps) > 1:
         body.append(details(f"The same for {sources.steps[0]}", _matrices(sources, sources.steps[0])))
     lead = f"{sources.steps[-1]}: rows are the truth, columns the prediction, shares are of the row."
-    return Part("Confusion", lead, body)
+    return Section("Confusion", lead, body)
 
 
 def _matrices(sources: Sources, step: str) -> Html:
@@ -59,7 +59,7 @@ def _luminance(colour: Sequence[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def fine_classes(sources: Sources) -> Part | None:
+def fine_classes(sources: Sources) -> Section | None:
     """What the pixels of each annotated class were called by the last step; the first step's behind a fold."""
     if not any(sources.block("fine", split, step) for split in sources.splits for step in sources.steps):
         return None
@@ -70,7 +70,7 @@ def fine_classes(sources: Sources) -> Part | None:
         f"{sources.steps[-1]}: what the pixels of each annotated class were called. Blue: the training class that it belongs to, "
         "whose share is the recall. Red: another class."
     )
-    return Part("Fine classes", lead, body)
+    return Section("Fine classes", lead, body)
 
 
 def _fine_tables(sources: Sources, step: str) -> Html:
@@ -99,7 +99,7 @@ def _fine_table(sources: Sources, found: dict[str, dict[str, Any]]) -> Html:
     return table([head], rows, "heat", "Fine classes")
 
 
-def bad_regions(sources: Sources) -> Part | None:
+def bad_regions(sources: Sources) -> Section | None:
     """None where nobody annotated any."""
     if not any(_bad(sources, split, step).get("pixels") for split in sources.splits for step in sources.steps):
         return None
@@ -122,14 +122,14 @@ def bad_regions(sources: Sources) -> Part | None:
         return table([head_row(["step"], ["all", *kinds])], rows, "", f"Recall of bad regions on {SPLIT_NAMES[split]}")
 
     lead = "Recall: the share of annotated folds, bubbles, blur and artefacts that is called others. Red: less than the first step."
-    return Part("Bad regions", lead, [by_split(sources, block)])
+    return Section("Bad regions", lead, [by_split(sources, block)])
 
 
 def _bad(sources: Sources, split: str, step: str) -> dict[str, Any]:
     return sources.block("bad_regions", split, step)
 
 
-def boundaries(sources: Sources) -> Part | None:
+def boundaries(sources: Sources) -> Section | None:
     """Surface Dice per step, split and class."""
     if not any(sources.pooled(s, step, "surface_dice") for s in sources.splits for step in sources.steps):
         return None
@@ -146,4 +146,4 @@ def boundaries(sources: Sources) -> Part | None:
         f"Surface Dice: the share of true and predicted boundary that lies within {tolerance:g} µm of the other. The border "
         "of an annotation is no boundary of tissue and does not count."
     )
-    return Part("Boundaries", lead, [by_split(sources, block)])
+    return Section("Boundaries", lead, [by_split(sources, block)])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, Row, head_row, left, note, table, tagged
+from mlseg_core.html import Cell, Html, Row, Section, head_row, left, note, table, tagged
 from mlseg_dist.config import FACTORS
 from mlseg_dist.report.elements import Mark, class_heads, interval, made
 from mlseg_dist.report.sources import Sources
@@ -13,7 +13,7 @@ MOST_ROWS = 15
 """Values of a factor that are shown: those with the lowest IoU; slides.csv lists every slide with its domains."""
 
 
-def domains(sources: Sources) -> Part | None:
+def domains(sources: Sources) -> Section | None:
     last = sources.block("domains", sources.steps[-1]) if sources.steps else None
     if not last:
         return None
@@ -41,7 +41,7 @@ def domains(sources: Sources) -> Part | None:
     if same := _same_slides(sources):
         parts.append(note(f"{same}: the figures above cannot tell which of them matters."))
     pooled = listed([SPLIT_NAMES[split] for split in sources.held_out])
-    return Part("Domains", f"Slides of {pooled} together. “Unseen”: not in the train split.", parts)
+    return Section("Domains", f"Slides of {pooled} together. “Unseen”: not in the train split.", parts)
 
 
 def _same_slides(sources: Sources) -> str:

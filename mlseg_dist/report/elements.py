@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mlseg_core.html import Cell, Html, Templates, data_uri, dotted, figure, grid
+from mlseg_dist.report.look import CLASS_COLOURS
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import CLASS_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, limits, share, value_of
 
 TEMPLATES = Templates(Path(__file__).parent / "templates")

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mlseg_core.html import Html, Part, details, grid, heading, legend
+from mlseg_core.html import Html, Section, details, grid, heading, legend
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import drawing, made
+from mlseg_dist.report.look import CLASS_COLOURS
 from mlseg_dist.report.pictures import Pictures
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.style import CLASS_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, share
 
 SHOWN_EXAMPLES = 4
@@ -20,7 +20,7 @@ CURVES = (
 )
 
 
-def training(sources: Sources) -> Part | None:
+def training(sources: Sources) -> Section | None:
     if not any(sources.curves.values()):
         return None
     drawn = [
@@ -31,10 +31,10 @@ def training(sources: Sources) -> Part | None:
         "Each step has a band of equal width, whatever its length. Validation losses are unweighted, training losses "
         "carry the step's class weights and augmentation, so the two lines need not meet."
     )
-    return Part("Training", lead, [grid(drawn)])
+    return Section("Training", lead, [grid(drawn)])
 
 
-def examples(sources: Sources, pictures: Pictures) -> Part | None:
+def examples(sources: Sources, pictures: Pictures) -> Section | None:
     """Patches with truth and predictions of the first and the last step."""
     entries = [one for one in sources.block("pictures") or [] if one.get("kind", "example") == "example"]
     parts = [legend({**CLASS_COLOURS, "paled: not annotated, ignored": ""})]
@@ -52,7 +52,7 @@ def examples(sources: Sources, pictures: Pictures) -> Part | None:
         "Drawn by lot for each class in turn: one from the third of its patches that the last step does best, one from "
         "the third that it does worst. The rectangle on the low view is the field of the high view."
     )
-    return Part("Examples", lead, parts)
+    return Section("Examples", lead, parts)
 
 
 def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, Any]) -> Html | None:

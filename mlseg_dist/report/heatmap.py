@@ -14,8 +14,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.report.look import CLASS_COLOURS, CONFIDENCE, INK, MATPLOTLIB
 from mlseg_dist.report.overlay import overlay
-from mlseg_dist.report.style import CLASS_COLOURS, CONFIDENCE, INK, MATPLOTLIB
 
 HEAT = LinearSegmentedColormap.from_list("confidence", CONFIDENCE)
 PANELS = ("slide", "tumour", "others", "classes")

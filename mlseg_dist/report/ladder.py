@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, Row, details, head_row, heading, left, note, table
+from mlseg_core.html import Cell, Html, Row, Section, details, head_row, heading, left, note, table
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import by_split, class_heads, class_name, drawing, interval, made
 from mlseg_dist.report.metrics import in_words
@@ -14,12 +14,12 @@ from mlseg_dist.report.words import LEARNT, ORDER, SPLIT_NAMES, Interval, limits
 COLUMNS = ("mIoU", *ORDER)
 
 
-def results(sources: Sources) -> Part | None:
+def results(sources: Sources) -> Section | None:
     if sources.evaluation is None or not sources.steps:
         return None
     drawn = drawing(_chart(sources), "Mean IoU of every step on every split, with intervals", "chart")
     body = [drawn, heading("IoU per step and class"), _pooled(sources), *_means(sources), *_differences(sources)]
-    return Part("Results", _lead(sources), body)
+    return Section("Results", _lead(sources), body)
 
 
 def _lead(sources: Sources) -> str:
@@ -159,7 +159,7 @@ def _change(found: Interval | None, classes: str = "") -> Cell:
     return Cell(signed(value_of(found)), f"{classes} {marked}".strip(), small=limits(found, 2, sign=True))
 
 
-def checks_part(checks: dict[str, Any]) -> Part | None:
+def checks_part(checks: dict[str, Any]) -> Section | None:
     """None where the config asks for none."""
     if not checks["checks"]:
         return None
@@ -170,4 +170,4 @@ def checks_part(checks: dict[str, Any]) -> Part | None:
         rows.append([*cells, signed(one["got"]), f"≥ {signed(one['margin'])}"])
     head = head_row(["", "difference of", "on"], ["got", "needed"])
     lead = "Margins that the config asks for; a campaign that misses one ends with status 1."
-    return Part("Checks", lead, [table([head], rows, "", "Checks")])
+    return Section("Checks", lead, [table([head], rows, "", "Checks")])

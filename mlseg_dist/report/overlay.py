@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.report.style import CLASS_COLOURS, rgb
+from mlseg_dist.report.look import CLASS_COLOURS, rgb
 
 STRENGTH = np.array([0.28, 0.48, 0.48], np.float32)
 """How much of the colour covers the tissue, per class: background is quiet."""

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from mlseg_core.html import Part
+from mlseg_core.html import Section
 from mlseg_dist.report.classes import bad_regions, boundaries, confusion, fine_classes
 from mlseg_dist.report.domains import domains
 from mlseg_dist.report.elements import TEMPLATES
 from mlseg_dist.report.examples import examples, training
+from mlseg_dist.report.gan_style import styled_views
 from mlseg_dist.report.headline import headline
 from mlseg_dist.report.ladder import checks_part, results
 from mlseg_dist.report.pictures import Pictures
@@ -15,7 +16,6 @@ from mlseg_dist.report.provenance import by_hand, openings, provenance
 from mlseg_dist.report.rounds import labels_accepted
 from mlseg_dist.report.slides import slides
 from mlseg_dist.report.sources import Sources
-from mlseg_dist.report.styles import styled_views
 
 
 def render(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> str:
@@ -30,7 +30,7 @@ def render(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> str:
     )
 
 
-def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list[Part | None]:
+def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list[Section | None]:
     return [
         results(sources),
         checks_part(checks) if sources.evaluation else None,

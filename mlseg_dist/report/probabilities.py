@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlseg_core.html import Html, Part, Row, grid, head_row, left, table
+from mlseg_core.html import Html, Row, Section, grid, head_row, left, table
 from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import by_split, class_name, drawing, interval
@@ -16,7 +16,7 @@ CURVES = (
 )
 
 
-def calibration(sources: Sources) -> Part | None:
+def calibration(sources: Sources) -> Section | None:
     splits = [
         split for split in sources.splits if sources.steps and sources.block("calibration", split, sources.steps[-1])
     ]
@@ -46,10 +46,10 @@ def calibration(sources: Sources) -> Part | None:
         "mean distance from it, NLL the mean of −log p. The temperature T comes from the validation slides and never changes an "
         "answer."
     )
-    return Part("Calibration", lead, [grid(drawn, "three"), by_split(sources, block)])
+    return Section("Calibration", lead, [grid(drawn, "three"), by_split(sources, block)])
 
 
-def one_against_rest(sources: Sources) -> Part | None:
+def one_against_rest(sources: Sources) -> Section | None:
     """Curves of the last step, with the areas under them."""
     if not sources.steps:
         return None
@@ -64,7 +64,7 @@ def one_against_rest(sources: Sources) -> Part | None:
         if curves:
             drawn += [drawing(draw(name, curves, threshold), f"{name}: {words}") for draw, words in CURVES]
     lead = f"Probabilities of {last} for one class, thresholds in steps of .01; the dot is at its threshold, {threshold:g}."
-    return Part("One class against the rest", lead, [_areas(sources, found), grid(drawn, "three")])
+    return Section("One class against the rest", lead, [_areas(sources, found), grid(drawn, "three")])
 
 
 def _areas(sources: Sources, found: dict[str, Any]) -> Html:

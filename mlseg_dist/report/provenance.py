@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, details, head_row, heading, left, note, table
+from mlseg_core.html import Cell, Html, Section, details, head_row, heading, left, note, table
 from mlseg_dist.report.elements import class_heads, interval, made
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, limits, pixels, share, signed
 
 
-def by_hand(sources: Sources) -> Part | None:
+def by_hand(sources: Sources) -> Section | None:
     """What `mlseg evaluate` scored beside the campaign: the last step on each split, and the difference from another run."""
     rows = []
     for name, found in sources.by_hand.items():
@@ -22,7 +22,7 @@ def by_hand(sources: Sources) -> Part | None:
         return None
     head = [*head_row(["evaluation", "on", "step"], ["mIoU"]), *class_heads(LEARNT), "over another run"]
     lead = "Written by `mlseg evaluate` into the run's folder `evaluations`; the last step of each."
-    return Part("Evaluations by hand", lead, [table([head], rows, "", "Evaluations by hand")])
+    return Section("Evaluations by hand", lead, [table([head], rows, "", "Evaluations by hand")])
 
 
 def _against(found: dict[str, Any], split: str, step: str) -> Cell:
@@ -35,7 +35,7 @@ def _against(found: dict[str, Any], split: str, step: str) -> Cell:
     return Cell(said, small=f"{rows[0]['from']} of {against['name']}")
 
 
-def openings(sources: Sources) -> Part | None:
+def openings(sources: Sources) -> Section | None:
     """The ledger of final-unseen: every opening of the slides that are to be opened once."""
     if not sources.openings:
         return None
@@ -49,10 +49,10 @@ def openings(sources: Sources) -> Part | None:
         "user know of; `final-unseen.jsonl` in the run folder says who."
     )
     body = table([head_row(["time", "why", "teachers"], [])], rows, "", "Openings of final-unseen")
-    return Part("Openings of final-unseen", lead, [body])
+    return Section("Openings of final-unseen", lead, [body])
 
 
-def provenance(sources: Sources) -> Part:
+def provenance(sources: Sources) -> Section:
     parts = []
     if sources.block("teachers"):
         parts += [heading("How the figures were made"), _teachers(sources), _grid(sources)]
@@ -61,7 +61,7 @@ def provenance(sources: Sources) -> Part:
     if sources.config_text:
         parts.append(details("campaign.yaml, resolved, without paths", made.verbatim(sources.config_text)))
     lead = "Teachers and their thresholds, hashes of what went in, and the resolved config."
-    return Part("Where this comes from", lead, parts)
+    return Section("Where this comes from", lead, parts)
 
 
 def _teachers(sources: Sources) -> Html:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, details, left, note, table
-from mlseg_dist.pseudonyms import shows_pseudonyms
+from mlseg_core.html import Cell, Html, Section, details, left, note, table
+from mlseg_dist.privacy.pseudonyms import shows_pseudonyms
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import drawing, made
 from mlseg_dist.report.metrics import expected_of
@@ -14,7 +14,7 @@ from mlseg_dist.report.words import LEARNT, ORDER, share
 _WORST_SLIDES = 10
 
 
-def labels_accepted(sources: Sources, pictures: Pictures) -> Part | None:
+def labels_accepted(sources: Sources, pictures: Pictures) -> Section | None:
     """None before the first round."""
     if not sources.rounds:
         return None
@@ -26,7 +26,7 @@ def labels_accepted(sources: Sources, pictures: Pictures) -> Part | None:
     parts = [chart, *_reliability(sources.rounds), _by_stain(sources.rounds)]
     parts.append(details(f"The {_WORST_SLIDES} slides of which the last round accepted least", _worst_slides(sources)))
     sheets = [_sheet(entry, pictures) for entry in sources.rounds]
-    return Part("Labels accepted per round", lead, [*parts, *(sheet for sheet in sheets if sheet is not None)])
+    return Section("Labels accepted per round", lead, [*parts, *(sheet for sheet in sheets if sheet is not None)])
 
 
 def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
@@ -57,7 +57,7 @@ def _reliability(rounds: list[dict[str, Any]]) -> list[Html]:
 
 
 def _by_stain(rounds: list[dict[str, Any]]) -> Html:
-    """Part of the pixels that was accepted, a row a stain, a column a round; then the last round's tumour and others."""
+    """Section of the pixels that was accepted, a row a stain, a column a round; then the last round's tumour and others."""
     stains = sorted({stain for entry in rounds for stain in entry["by_stain"]})
     head = [left("accepted"), *(Cell(f"round {entry['round']}") for entry in rounds)]
     head += [Cell(f"{name}, last round", "first" if name == LEARNT[0] else "") for name in LEARNT]

@@ -4,7 +4,21 @@ import csv
 import io
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Part, details, grid, head_row, heading, join, left, note, table, tagged, warning
+from mlseg_core.html import (
+    Cell,
+    Html,
+    Section,
+    details,
+    grid,
+    head_row,
+    heading,
+    join,
+    left,
+    note,
+    table,
+    tagged,
+    warning,
+)
 from mlseg_dist.config import CLASSES, FACTORS, HELD_OUT
 from mlseg_dist.report.elements import class_heads, made
 from mlseg_dist.report.pictures import Pictures
@@ -18,7 +32,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula."""
 
 
-def slides(sources: Sources, pictures: Pictures) -> Part | None:
+def slides(sources: Sources, pictures: Pictures) -> Section | None:
     if not sources.block("slides"):
         return None
     body = _not_scored(sources)
@@ -31,7 +45,7 @@ def slides(sources: Sources, pictures: Pictures) -> Part | None:
         "Slides and patients have pseudonyms here; `mlseg names RUN PSEUDONYM` tells whoever may read the run folder which "
         "slide is meant."
     )
-    return Part("Slides", lead, body)
+    return Section("Slides", lead, body)
 
 
 def _not_scored(sources: Sources) -> list[Html]:

@@ -14,7 +14,7 @@ from mlseg_dist.config import HELD_OUT, LearningConfig
 from mlseg_dist.evaluation import VERSION
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.ledger import read as read_openings
-from mlseg_dist.redaction import Redaction
+from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.report.words import Interval, place_of
 from mlseg_dist.run_folder import (
     evaluations_folder,

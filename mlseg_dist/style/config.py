@@ -12,7 +12,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class StyleConfig(Strict):
-    """Of the paper: a generator for each pair, from scratch, mapping network, noise in each layer, SSIM loss. Numbers are ours."""
+    """The paper's choices: a generator for each pair, from scratch, mapping network, noise in each layer, SSIM loss.
+    Numbers are ours.
+    """
 
     by: Literal["scanner", "source"] = "scanner"
     """Column of the slide table whose values are the styles."""
@@ -24,12 +26,12 @@ class StyleConfig(Strict):
     crop_px: Annotated[int, Field(ge=32, multiple_of=16)] = 256
     """Side of the crops that are trained on, px."""
     channels: tuple[Count, Count, Count] = (16, 48, 96)
-    """Of the generator's maps at strides 1, 2, 4."""
+    """Channels of the generator's maps at strides 1, 2, 4."""
     blocks: Count = 4
     """Residual blocks at stride 4."""
     latent: Count = 128
     critic_channels: tuple[Count, ...] = (32, 64, 128, 192)
-    """Of the discriminator; each but the first halves the grid."""
+    """Channels of the discriminator's stages; each but the first halves the grid."""
     lr: Positive = 0.001
     critic_lr: Positive = 0.001
     ssim: Weight = 1.0
@@ -41,7 +43,7 @@ class StyleConfig(Strict):
     diversity: Weight = 0.0
     """Weight of how far two latents' mean colours of a patch are short of 10 grey levels; against generators that ignore them."""
     r1: Weight = 1.0
-    """Of the R1 penalty (Mescheder 2018)."""
+    """Weight of the R1 penalty (Mescheder 2018)."""
     r1_every: Count = 8
     """Steps between penalties, each so many times as heavy."""
     average: Annotated[float, Field(gt=0, lt=1)] = 0.999

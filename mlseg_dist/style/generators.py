@@ -13,7 +13,7 @@ from mlseg_core.errors import Interrupted
 from mlseg_core.files import sha256_file, write_json
 from mlseg_core.progress import Progress
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.style.pairs import Pair, generator_folder
+from mlseg_dist.style.pairs import StylePair, generator_folder
 from mlseg_dist.style.sheet import write_sheet
 from mlseg_dist.style.train import made_of, record, train_pair
 
@@ -22,7 +22,12 @@ _POLL_S = 0.5
 
 
 def train_generators(
-    config: LearningConfig, shards: Path, out: Path, pairs: Sequence[Pair], stop: Callable[[], bool], tally: Path | None
+    config: LearningConfig,
+    shards: Path,
+    out: Path,
+    pairs: Sequence[StylePair],
+    stop: Callable[[], bool],
+    tally: Path | None,
 ) -> None:
     """Train, or go on with, this rank's pairs (RANK, WORLD_SIZE).
 
@@ -33,7 +38,7 @@ def train_generators(
     progress = Progress("generators", len(mine) * each, "steps", tally)
     for number, pair in enumerate(mine):
 
-        def advance(step: int, before: int = number * each, pair: Pair = pair) -> None:
+        def advance(step: int, before: int = number * each, pair: StylePair = pair) -> None:
             progress.finished(1)
             progress.place(done=before + step, note=f"{pair.source} -> {pair.target}")
 
@@ -56,7 +61,7 @@ def train_generators(
 
 
 def list_generators(
-    config: LearningConfig, shards: Path, out: Path, pairs: Sequence[Pair], stop: Callable[[], bool]
+    config: LearningConfig, shards: Path, out: Path, pairs: Sequence[StylePair], stop: Callable[[], bool]
 ) -> Path:
     """Write LIST once all pairs have their generator; other ranks are at them. Raises Interrupted once stop() says so."""
     bf16 = config.train.precision == "bf16"
@@ -67,7 +72,7 @@ def list_generators(
     return out / "generators" / LIST
 
 
-def _all_of(made: dict[Pair, str], steps: int, out: Path, stop: Callable[[], bool]) -> dict[str, Any]:
+def _all_of(made: dict[StylePair, str], steps: int, out: Path, stop: Callable[[], bool]) -> dict[str, Any]:
     while True:
         records = {pair: record(generator_folder(out, pair)) for pair in made}
         left = [p for p, r in records.items() if r is None or r["made_of"] != made[p] or r["steps"] != steps]

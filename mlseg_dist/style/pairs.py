@@ -15,7 +15,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Pair:
+class StylePair:
     """source, target: values of the slide table's column."""
 
     source: str
@@ -44,12 +44,12 @@ def styles(manifest: Manifest, by: str) -> dict[str, list[ShardEntry]]:
     return dict(sorted(found.items()))
 
 
-def wanted(config: StyleConfig, manifest: Manifest) -> list[Pair]:
+def wanted(config: StyleConfig, manifest: Manifest) -> list[StylePair]:
     """Raises UserError when the corpus has not what the config names, or but one style."""
     return pairs_among(config, list(styles(manifest, config.by)))
 
 
-def pairs_among(config: StyleConfig, there: Sequence[str]) -> list[Pair]:
+def pairs_among(config: StyleConfig, there: Sequence[str]) -> list[StylePair]:
     """there: the train split's styles.  Raises UserError as `wanted` does."""
     if config.pairs is None:
         if len(there) < 2:
@@ -58,7 +58,7 @@ def pairs_among(config: StyleConfig, there: Sequence[str]) -> list[Pair]:
                 "style.by",
                 "Use the other column, or leave gan_style out.",
             )
-        return [Pair(source, target) for source in there for target in there if source != target]
+        return [StylePair(source, target) for source in there for target in there if source != target]
     for names in config.pairs:
         unknown = [name for name in names if name not in there]
         if unknown:
@@ -68,14 +68,14 @@ def pairs_among(config: StyleConfig, there: Sequence[str]) -> list[Pair]:
             raise UserError(f"{names[0]} to itself is no pair", "style.pairs", "Leave it out.")
     if len(set(config.pairs)) != len(config.pairs) or not config.pairs:
         raise UserError("pairs must be named, each once", "style.pairs", "Leave `pairs` out for all of them.")
-    return [Pair(*names) for names in config.pairs]
+    return [StylePair(*names) for names in config.pairs]
 
 
-def pairs_of(shard: str, pairs: Sequence[Pair], most: int | None) -> list[Pair]:
+def pairs_of(shard: str, pairs: Sequence[StylePair], most: int | None) -> list[StylePair]:
     """Those of `pairs` that a shard is styled by: at most so many, in an order that follows from its name."""
     return sorted(pairs, key=lambda pair: fingerprint([shard, pair.target]))[:most]
 
 
-def generator_folder(out: Path, pair: Pair) -> Path:
+def generator_folder(out: Path, pair: StylePair) -> Path:
     """out: the folder that holds `generators` and `styled`."""
     return out / "generators" / pair.name

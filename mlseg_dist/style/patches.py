@@ -12,7 +12,7 @@ from mlseg_core.randomness import generator
 from mlseg_dist.data.open_shards import OpenShards
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair
+from mlseg_dist.style.pairs import StylePair
 from shards.manifest import Manifest, ShardEntry
 from shards.sample import decode_rgb
 
@@ -63,7 +63,7 @@ class Steps:
     """source, target: of the pair. pinned: for a GPU."""
 
     def __init__(
-        self, source: Pool, target: Pool, pair: Pair, seed: int, batch: int, threads: int, pinned: bool = False
+        self, source: Pool, target: Pool, pair: StylePair, seed: int, batch: int, threads: int, pinned: bool = False
     ) -> None:
         self._pools, self._pair, self._seed = (source, target), pair, seed
         self._batch, self._threads, self._pinned = batch, threads, pinned

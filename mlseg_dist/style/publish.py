@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Done, Unit, merge
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Done, Unit, merge
-from mlseg_dist.cleaned import forget_cleaned
 from mlseg_dist.data.styled import MEMBERS
-from mlseg_dist.events import Tell
+from mlseg_dist.events import LogEvent
+from mlseg_dist.run_folder import forget_cleaned
 from mlseg_dist.style.work import Job
 from shards.manifest import Manifest, ShardEntry, read_manifest, totals, write_manifest_file
 
 
-def write_styled(units: Sequence[Unit], folder: Path, tell: Tell | None = None) -> Path:
-    """units: those of work.units.  tell: told of pairs that lost too much structure (min_ssim); their shards are left out.
+def write_styled(units: Sequence[Unit], folder: Path, log_event: LogEvent | None = None) -> Path:
+    """units: those of work.units.  log_event: for pairs that lost too much structure (min_ssim); their shards are left out.
 
     Raises map.Incomplete; UserError when no pair is left; RuntimeError for a shard styled twice as one target, or not whole.
     """
@@ -29,7 +29,7 @@ def write_styled(units: Sequence[Unit], folder: Path, tell: Tell | None = None) 
     if twice[1] > 1:
         raise RuntimeError(f"{twice[0][0]} is styled twice as {twice[0][1]}")
     kept = _kept(done)
-    worse = _worse(kept, job.config.min_ssim, tell)
+    worse = _worse(kept, job.config.min_ssim, log_event)
     left = [number for number, one in enumerate(done) if _name(one) not in worse]
     done, entries = [done[number] for number in left], [entries[number] for number in left]
     generators = {f"generator {unit.payload.pair.name}": unit.payload.generator for unit in units}
@@ -66,16 +66,16 @@ def _entry(done: Done, corpus: Manifest) -> ShardEntry:
     return ShardEntry(name=name, slide=source.slide, split=source.split, **file, **facts)
 
 
-def _worse(kept: dict[str, dict[str, Any]], least: float, tell: Tell | None) -> list[str]:
+def _worse(kept: dict[str, dict[str, Any]], least: float, log_event: LogEvent | None) -> list[str]:
     """The pairs of styles that keep too little. Raises UserError when all do."""
     worse = {name: found["mean"] for name, found in kept.items() if found["mean"] < least}
     if worse and len(worse) == len(kept):
         best = max(worse.values())
-        mend = "Raise style.steps or style.ssim, or take gan_style out of the steps' augment."
-        raise UserError(f"no pair of styles keeps an SSIM of {least}; the best has {best:.2f}", "style.min_ssim", mend)
-    if worse and tell is not None:
+        fix = "Raise style.steps or style.ssim, or take gan_style out of the steps' augment."
+        raise UserError(f"no pair of styles keeps an SSIM of {least}; the best has {best:.2f}", "style.min_ssim", fix)
+    if worse and log_event is not None:
         names = ", ".join(f"{name} ({ssim:.2f})" for name, ssim in worse.items())
-        tell("style-left-out", f"SSIM under {least}, so training does not see them: {names}", pairs=worse)
+        log_event("style-left-out", f"SSIM under {least}, so training does not see them: {names}", pairs=worse)
     return list(worse)
 
 

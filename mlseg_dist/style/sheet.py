@@ -16,7 +16,7 @@ from mlseg_core.files import write_atomic
 from mlseg_core.randomness import generator
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair, generator_folder, styles
+from mlseg_dist.style.pairs import StylePair, generator_folder, styles
 from mlseg_dist.style.stylist import Stylist
 from shards.manifest import Manifest, ShardEntry, read_manifest
 from shards.sample import decode_rgb
@@ -28,7 +28,7 @@ _GAP_PX, _CAPTION_PX, _HEADER_PX = 6, 18, 34
 
 
 def write_sheet(
-    config: StyleConfig, shards: Path, out: Path, pair: Pair, seed: int, *, bf16: bool = False, rows: int = ROWS
+    config: StyleConfig, shards: Path, out: Path, pair: StylePair, seed: int, *, bf16: bool = False, rows: int = ROWS
 ) -> Path:
     """Draw sheet.jpg in the pair's folder. Raises UserError when the pair has no generator."""
     manifest = read_manifest(shards / "manifest.json")
@@ -71,7 +71,7 @@ def _chosen(
 
 def _sheet(lines: Sequence[Sequence[tuple[np.ndarray, str]]], title: str, titles: Sequence[str]) -> bytes:
     from mlseg_dist.evaluation.pictures import FONT
-    from mlseg_dist.report.style import INK, MUTED
+    from mlseg_dist.report.look import INK, MUTED
 
     across, down = TILE_PX + _GAP_PX, TILE_PX + _CAPTION_PX + _GAP_PX
     size = (len(titles) * across + _GAP_PX, 2 * _HEADER_PX + len(lines) * down)

@@ -13,12 +13,12 @@ from mlseg_dist.device import device_for, settle_gpu
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Generator, Noise
-from mlseg_dist.style.pairs import Pair, generator_folder
+from mlseg_dist.style.pairs import StylePair, generator_folder
 from mlseg_dist.style.patches import signed
 from mlseg_dist.style.train import WEIGHTS, drawn_style, record
 
 
-def generator_record(out: Path, pair: Pair) -> dict[str, Any]:
+def generator_record(out: Path, pair: StylePair) -> dict[str, Any]:
     """generator.json of a pair. Raises UserError when it has no finished generator."""
     found = record(generator_folder(out, pair))
     if found is None:
@@ -32,7 +32,7 @@ def generator_record(out: Path, pair: Pair) -> dict[str, Any]:
 class Stylist:
     """Latent and noise of a sample follow from (seed, pair, key), whichever batch it is in. Raises UserError."""
 
-    def __init__(self, out: Path, pair: Pair, seed: int, bf16: bool) -> None:
+    def __init__(self, out: Path, pair: StylePair, seed: int, bf16: bool) -> None:
         self.pair, self.seed, self.bf16, self.device = pair, seed, bf16, device_for(share=True)
         settle_gpu(self.device, deterministic=True)
         self.record, path = generator_record(out, pair), generator_folder(out, pair) / WEIGHTS

@@ -18,15 +18,15 @@ from mlseg_core.randomness import generator as random_generator
 from mlseg_core.randomness import integer_seed
 from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.device import device_for, settle_cpu, settle_gpu
-from mlseg_dist.events import Events, Tell
+from mlseg_dist.events import Events, LogEvent
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Noise
-from mlseg_dist.style.pairs import Pair, generator_folder, styles
+from mlseg_dist.style.pairs import StylePair, generator_folder, styles
 from mlseg_dist.style.patches import Crops, Pool, Steps, signed
-from mlseg_dist.training.average import Average
 from mlseg_dist.training.checkpoint import Saver, load, newest
-from mlseg_dist.training.lines import Lines
+from mlseg_dist.training.log import MetricsFile
+from mlseg_dist.training.state.average import Average
 from shards.manifest import read_manifest
 
 RECIPE = 1
@@ -35,7 +35,7 @@ _MULTIPLE = "Take a multiple of twice the ratio."
 WEIGHTS, RECORD = "generator.pt", "generator.json"
 
 
-def made_of(config: StyleConfig, shards: Path, pair: Pair, seed: int, bf16: bool) -> str:
+def made_of(config: StyleConfig, shards: Path, pair: StylePair, seed: int, bf16: bool) -> str:
     """Hash of all that decides a generator's weights, but for the number of steps and the machine."""
     corpus = sha256_file(shards / "manifest.json")
     names = [pair.source, pair.target, config.by]
@@ -45,7 +45,7 @@ def made_of(config: StyleConfig, shards: Path, pair: Pair, seed: int, bf16: bool
 class Trainer:
     """All that a step changes: both networks, the average, the optimizers."""
 
-    def __init__(self, config: StyleConfig, pair: Pair, seed: int, ratio: int, bf16: bool) -> None:
+    def __init__(self, config: StyleConfig, pair: StylePair, seed: int, ratio: int, bf16: bool) -> None:
         self.config, self.pair, self.seed, self.ratio, self.bf16 = config, pair, seed, ratio, bf16
         self.device = device_for()
         settle_gpu(self.device, deterministic=True)
@@ -133,7 +133,7 @@ class Trainer:
         return losses.r1(real, self.critic(real))
 
 
-def drawn_style(seed: int, pair: Pair, latent: int, *names: object) -> tuple[torch.Tensor, int]:
+def drawn_style(seed: int, pair: StylePair, latent: int, *names: object) -> tuple[torch.Tensor, int]:
     """Latent float32 (latent,), and seed of the noise, of what `names` name."""
     random = random_generator(seed, "style", pair.name, *names)
     z = torch.from_numpy(random.standard_normal(latent).astype("float32"))
@@ -144,7 +144,7 @@ def train_pair(
     config: StyleConfig,
     shards: Path,
     out: Path,
-    pair: Pair,
+    pair: StylePair,
     seed: int,
     *,
     bf16: bool = False,
@@ -175,7 +175,7 @@ def train_pair(
     folder.mkdir(parents=True, exist_ok=True)
     events = Events(folder)
     trainer, first = Trainer(config, pair, seed, manifest.ratio, bf16), 0
-    found = newest(folder / "checkpoints", events.tell)
+    found = newest(folder / "checkpoints", events.log)
     if found is not None:
         state, cursor = load(found)
         if cursor["made_of"] != inputs or cursor["step"] > config.steps:
@@ -186,8 +186,8 @@ def train_pair(
         first = cursor["step"]
     groups = styles(manifest, config.by)
     own, theirs = (Pool(shards, manifest, groups[name], config.crop_px) for name in (pair.source, pair.target))
-    saver = Saver(folder / "checkpoints", 2, None, events.tell, first)
-    log = _Losses(folder / "metrics.jsonl", events.tell, first)
+    saver = Saver(folder / "checkpoints", 2, None, events.log, first)
+    log = _Losses(folder / "metrics.jsonl", events.log, first)
     steps = Steps(own, theirs, pair, seed, config.batch, threads_for(workers), trainer.device.type == "cuda")
     stream = steps.stream(first, config.steps)
     try:
@@ -242,8 +242,8 @@ def _publish(trainer: Trainer, folder: Path, inputs: str, steps: int) -> dict[st
 class _Losses:
     """Means over the steps between two lines of metrics.jsonl. What a resumed start does again is cut off first."""
 
-    def __init__(self, path: Path, tell: Tell, first: int) -> None:
-        self._lines, self._told = Lines(path, tell), dict[str, list[torch.Tensor]]()
+    def __init__(self, path: Path, log_event: LogEvent, first: int) -> None:
+        self._lines, self._told = MetricsFile(path, log_event), dict[str, list[torch.Tensor]]()
         self._lines.cut_back(first)
 
     def add(self, told: dict[str, torch.Tensor]) -> None:

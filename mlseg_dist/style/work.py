@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.prefetch import Workers, threads_for
 from mlseg_dist.data.styled import MEMBERS
@@ -23,7 +23,7 @@ from mlseg_dist.labelling.loading import Batch, InThreads
 from mlseg_dist.labelling.pipeline import Answers, through
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS
-from mlseg_dist.style.pairs import Pair, pairs_of, plain, styles, wanted
+from mlseg_dist.style.pairs import StylePair, pairs_of, plain, styles, wanted
 from mlseg_dist.style.stylist import Stylist, generator_record
 from shards.manifest import kept_manifest
 from shards.sample import encode_jpeg, encode_json
@@ -44,7 +44,7 @@ class Job:
     workers: Workers
     shards: Path
     out: Path
-    pair: Pair
+    pair: StylePair
     generator: str
     shard: str
     name: str

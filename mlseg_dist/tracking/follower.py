@@ -1,4 +1,6 @@
-"""Sends what a phase's files say to its W&B run, as they grow."""
+"""Sends what a phase's files say to its W&B run, as they grow; another process writes them, and may cut them back or
+replace them.
+"""
 
 import json
 import time
@@ -9,13 +11,55 @@ from typing import Any
 
 from mlseg_core.files import write_json
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.redaction import Redaction
+from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking.alerts import Alert, alert_of, done_alert, failed_alert, storms
 from mlseg_dist.tracking.claim import Claim
 from mlseg_dist.tracking.published import published
 from mlseg_dist.tracking.rows import flatten, number, row
 from mlseg_dist.tracking.run import Mode, Run, mark_sent, run_id
-from mlseg_dist.tracking.tail import Tail
+
+_SEEN_BYTES = 512
+
+
+class Tail:
+    """read() returns what is new. `restarted` is True after a read that began again at the first line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset, self.restarted = path, 0, False
+        self._seen = b""
+
+    def read(self) -> list[tuple[int, dict[str, Any]]]:
+        """(offset of its end in bytes, record) of each new whole line; lines that are no JSON are left out.
+
+        A cut is noticed by what lies before the offset: lines carry the time at which they were written.
+        """
+        self.restarted = False
+        try:
+            file = open(self.path, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            self.restarted, self.offset, self._seen = self.offset > 0, 0, b""
+            return []
+        with file:
+            if self.offset:
+                file.seek(self.offset - len(self._seen))
+                if file.read(len(self._seen)) != self._seen:
+                    self.restarted, self.offset = True, 0
+            file.seek(self.offset)
+            new = file.read()
+        new = new[: new.rfind(b"\n") + 1]
+        if new or self.restarted:
+            self._seen = (new if self.restarted else self._seen + new)[-_SEEN_BYTES:]
+        found = []
+        for line in new.splitlines(keepends=True):
+            self.offset += len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                found.append((self.offset, record))
+        return found
+
 
 _OLD_S = 24 * 3600.0
 
@@ -185,7 +229,7 @@ class Follower:
         return sent
 
     def _poll_outcome(self) -> bool:
-        """What stands in done.json and state.json."""
+        """The contents of done.json and state.json."""
         assert self._run is not None
         failed = _failed_attempt(self.phase)
         sent = bool(failed) and self._alert(failed_alert(self._label, failed, self._shown))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mlseg_core.files import publish_first, temporary_beside
 from mlseg_core.own import remove_own
 from mlseg_dist.config import LearningConfig
-from mlseg_dist.redaction import Redaction
+from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking import media
 from mlseg_dist.tracking.alerts import Alert
 from mlseg_dist.tracking.own import LINKS, is_of_wandb

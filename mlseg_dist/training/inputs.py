@@ -13,8 +13,8 @@ from mlseg_dist.data.order import Order
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.labelling import check_round
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
-from mlseg_dist.sharing import shared_by
 from mlseg_dist.training.engine import World
+from mlseg_dist.training.sharing import shared_by
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _SIGNS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of the GPU (torch.OutOfMemoryError, cuDNN's and cuBLAS's own words) or of the host."""
+    """Whether the GPU (torch.OutOfMemoryError, cuDNN's and cuBLAS's own words) or the host ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
@@ -117,10 +117,10 @@ def does_not_fit(train: TrainConfig, group: LossGroup, fits: int, world: World) 
     wanted = train.quads_per_micro_batch
     what = f"a micro-batch of {4 * wanted} samples of {train.patch_px} px does not fit on {_name(world.device)}"
     if fits == 0:
-        mend = (
+        fix = (
             "Not even one of 4 does: use smaller views (train.patch_px), a smaller model or a device with more memory."
         )
-        return UserError(what, "train.quads_per_micro_batch", mend)
+        return UserError(what, "train.quads_per_micro_batch", fix)
     total = train.quads_per_step
     quads = max(q for q in range(1, fits + 1) if total % q == 0 and (total // q) % world.size == 0)
     smaller = f"set train.quads_per_micro_batch={quads} and train.micro_batches_per_step={total // quads}"

@@ -1,4 +1,4 @@
-"""What a phase's training is made of: opened, resumed from a checkpoint, looked at between steps, closed in good order."""
+"""What a phase's training is made of: opened, resumed from a checkpoint, checked between steps, closed in good order."""
 
 import math
 import os
@@ -20,23 +20,22 @@ from mlseg_dist.events import Events
 from mlseg_dist.inference import level_ratio, teacher_weights
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.model import Network, build_model
-from mlseg_dist.sharing import shared_by
 from mlseg_dist.training import memory
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import join_world, make_engine
-from mlseg_dist.training.exclusions import Exclusions
-from mlseg_dist.training.flops import peak_flops, training_flops
 from mlseg_dist.training.health import Busy, Pulse, Stragglers, Watch
 from mlseg_dist.training.inputs import open_inputs
-from mlseg_dist.training.journal import Journal
-from mlseg_dist.training.keeping import Keeping, made_of
+from mlseg_dist.training.log import TrainingLog
 from mlseg_dist.training.profiling import StepProfiler
-from mlseg_dist.training.skips import Skips
-from mlseg_dist.training.teacher import BestTeacher
+from mlseg_dist.training.sharing import shared_by
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
+from mlseg_dist.training.state.exclusions import Exclusions
+from mlseg_dist.training.state.skips import Skips
+from mlseg_dist.training.state.teacher import BestTeacher
+from mlseg_dist.training.state.training_state import TrainingState, made_of
 from mlseg_dist.training.validate import Scores, validate
 from mlseg_dist.training.validation_pairs import ValidationPairs
-from mlseg_dist.training.window import Window
+from mlseg_dist.training.window import Window, peak_flops, training_flops
 
 GiveUp = Callable[[str], NoReturn]
 """Called from a thread with a sentence that says which rank stands still; ends the process."""
@@ -87,11 +86,11 @@ class Session:
         best = BestTeacher(phase, "ema" if settings.ema else "model")
         excluded = self.exclusions, self._validation.exclusions
         changing = (self.engine, self.statistics, self.average, *excluded, self.skips, best)
-        self.kept = Keeping(phase, self.events, self.world, *changing)
+        self.state = TrainingState(phase, self.events, self.world, *changing)
 
         self.pulse = Pulse()
         self.busy = Busy(self.world.device)
-        self._watch = Watch(self.pulse, self.world, settings.health, phase, self.events.tell, give_up)
+        self._watch = Watch(self.pulse, self.world, settings.health, phase, self.events.log, give_up)
         self._stragglers = Stragglers(settings.health.straggler)
         self._hosts = self.world.from_all(self._watch.host)
         flops = training_flops(self.row.model, level_ratio(run), settings.patch_px) if first else 0.0
@@ -99,7 +98,7 @@ class Session:
         self._window = Window(self.world, flops, peak)
         self._profiler = StepProfiler(settings.profile, phase, self.world)
         self._stream: Iterator[MicroBatch] | None = None
-        self._journal: Journal | None = None
+        self._log: TrainingLog | None = None
         self._progress: Progress | None = None
 
     def _network(self, step_index: int, run: Path) -> Network:
@@ -122,9 +121,9 @@ class Session:
         if self._stream is not None:
             self._stream.close()  # type: ignore[attr-defined]
         self._profiler.close()
-        self.kept.close()
-        if self._journal:
-            self._journal.close()
+        self.state.close()
+        if self._log:
+            self._log.close()
         if error is not None and memory.is_out_of_memory(error):
             raise memory.advice(self.model, self.loss, self.settings, self.world) from error
 
@@ -132,11 +131,11 @@ class Session:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint that verifies. Returns the optimizer steps done; before the first: 0, and saved."""
-        found = self.kept.open(self.settings.keep_checkpoints, self.settings.keep_every)
+        found = self.state.open(self.settings.keep_checkpoints, self.settings.keep_every)
         step = found or 0
         if self.world.rank == 0:
-            self._journal = Journal(self.config, self.phase, step, self.total)
-            self._journal.order(self._order, self.total * self._each)
+            self._log = TrainingLog(self.config, self.phase, step, self.total)
+            self._log.order(self._order, self.total * self._each)
             tally = self.phase / "progress" / "0.json"
             self._progress = Progress(self.row.name, self.total, "steps", tally, done=step, prints=False)
         self._begin_at(step)
@@ -182,10 +181,10 @@ class Session:
         self._watch.begin()
         self._profiler.step()
         new = self.exclusions.settle() if damaged else []
-        if new and self._journal:
-            self._journal.excluded(step, new)
+        if new and self._log:
+            self._log.excluded(step, new)
             text = f"{len(new)} pairs cannot be read and are drawn no more: {new[0]['why']}"
-            self.events.tell("excluded", text, step=step, pairs=len(new))
+            self.events.log("excluded", text, step=step, pairs=len(new))
 
     def due(self, step: int, stopped: bool) -> Due:
         """After `step` steps. Validations are spread evenly; the last step is followed by everything."""
@@ -201,14 +200,14 @@ class Session:
     # ---- what is due -------------------------------------------------------------------------------------------
 
     def go_back(self) -> int | None:
-        """Look whether steps were skipped. Returns the step that training goes back to after too many in a row, else None.
+        """Check whether steps were skipped. Returns the step that training goes back to after too many in a row, else None.
 
         Raises RuntimeError when it went back often enough, or cannot.
         """
         skipped = self.skips.look()
         if skipped and self.world.rank == 0:
             text = f"loss or gradient is not finite: skipped on all ranks ({self.skips.total} so far)"
-            self.events.tell("non-finite", f"{steps(skipped)}: {text}", steps=skipped)
+            self.events.log("non-finite", f"{steps(skipped)}: {text}", steps=skipped)
         if not self.skips.too_many:
             return None
         which = f"{steps(self.skips.in_a_row)} in a row were not finite"
@@ -218,14 +217,14 @@ class Session:
             raise RuntimeError(f"{self.row.name}: {which}{again}: training diverges. {advice}")
         first = self.skips.go_back()
         self._wait_for_first("resume", first)
-        step = self.kept.go_back(at_most=first)
+        step = self.state.go_back(at_most=first)
         if step is None:
             raise RuntimeError(f"{self.row.name}: {which}, and no checkpoint from before them is left. {advice}")
-        if self._journal and self._progress:
+        if self._log and self._progress:
             left_out = self.skips.left_out
             text = f"{which}: back to step {step}, leaving out the draws of {len(left_out)} steps"
-            self.events.tell("rolled-back", text, level="error", step=step, left_out=left_out)
-            self._journal.rewind(step)
+            self.events.log("rolled-back", text, level="error", step=step, left_out=left_out)
+            self._log.rewind(step)
             self._progress.advance(step - self._progress.tally.done)
         self._begin_at(step)
         self.save(step)
@@ -236,17 +235,17 @@ class Session:
         self.pulse.at("reduce", step)
         figures, busy = self._window.close(step, lr, self.busy.take())
         self.pulse.at("log", step)
-        if self._journal and self._progress:
+        if self._log and self._progress:
             figures["epoch"] = round(step / self.total * self.row.epochs, 4)
             figures["skipped"] = self.skips.total
             figures["gradient_norm"] = self.engine.gradient_norm
-            self._journal.train(figures)
+            self._log.train(figures)
             loss = figures["loss"]
             note = "loss not finite" if loss is None else f"loss {loss:.3f}"
             self._progress.advance(step - self._progress.tally.done, note)
             for pace in self._stragglers.judge_lines(step, busy, self._hosts):
                 event = "straggler" if pace.slow else "straggler-recovered"
-                self.events.tell(
+                self.events.log(
                     event, pace.text, "warning" if pace.slow else "info", step=step, rank=pace.rank, node=pace.host
                 )
 
@@ -258,30 +257,30 @@ class Session:
             scores = validate(self.model, self._validation, self.config, self.world, at)
             at("log")
             if scores.can_be_best:
-                self.kept.best.offer(step, scores.figures, scores.operating_point)
-            if self._journal:
+                self.state.best.offer(step, scores.figures, scores.operating_point)
+            if self._log:
                 self._tell_of(step, scores)
                 figures = scores.figures | ({"not_finite": scores.not_finite} if scores.not_finite else {})
-                self._journal.validation(step, figures, self.model, self.corpus, self._validation.once.refs)
+                self._log.validation(step, figures, self.model, self.corpus, self._validation.once.refs)
         self._window.leave_out(time.perf_counter() - begun)
 
     def _tell_of(self, step: int, scores: Scores) -> None:
         """What went wrong in a validation."""
         new, missing = scores.excluded, scores.not_finite
-        if new and self._journal:
-            self._journal.excluded(step, new)
+        if new and self._log:
+            self._log.excluded(step, new)
             text = f"{len(new)} validation pairs cannot be read and are not scored: {new[0]['why']}"
-            self.events.tell("excluded", text, step=step, pairs=len(new), split="val")
+            self.events.log("excluded", text, step=step, pairs=len(new), split="val")
         if missing:
             share = missing / (missing + scores.pixels)
             best = "" if scores.can_be_best else "; these weights cannot become the teacher"
             text = f"no finite answer for {missing} pixels ({share:.2%}), which are not scored{best}"
-            self.events.tell("validation-not-finite", text, step=step, pixels=missing, share=share)
+            self.events.log("validation-not-finite", text, step=step, pixels=missing, share=share)
 
     def save(self, step: int) -> None:
         """A checkpoint; written beside the next steps."""
         self.pulse.at("save", step)
-        self.kept.save(step, self._made_of)
+        self.state.save(step, self._made_of)
 
     def _wait_for_first(self, stage: str, step: int) -> None:
         """Rank 0 is in a stage of its own, and the others wait for it."""
@@ -291,14 +290,14 @@ class Session:
         """The phase has a teacher."""
         self._wait_for_first("save", self.total)
         # To wait for a full disk is no standstill: its cause is known, and no node is to blame.
-        self.kept.publish(partial(self._wait_for_first, "save", self.total))
-        best = self.kept.best.record
+        self.state.publish(partial(self._wait_for_first, "save", self.total))
+        best = self.state.best.record
         if self._progress and best:
             text = f"teacher of {self.row.name}: step {best['step']} of {self.total}, mIoU {best['miou']:.4f}"
-            self.events.tell("teacher", text, "info", **best)
+            self.events.log("teacher", text, "info", **best)
             if best["step"] == 0:
                 text = f"no weights of {self.row.name} score better on validation than those it started from: they stay"
-                self.events.tell("kept-teacher", text, miou=best["miou"])
+                self.events.log("kept-teacher", text, miou=best["miou"])
         if self._progress:
             self._progress.finish()
         self.pulse.at("reduce", self.total)

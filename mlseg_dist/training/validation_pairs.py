@@ -9,7 +9,7 @@ from mlseg_dist.config import TrainConfig
 from mlseg_dist.data.corpus import BadPair, Corpus, PairRef
 from mlseg_dist.data.once import Once, centres_of, scales_of
 from mlseg_dist.training.engine import World
-from mlseg_dist.training.exclusions import Exclusions
+from mlseg_dist.training.state.exclusions import Exclusions
 from shards.tar import BadShard, ShardReader
 
 

@@ -7,7 +7,6 @@ reading   views for many threads: every pixel is decoded and resampled once
 network   a teacher as a function from views on the device to probabilities on the device
 stitching overlapping patches -> rows that no later patch touches
 strips    the engine: reads ahead, predicts, stitches, hands out strips from top to bottom
-seams     how much a map depends on where the patches lie
 writing   strips -> tiled TIFFs of classes and probabilities
 work      the engine as an exactly-once map over slides
 

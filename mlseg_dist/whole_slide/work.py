@@ -1,8 +1,8 @@
 """The engine as an exactly-once map over slides: a unit is a slide, its files are the two maps and their facts.
 
-`mlseg_core.map` runs it: `run_units` on a node of a SLURM array, `map_in_processes` on this machine. A unit's files depend on the
-teacher, the slide, what is asked for, and the kind of device only; on a CPU, whose sums depend on how many threads share them, that
-number is part of it (`train.threads`, 1 unless the config says otherwise).
+`mlseg_core.exactly_once.run` runs it: `run_units` on a node of a SLURM array, `map_in_processes` on this machine. A unit's files
+depend on the teacher, the slide, what is asked for, and the kind of device only; on a CPU, whose sums depend on how many threads
+share them, that number is part of it (`train.threads`, 1 unless the config says otherwise).
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file, write_json
-from mlseg_core.map import Scratch, Unit
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.device import device_kind
@@ -30,8 +30,8 @@ from mlseg_dist.whole_slide.strips import OVERLAP, WholeSlide, view_side
 from mlseg_dist.whole_slide.writing import MapFiles
 from shards.annotation import Annotation
 from shards.audit.tissue import TissueMask
-from shards.build.identity import slide_identity
 from shards.config import ShardsConfig
+from shards.cutting.identity import slide_identity
 from shards.manifest import kept_manifest
 from shards.slide_table import Slide
 

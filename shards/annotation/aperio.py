@@ -7,8 +7,7 @@ and other lines enclose nothing: ignored and counted.
 
 import numpy as np
 
-from shards.annotation.drawing import Drawing, box_ring, ellipse_ring
-from shards.annotation.elements import Attributes, number
+from shards.annotation.drawing import Attributes, Drawing, box_ring, ellipse_ring, number
 
 _POLYGONS, _RECTANGLES, _ELLIPSES = {"0", "Polygon", "Freehand"}, {"1", "Rectangle"}, {"2", "Ellipse"}
 _NAMES = {"3": "arrow", "4": "ruler"}

@@ -6,8 +6,7 @@ measurements enclose nothing: ignored and counted.
 
 import numpy as np
 
-from shards.annotation.drawing import NO_CLASS, TOLERANCE_PX, Drawing, box_ring, tidy_ring
-from shards.annotation.elements import Attributes, number
+from shards.annotation.drawing import NO_CLASS, TOLERANCE_PX, Attributes, Drawing, box_ring, number, tidy_ring
 
 _HOLE_GROUPS = frozenset({"negative", "hole", "exclusion"})  # in any case, unless `annotation_classes` maps them
 _MOST_PARTS = 1024

@@ -1,10 +1,13 @@
 """What an annotation file says before classes are mapped: named shapes. Rings are checked and tidied here.
 
-The parsers of all vector formats yield a Drawing; they raise ValueError, and read.py adds the file's name.
+The parsers of all vector formats yield a Drawing; they raise ValueError, and read.py adds the file's name. What the readers of XML
+formats share is here too.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Protocol
+from xml.sax.xmlreader import AttributesImpl as Attributes  # a type; defusedxml parses
 
 import numpy as np
 
@@ -92,3 +95,20 @@ def ellipse_ring(points: np.ndarray) -> np.ndarray:
     count = int(np.clip(np.ceil(np.pi * np.sqrt(radii.max() / (2 * TOLERANCE_PX))), 16, 4096))
     angles = np.arange(count) * (2 * np.pi / count)
     return (low + high) / 2 + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+class XmlReader(Protocol):
+    """Takes the elements of one file in order and fills its drawing. Raises ValueError."""
+
+    drawing: Drawing
+
+    def start(self, tag: str, attributes: Attributes) -> None: ...
+    def end(self, tag: str) -> None: ...
+
+
+def number(attributes: Attributes, name: str) -> float:
+    """An attribute's value. Raises ValueError."""
+    try:
+        return float(attributes[name])
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} is {attributes.get(name, '')[:40]!r}, not a number") from None

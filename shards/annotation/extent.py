@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.annotation.raster import window_of
-from shards.annotation.region import Region
+from shards.annotation.raster import Region, window_of
 
 _GRID = 128  # samples across a region that lies partly off the slide
 

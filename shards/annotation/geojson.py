@@ -2,7 +2,7 @@
 
 The class is `properties.classification`, else `properties.name`, else "(no class)". Cells, tiles and other detections
 that carry no class are what software found, not what a person drew: ignored and counted. The plane that a shape was
-drawn on stands in its geometry, where it is not the first one; a third coordinate of a point is ignored.
+drawn on is in its geometry, where it is not the first one; a third coordinate of a point is ignored.
 """
 
 import json

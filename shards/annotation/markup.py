@@ -11,8 +11,7 @@ from defusedxml.common import DefusedXmlException
 
 from shards.annotation.aperio import AperioReader
 from shards.annotation.asap import AsapReader
-from shards.annotation.drawing import Drawing
-from shards.annotation.elements import Attributes, XmlReader
+from shards.annotation.drawing import Attributes, Drawing, XmlReader
 
 _READERS: dict[str, type[XmlReader]] = {"ASAP_Annotations": AsapReader, "Annotations": AperioReader}
 

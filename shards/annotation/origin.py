@@ -9,7 +9,7 @@ HALO show all of level 0. A label mask covers one or the other, which its size t
 from dataclasses import dataclass
 from typing import Literal
 
-from shards.pyramids.bounds import Bounds
+from shards.pyramids.pyramid import Bounds
 from shards.reader import SlideReader
 
 Format = Literal["geojson", "asap", "aperio", "mask"]
@@ -82,8 +82,3 @@ def place(format: Format, bounds: Bounds | None, override: str | None = None) ->
     if bounds is None or origin == "level0":
         return Placement(format, "level0" if bounds is None else origin, stated=override is not None)
     return Placement(format, origin, (float(bounds[0]), float(bounds[1])), override is not None)
-
-
-def is_moved(format: Format, bounds: Bounds | None, override: str | None = None) -> bool:
-    """Whether the labels lie elsewhere than builds had them that took every coordinate from level 0 (RECIPE 5)."""
-    return place(format, bounds, override).offset != (0.0, 0.0)

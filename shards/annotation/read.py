@@ -8,6 +8,7 @@ import io
 import zlib
 from collections import Counter
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from mlseg_core.errors import UserError
@@ -28,21 +29,47 @@ _MOST_OFF_SLIDE = 0.5  # share of the annotated area; people draw over the edge,
 _FORMATS = "Give QuPath GeoJSON, ASAP, Aperio or HALO XML, or a label mask as PNG or TIFF."
 
 
-def read_annotation(path: Path, config: ShardsConfig, frame: Frame) -> Annotation:
-    """The annotation of the slide that `frame` describes, laid on its level 0.
+class AnnotationFile:
+    """An annotation file: its class names, then its annotation, with the file parsed once for both."""
 
-    Raises UserError: damaged or unknown file, names that nobody mapped (all of them), wrong scale, wrong slide, more
-    than half of it off the slide, shapes on several planes.
-    """
-    if is_mask(path):
-        return LabelMask(path, config, frame)
-    drawing = _drawing(path)
-    placement = _lay(drawing, config, frame, path)
-    _refuse_unmapped(drawing, config, path)
-    _refuse_other_scale(drawing, frame.mpp, path)
-    regions = Regions(drawing, config, frame.size, placement)
-    _refuse_off_slide(regions, frame, path)
-    return regions
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._drawing: Drawing | None = None
+
+    @cached_property
+    def is_mask(self) -> bool:
+        """Whether it is a label mask. Raises UserError."""
+        return is_mask(self.path)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All names that a class map can give a meaning to; of a mask, its values as text. Raises UserError."""
+        if self.is_mask:
+            return frozenset(str(value) for value in mask_values(self.path))
+        self._drawing = _drawing(self.path)
+        return frozenset(shape.name for shape in self._drawing.shapes if not shape.hole)
+
+    def read(self, config: ShardsConfig, frame: Frame) -> Annotation:
+        """The annotation of the slide that `frame` describes, laid on its level 0.
+
+        Raises UserError: damaged or unknown file, names that nobody mapped (all of them), wrong scale, wrong slide, more
+        than half of it off the slide, shapes on several planes.
+        """
+        path = self.path
+        if self.is_mask:
+            return LabelMask(path, config, frame)
+        drawing, self._drawing = self._drawing or _drawing(path), None  # laying it changes it
+        placement = _lay(drawing, config, frame, path)
+        _refuse_unmapped(drawing, config, path)
+        _refuse_other_scale(drawing, frame.mpp, path)
+        regions = Regions(drawing, config, frame.size, placement)
+        _refuse_off_slide(regions, frame, path)
+        return regions
+
+
+def read_annotation(path: Path, config: ShardsConfig, frame: Frame) -> Annotation:
+    """AnnotationFile.read for one who needs nothing else of the file. Raises UserError."""
+    return AnnotationFile(path).read(config, frame)
 
 
 def _lay(drawing: Drawing, config: ShardsConfig, frame: Frame, path: Path) -> Placement:
@@ -56,13 +83,6 @@ def _lay(drawing: Drawing, config: ShardsConfig, frame: Frame, path: Path) -> Pl
     placement = replace(place(drawing.format, frame.bounds, frame.origin), plane=plane)
     drawing.move(placement.offset)
     return placement
-
-
-def classes_found(path: Path) -> set[str]:
-    """All names that a class map can give a meaning to; of a mask, its values as text. Raises UserError."""
-    if is_mask(path):
-        return {str(value) for value in mask_values(path)}
-    return {shape.name for shape in _drawing(path).shapes if not shape.hole}
 
 
 def _refuse_unmapped(drawing: Drawing, config: ShardsConfig, path: Path) -> None:

@@ -7,7 +7,6 @@ blur     sharpness of the tissue
 slide    one slide -> its tissue mask, measures and flags
 inspect  the audit as cutting and prediction ask for it: is the slide to be used?
 labels   how an annotation's labels lie on the tissue and on the slide
-picture  thumbnail and mask for people
 """
 
 from shards.audit.slide import Audit, audit_slide

@@ -21,7 +21,7 @@ _FLAT = 1.0  # grey levels; below, there is no texture to judge
 
 
 def sharpness(rgb: np.ndarray) -> float | None:
-    """Of one view at 1 µm/px, uint8 (h, w, 3); None when it has no texture."""
+    """Sharpness of one view at 1 µm/px, uint8 (h, w, 3); None when it has no texture."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     by_1, by_2, by_4 = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1, 2, 4))
     coarse = float((by_2 - by_4).std())

@@ -9,7 +9,6 @@ from shards.reader import SlideReader
 
 MOST_UNREADABLE = 0.01
 """At most this share of a slide, and of its patches, may be impossible to decode."""
-_LOOK_PX = 1024
 
 
 class BadSlide(Exception):
@@ -18,9 +17,9 @@ class BadSlide(Exception):
 
 def inspect_slide(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -> Audit:
     """The slide's audit; `quarantined` says whether the policy allows its use. Raises BadSlide when too much is undecodable."""
-    reader.thumbnail(_LOOK_PX)
-    if reader.lost_share > MOST_UNREADABLE:
-        raise BadSlide(f"{reader.lost_share:.0%} of the slide cannot be decoded ({reader.lost_why})")
+    lost_share = reader.overview.lost_share
+    if lost_share > MOST_UNREADABLE:
+        raise BadSlide(f"{lost_share:.0%} of the slide cannot be decoded ({reader.lost_why})")
     return audit_slide(reader, tissue, audit)
 
 

@@ -7,7 +7,7 @@ blood look like red ink, blue ink must be dark (haematoxylin is blue), brown ink
 import cv2
 import numpy as np
 
-from shards.glass import extremes
+from shards.reader import extremes
 
 STROKE_UM = 60.0
 """What is narrower is no stroke but cells of that colour."""

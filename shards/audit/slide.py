@@ -12,8 +12,7 @@ import numpy as np
 from shards.audit.blur import BLURRED, tissue_sharpness
 from shards.audit.config import AuditConfig, TissueConfig
 from shards.audit.tissue import CoarseView, TissueMask, look
-from shards.glass import DARKEST, extremes
-from shards.reader import SlideReader
+from shards.reader import DARKEST, SlideReader, extremes
 
 _DARK = 64  # grey levels; the background of fluorescence is below
 _MISREAD_SHARE = 0.05

@@ -12,8 +12,7 @@ import numpy as np
 
 from shards.audit.config import TissueConfig
 from shards.audit.pen import find_pen
-from shards.glass import Glass, extremes, find_glass, unscanned
-from shards.reader import SlideReader
+from shards.reader import Glass, SlideReader, extremes, find_glass, unscanned
 
 _LONGEST_PX = (256, 4096)
 """Bounds of the coarse picture: of tiny regions and of slides of any size."""

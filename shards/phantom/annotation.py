@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from mlseg_core.randomness import generator
 from shards.phantom.layout import Layout
-from shards.phantom.lookalike import Pair
+from shards.phantom.lookalike import LookalikePair
 from shards.phantom.shapes import polygons
 from shards.phantom.table import Specimen
 
@@ -69,7 +69,7 @@ def _careless(random: Generator, layout: Layout, spread_um: float) -> Layout:
         parts = polygons(shapely.affinity.translate(shape, x, y).buffer(wider / 2))
         return max(parts, key=lambda part: part.area) if parts else shape
 
-    pairs: list[Pair] = [replace(pair, mass=drawn(pair.mass)) for pair in layout.pairs]
+    pairs: list[LookalikePair] = [replace(pair, mass=drawn(pair.mass)) for pair in layout.pairs]
     things, artefacts = (
         [replace(one, shape=drawn(one.shape)) for one in of_kind] for of_kind in (layout.things, layout.artefacts)
     )

@@ -8,7 +8,7 @@ from shapely.geometry.base import BaseGeometry
 
 from shards.phantom.canvas import Canvas, scattered
 from shards.phantom.layout import Thing
-from shards.phantom.lookalike import Pair
+from shards.phantom.lookalike import LookalikePair
 from shards.phantom.shapes import Points, polygon
 
 
@@ -48,12 +48,12 @@ def nuclei(
     canvas.ellipses(canvas.counterstain, inner, axes[open_] * 0.5, turns[open_], blue[open_] * 0.75)
 
 
-def mass_cells(random: Generator, pair: Pair) -> Points:
+def mass_cells(random: Generator, pair: LookalikePair) -> Points:
     """Where the cells of a mass lie, N×2 µm."""
     return scattered(random, pair.mass.buffer(-2.5), 10.0, 0.24)
 
 
-def mass(canvas: Canvas, random: Generator, pair: Pair, marker: Marker) -> None:
+def mass(canvas: Canvas, random: Generator, pair: LookalikePair, marker: Marker) -> None:
     """Cell-dense nests; nothing here may depend on the pair's kind."""
     centres = mass_cells(random, pair)
     if marker.where == "membrane" and marker.amount > 0:

@@ -1,11 +1,11 @@
 """What a set of phantom slides is: how many, how large, how hard. One field, one line."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlseg_core.config import Strict
+from mlseg_core.config import StableDump, Strict
 from shards.phantom.appearances import DEV, FINAL
 from shards.phantom.catalog import SEEN, SEEN_LABS
 
@@ -34,8 +34,12 @@ class GroupsConfig(Strict):
         return self
 
 
-class PhantomConfig(Strict):
+class PhantomConfig(StableDump):
     """Synthetic IHC slides with one look-alike pair (Tumor, DCIS) that only context tells apart."""
+
+    added_later: ClassVar = (
+        "groups", "left_out", "regions", "careless_um", "swapped", "train_annotations", "dev_appearances", "final_appearances",
+    )  # fmt: skip
 
     seed: int = 7
     """Same seed, same bytes."""
@@ -64,7 +68,7 @@ class PhantomConfig(Strict):
     artefacts: int = Field(1, ge=0, le=5)
     """Folds, bubbles and blurred areas per slide, of each kind."""
     jpeg_quality: int = Field(90, ge=50, le=100)
-    """Of the slide's tiles."""
+    """JPEG quality of the slide's tiles."""
     groups: GroupsConfig | None = None
     """None: every lab and scanner has annotated train slides."""
     left_out: tuple[str, ...] = ()
@@ -109,18 +113,6 @@ class PhantomConfig(Strict):
     def has_truth(self) -> bool:
         """Where people annotate less than they could, or wrongly, the whole truth is written beside each train slide."""
         return self.groups is not None or self.regions < 1 or self.careless_um > 0 or self.swapped > 0
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that were added later and hold their default: the frozen code of earlier runs does not know them."""
-        values: dict[str, Any] = dump(self)
-        added = (
-            "groups", "left_out", "regions", "careless_um", "swapped", "train_annotations", "dev_appearances", "final_appearances",
-        )  # fmt: skip
-        fields = type(self).model_fields
-        return {
-            key: value for key, value in values.items() if key not in added or getattr(self, key) != fields[key].default
-        }
 
 
 def _check(key: str, names: Sequence[str], known: Collection[str]) -> None:

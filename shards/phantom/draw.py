@@ -1,11 +1,17 @@
-"""Draw one slide: a unit of work in, NAME.tif and NAME.geojson out. A pure function of the unit."""
+"""Draw one slide: a unit of work in, NAME.tif (a tiled pyramid, generic-tiff to OpenSlide) and NAME.geojson out.
+
+A pure function of the unit: the same picture gives the same bytes.
+"""
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 import shapely
+import tifffile
 from numpy.random import Generator
 
-from mlseg_core.map import Scratch, Unit
+from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.randomness import generator
 from shards.phantom import artefact, cells
 from shards.phantom.annotation import annotated, whole_truth
@@ -13,11 +19,9 @@ from shards.phantom.canvas import UNIT, Canvas
 from shards.phantom.catalog import LABS, STAINS
 from shards.phantom.layout import Layout, plan
 from shards.phantom.lookalike import BAND_UM
-from shards.phantom.scanner import scan
-from shards.phantom.stain import transmitted, vectors
+from shards.phantom.stain import scan, transmitted, vectors
 from shards.phantom.table import Specimen
 from shards.phantom.texture import directions, fibres, smooth_noise
-from shards.phantom.tiff import write_pyramid
 
 COARSE = 2
 """Stroma is painted at this many level-0 pixels per pixel: it holds nothing finer."""
@@ -122,3 +126,29 @@ def _leave_dye(canvas: Canvas, random: Generator, haze: float) -> None:
     )
     clouds = cv2.resize(cv2.convertScaleAbs(small, alpha=UNIT), (columns, rows), interpolation=cv2.INTER_LINEAR)
     canvas.matrix[:] = cv2.add(canvas.matrix, clouds)
+
+
+LEVELS = 4
+TILE_PX = 256
+
+
+def write_pyramid(path: Path, picture: np.ndarray, mpp: float, quality: int) -> None:
+    """picture: rows×columns×3 uint8 RGB at `mpp` µm/px. Each level halves the one before."""
+    with tifffile.TiffWriter(path) as writer:
+        for level in range(LEVELS):
+            if level:
+                picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            writer.write(
+                picture,
+                tile=(TILE_PX, TILE_PX),
+                photometric="rgb",  # of the array; subsampling given, tifffile stores YCbCr
+                subsampling=(1, 1),
+                compression="jpeg",
+                compressionargs={"level": quality},
+                resolution=(1e4 / (mpp * 2**level), 1e4 / (mpp * 2**level)),
+                resolutionunit="CENTIMETER",
+                subfiletype=1 if level else 0,
+                software="mlseg phantom",
+                metadata=None,
+                maxworkers=1,
+            )

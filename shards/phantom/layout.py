@@ -11,7 +11,7 @@ import shapely
 from numpy.random import Generator
 
 from mlseg_core.randomness import generator
-from shards.phantom.lookalike import BAND_UM, Pair, place
+from shards.phantom.lookalike import BAND_UM, LookalikePair, place
 from shards.phantom.regions import choose_regions
 from shards.phantom.shapes import Points, blob, piece, polygon, polygons
 from shards.phantom.table import Specimen
@@ -35,7 +35,7 @@ class Layout:
 
     size_um: float
     tissue: shapely.Polygon
-    pairs: list[Pair]
+    pairs: list[LookalikePair]
     things: list[Thing]
     artefacts: list[Thing]
     regions: list[shapely.Polygon]
@@ -73,7 +73,7 @@ def _outline(random: Generator, size: float) -> shapely.Polygon:
 class _Room:
     """A coarse map of where objects may still go. Both kinds of unit block the same places, so objects tell nothing."""
 
-    def __init__(self, size: float, tissue: shapely.Polygon, pairs: list[Pair]) -> None:
+    def __init__(self, size: float, tissue: shapely.Polygon, pairs: list[LookalikePair]) -> None:
         side = int(size / GRID_UM)
         self.free = np.zeros((side, side), np.uint8)
         cv2.fillPoly(self.free, [_cells(np.asarray(tissue.exterior.coords))], 1)
@@ -151,7 +151,7 @@ def _lobule(random: Generator, centre: Points, radius: float) -> Thing:
 
 
 def _artefacts(
-    random: Generator, tissue: shapely.Polygon, pairs: list[Pair], regions: list[shapely.Polygon], count: int
+    random: Generator, tissue: shapely.Polygon, pairs: list[LookalikePair], regions: list[shapely.Polygon], count: int
 ) -> list[Thing]:
     """Folds, bubbles, blurred areas: each first inside a region, and off the masses, whose labels are dear."""
     things: list[Thing] = []

@@ -24,7 +24,7 @@ SPACING_UM = 15.0
 
 
 @dataclass(frozen=True)
-class Pair:
+class LookalikePair:
     """One unit: a mass and the band material that belongs to it. band: centre lines; closed for DCIS."""
 
     kind: str
@@ -45,7 +45,7 @@ def reach(kind: str, radius: float) -> float:
     return radius + GAP_UM + (BAND_UM + 14 if kind == "DCIS" else 0.6 * PIECE_UM)
 
 
-def place(random: Generator, tissue: shapely.Polygon, decoys: float) -> list[Pair]:
+def place(random: Generator, tissue: shapely.Polygon, decoys: float) -> list[LookalikePair]:
     """Pack as many units as fit, kinds in turn."""
     west, south, east, north = tissue.bounds
     candidates = random.uniform((west, south), (east, north), (6000, 2))
@@ -86,7 +86,7 @@ def _unit(
     radii: list[float],
     kinds: list[str],
     decoys: float,
-) -> Pair:
+) -> LookalikePair:
     centre, radius, kind = centres[index], radii[index], kinds[index]
     mass = nests(random, centre, radius)
     inner = radius + GAP_UM
@@ -100,7 +100,7 @@ def _unit(
         ]
         # A quarter more than a cuff's length: pieces reach out of the low view, cuffs do not.
         band = _pieces(random, tissue, centre, inner, others, decoys * 1.25 * 2 * np.pi * (inner + BAND_UM / 2))
-    return Pair(kind, (float(centre[0]), float(centre[1])), radius, mass, band, kind == "DCIS")
+    return LookalikePair(kind, (float(centre[0]), float(centre[1])), radius, mass, band, kind == "DCIS")
 
 
 def _pieces(

@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from numpy.random import Generator
 
-from shards.phantom.lookalike import Pair
+from shards.phantom.lookalike import LookalikePair
 
 SIDE_UM = (900.0, 1040.0)
 APART_UM = 20.0
@@ -12,7 +12,7 @@ ATTEMPTS = 16
 
 
 def choose_regions(
-    random: Generator, tissue: shapely.Polygon, pairs: list[Pair], share: float
+    random: Generator, tissue: shapely.Polygon, pairs: list[LookalikePair], share: float
 ) -> list[shapely.Polygon]:
     """Regions until `share` of the tissue's area is annotated: one unit in each, the two kinds in turn.
 
@@ -31,7 +31,7 @@ def choose_regions(
 
 
 def _attempt(
-    random: Generator, tissue: shapely.Polygon, pairs: list[Pair], wanted: float
+    random: Generator, tissue: shapely.Polygon, pairs: list[LookalikePair], wanted: float
 ) -> list[tuple[str, shapely.Polygon]]:
     """Squares round units in a random order, kinds in turn while both are left, none nearer than APART_UM."""
     chosen: list[tuple[str, shapely.Polygon]] = []
@@ -47,7 +47,7 @@ def _attempt(
     return chosen
 
 
-def _square(random: Generator, pair: Pair) -> shapely.Polygon:
+def _square(random: Generator, pair: LookalikePair) -> shapely.Polygon:
     """A hand-drawn square round a unit's centre."""
     half = random.uniform(*SIDE_UM) / 2
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * half + random.uniform(-25, 25, (4, 2))

@@ -6,8 +6,8 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint, write_atomic
-from mlseg_core.map import Unit
 from mlseg_core.randomness import generator
 from shards.phantom.appearances import APPEARANCES
 from shards.phantom.catalog import SCANNERS, SEEN, SEEN_LABS, STAINS, UNSEEN

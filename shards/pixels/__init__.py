@@ -1,6 +1,5 @@
 """Pictures and masks that people bring as files, read exactly as they were written or refused with what they hold.
 
-bmp    the BMPs that Pillow misreads
 files  which kind of file it is, what its header says, and whether its bytes are whole
 masks  one whole number a pixel: class numbers, never colours
 tiles  one picture in 8-bit RGB

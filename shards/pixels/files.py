@@ -1,4 +1,8 @@
-"""What a picture file says of itself, and whether its bytes are whole. Pillow reads headers here, no pixels."""
+"""What a picture file says of itself, and whether its bytes are whole. Pillow reads headers here, no pixels.
+
+Pillow misreads BMPs with grey palettes: it drops the palette and reads the numbers with 1 bit (two colours) or 8 bits (more),
+however many bits the file says.
+"""
 
 import os
 import struct
@@ -13,7 +17,6 @@ import simplejpeg
 from PIL import Image
 
 from mlseg_core.errors import UserError
-from shards.pixels.bmp import is_misread_by_pillow
 from shards.pyramids.series import open_tiff, slide_series
 
 _UNSPECIFIED = 0  # of ExtraSamples
@@ -29,7 +32,7 @@ UPRIGHT = (0, 1)
 class Header:
     """format: as Pillow names it.  mode: as Pillow would decode it.  size: (width, height) px.
 
-    mode is P for BMPs of which Pillow would read the numbers with another count of bits than the file has (see bmp.py).
+    mode is P for BMPs of which Pillow would read the numbers with another count of bits than the file has .
     bits: of a sample, as stored; Pillow stretches grey of 2 and 4 bits to 8, and cuts 16-bit colours down to 8.
     orientation: the EXIF tag, 1 where the file has none.  alpha: some pixels may be transparent.  frames: pictures in it.
     """
@@ -154,3 +157,45 @@ def refuse_turned(orientation: int, path: Path, what: str) -> None:
             path,
             "Turn its pixels and remove the tag, so that images and masks agree: mogrify -auto-orient.",
         )
+
+
+_PILLOW_BITS = {"1": 1, "L": 8}
+_CORE = 12  # bytes of the header of OS/2
+
+
+def is_misread_by_pillow(path: Path, mode: str) -> bool:
+    """mode: as Pillow names it."""
+    return mode in _PILLOW_BITS and _Head(path).bits != _PILLOW_BITS[mode]
+
+
+def palette_numbers(path: Path) -> np.ndarray:
+    """Entries of the palette, uint8 (height, width). Raises UserError."""
+    head = _Head(path)
+    if head.compression or head.bits not in (1, 4, 8):
+        what = f"the mask is a BMP of {head.bits} bits a pixel (compression {head.compression})"
+        raise UserError(what, path, "Export it as PNG or TIFF.")
+    stride = -(-head.width * head.bits // 32) * 4
+    data = path.read_bytes()[head.start : head.start + stride * head.height]
+    if len(data) < stride * head.height:
+        raise UserError("the mask ends too early", path, "Copy it again.")
+    rows = np.frombuffer(data, np.uint8).reshape(head.height, stride)
+    if head.bits < 8:
+        bits = np.unpackbits(rows, axis=1).reshape(head.height, -1, head.bits)
+        rows = (bits << np.arange(head.bits - 1, -1, -1, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
+    rows = rows[:, : head.width]
+    return np.ascontiguousarray(rows if head.is_top_down else rows[::-1])
+
+
+class _Head:
+    """What the header says. start: of the pixels in the file, bytes. width, height: px. bits: of a pixel."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            data = file.read(34).ljust(34, b"\0")
+        self.start, length = struct.unpack("<II", data[10:18])
+        if length == _CORE:
+            self.width, height, _, self.bits = struct.unpack("<HHHH", data[18:26])
+            self.compression = 0
+        else:
+            self.width, height, _, self.bits, self.compression = struct.unpack("<iiHHI", data[18:34])
+        self.height, self.is_top_down = abs(height), height < 0

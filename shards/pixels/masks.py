@@ -9,8 +9,17 @@ from typing import Protocol
 import numpy as np
 
 from mlseg_core.errors import UserError
-from shards.pixels.bmp import palette_numbers
-from shards.pixels.files import UPRIGHT, Header, alpha_of_tiff, check_whole, header, is_jpeg, opened, refuse_turned
+from shards.pixels.files import (
+    UPRIGHT,
+    Header,
+    alpha_of_tiff,
+    check_whole,
+    header,
+    is_jpeg,
+    opened,
+    palette_numbers,
+    refuse_turned,
+)
 from shards.pyramids.pyramid import Unreadable, is_tiff
 from shards.pyramids.series import LOSSLESS, colour_fault, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid

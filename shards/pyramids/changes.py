@@ -4,11 +4,10 @@ from pathlib import Path
 
 from mlseg_core.errors import UserError
 from shards.pyramids.ome import is_ome
-from shards.pyramids.opening import open_pyramid
+from shards.pyramids.opening import open_pyramid, same_pixels
 from shards.pyramids.openslide_pyramid import GENERIC_TIFF, OpenSlidePyramid, refusal
 from shards.pyramids.pyramid import Pyramid, is_tiff
 from shards.pyramids.tiff import TiffPyramid
-from shards.pyramids.tiles import same_pixels
 
 _CACHE_BYTES = 16 << 20
 _SAME_MPP = 1e-3

@@ -7,8 +7,8 @@ import numpy as np
 import openslide
 
 from mlseg_core.errors import UserError
-from shards.pyramids.pyramid import Part, Unreadable
-from shards.pyramids.stated_scale import is_print_resolution
+from shards.pyramids.ome import is_print_resolution
+from shards.pyramids.pyramid import LevelPixels, Unreadable
 
 GENERIC_TIFF = "generic-tiff"
 """The vendor that OpenSlide gives to every tiled TIFF it does not know. It reads the first page as colours, whatever it is."""
@@ -45,7 +45,7 @@ class OpenSlidePyramid:
             raise UserError(what, self._path, "Restore the file or drop its row.") from None
         self._slide.set_cache(openslide.OpenSlideCache(self._cache_bytes))
 
-    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
+    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> LevelPixels:
         """OpenSlide takes whole level-0 coordinates and divides them by one downsample for both axes."""
         downsample = self._downsamples[level]
         location = (round(first[0] * downsample), round(first[1] * downsample))
@@ -56,7 +56,7 @@ class OpenSlidePyramid:
             self._open()
             raise Unreadable(f"level {level} at {first}: {error}") from None
         covered = None if rgba[..., 3].all() else rgba[..., 3] > 0
-        return Part(
+        return LevelPixels(
             cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), covered, (location[0] / downsample, location[1] / downsample)
         )
 

@@ -1,5 +1,6 @@
-"""What a slide file offers to the reader, whichever backend opens it."""
+"""What a slide file offers to the reader, whichever backend opens it, and which part of it was scanned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Part:
+class LevelPixels:
     """Pixels of a level. rgb: uint8 (height, width, 3); covered: bool (height, width), None: all of it was scanned.
 
     origin: where the array's first pixel really begins, level px (x, y); beside what was asked for by a part of a pixel
@@ -35,7 +36,7 @@ class Pyramid(Protocol):
     tile_height: int
     """Rows of level 0 that are decoded together, px."""
 
-    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
+    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> LevelPixels:
         """Pixels [first, first + size) of a level; they must lie inside it. Raises Unreadable."""
         ...
 
@@ -46,3 +47,17 @@ def is_tiff(path: Path) -> bool:
     """By its first bytes: classic TIFF or BigTIFF, either byte order."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+Bounds = tuple[int, int, int, int]
+"""x, y, width, height in level-0 px."""
+
+
+def scanned_bounds(properties: Mapping[str, str], size: tuple[int, int]) -> Bounds | None:
+    """The bounds that the file names; None: it names none, or none that lie on a level 0 of `size` (width, height)."""
+    try:
+        x, y, width, height = (int(properties[f"openslide.bounds-{name}"]) for name in ("x", "y", "width", "height"))
+    except (KeyError, ValueError):
+        return None
+    lies_on_slide = 0 <= x < size[0] and 0 <= y < size[1] and width > 0 and height > 0
+    return (x, y, width, height) if lies_on_slide else None

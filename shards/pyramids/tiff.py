@@ -1,5 +1,5 @@
 """TIFF files decoded segment by segment with tifffile: OME-TIFF, striped TIFF, which OpenSlide refuses, label masks, and
-slides of plain tiles (see tiles.py).
+slides of plain tiles (see opening.py).
 """
 
 import struct
@@ -7,11 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import tifffile
 
 from mlseg_core.errors import UserError
-from shards.pyramids.jpeg import check_jpeg
-from shards.pyramids.pyramid import Part, Unreadable
+from shards.pyramids.ome import stated_mpp
+from shards.pyramids.pyramid import LevelPixels, Unreadable
 from shards.pyramids.series import (
     Level,
     colour_levels,
@@ -20,7 +21,6 @@ from shards.pyramids.series import (
     series_images,
     slide_series,
 )
-from shards.pyramids.stated_scale import stated_mpp
 
 _JPEG = {6, 7, 33007, 34892}  # compressions
 _MOST_SEGMENT_BYTES = 1 << 30
@@ -91,10 +91,10 @@ class TiffPyramid:
         pages = [page for page, _ in self._levels[level].planes]
         return not all(all(page.databytecounts) and all(page.dataoffsets) for page in pages)
 
-    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> Part:
+    def read(self, level: int, first: tuple[int, int], size: tuple[int, int]) -> LevelPixels:
         covered = np.ones((size[1], size[0]), bool)
         rgb = self.pixels(level, first, size, covered)
-        return Part(rgb, None if covered.all() else covered, (float(first[0]), float(first[1])))
+        return LevelPixels(rgb, None if covered.all() else covered, (float(first[0]), float(first[1])))
 
     def pixels(
         self, level: int, first: tuple[int, int], size: tuple[int, int], covered: np.ndarray | None = None
@@ -188,3 +188,38 @@ def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:
 def _segment_bytes(page: tifffile.TiffPage) -> int:
     width, height = _segment_size(page)
     return width * height * page.samplesperpixel * page.bitspersample // 8
+
+
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, coded by Huffman
+_MARKERS_OF_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def check_jpeg(data: bytes, tables: bytes | None) -> None:
+    """Raises ValueError, with libjpeg's words, for a JPEG at which libjpeg warns; OpenSlide refuses those too.
+
+    tables: the JPEGTables of the TIFF. Reads all of the entropy-coded data, but makes an image of an eighth of the size
+    only. Lossless, arithmetic-coded and 12-bit JPEGs, which another decoder reads, are not checked.
+    """
+    if not data.startswith(_START) or not _is_8_bit_huffman(data):
+        return
+    if tables and tables.startswith(_START):
+        end = tables.rfind(_END)
+        data = _START + tables[2 : end if end > 0 else None] + data[2:]
+    colours = simplejpeg.decode_jpeg_header(data)[2]
+    wanted = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colours, "RGB")
+    simplejpeg.decode_jpeg(data, wanted, fastdct=True, fastupsample=True, min_height=1, min_width=1, strict=True)
+
+
+def _is_8_bit_huffman(data: bytes) -> bool:
+    """By the header of the frame."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _MARKERS_OF_FRAMES:
+            return marker in _FRAMES and data[at + 4] == 8
+        if marker == 0xFF:  # fill bytes
+            at += 1
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return True

@@ -12,8 +12,7 @@ from shards.manifest import SlideEntry
 from shards.sample import decode_label, decode_rgb, encode_jpeg
 from shards.show.colours import UNANNOTATED
 from shards.show.parts import made
-from shards.show.sources import Corpus, Overview
-from shards.show.words import laid_words
+from shards.show.sources import Corpus, Overview, laid_words
 
 MOST_CARDS = 60
 _THUMB_PX = 480

@@ -12,14 +12,12 @@ import numpy as np
 from mlseg_core.files import fingerprint
 from mlseg_core.html import Html, data_uri
 from shards.annotation import UNLABELLED
-from shards.index import BadShard
-from shards.manifest import ShardEntry, SlideEntry
+from shards.manifest import ShardEntry, SlideEntry, kept_seeds
 from shards.sample import decode_label, decode_rgb, encode_jpeg
-from shards.seeds import kept_seeds
 from shards.show.colours import rgb
 from shards.show.parts import made
 from shards.show.sources import Corpus
-from shards.tar import NO_SEED, ShardReader
+from shards.tar import NO_SEED, BadShard, ShardReader
 
 MOST_PAIRS = 24
 _SIDE_PX = 260

@@ -5,8 +5,7 @@ from collections import Counter
 from mlseg_core.html import Cell, Html, count, dotted, left, percent, table, tagged
 from shards.show.counts import KINDS, Group, by_split, classes, group, values
 from shards.show.parts import made
-from shards.show.sources import Corpus, Overview
-from shards.show.words import placement_words
+from shards.show.sources import Corpus, Overview, placement_words
 
 _MOST_TRACEBACK = 4000
 

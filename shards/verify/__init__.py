@@ -1,8 +1,7 @@
 """Independent proof of a folder of shards: what its manifest, its indices, its tars and its samples say of each other.
 
 scan     a tar read front to back, trusting nothing
-sample   images and labels of one sample: decoded strictly, compared with each other
-info     the JSON of one sample against key, slide and manifest
+sample   JSON, images and labels of one sample: decoded strictly, compared with key, slide, manifest and each other
 shard    one tar against its index, its manifest entry and its slide's row
 beside   seeds, overviews, quarantine list, files that nobody will read
 corpus   the folder: manifest, all shards on many processes

@@ -10,9 +10,8 @@ import numpy as np
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
 from mlseg_core.own import is_temporary
-from shards.manifest import Manifest
+from shards.manifest import Manifest, by_shard, read_seeds, seeds_name
 from shards.sample import decode_label, decode_rgb
-from shards.seeds import by_shard, read_seeds, seeds_name
 from shards.verify.finding import Finding
 
 

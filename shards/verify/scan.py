@@ -37,7 +37,7 @@ class HashedFile:
         return data
 
     def sha256(self) -> str:
-        """Of all that has been read."""
+        """Hash of all that has been read."""
         return self._digest.hexdigest()
 
 

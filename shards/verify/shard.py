@@ -16,13 +16,12 @@ import google_crc32c
 import numpy as np
 
 from shards.annotation import UNLABELLED
-from shards.index import NAME, Place, index_type, pack
 from shards.manifest import Manifest, ShardEntry, SlideEntry
 from shards.outside import OUTSIDE
-from shards.tar import NO_SEED, wds2idx_text
+from shards.tar import NAME, NO_SEED, Place, index_type, pack, wds2idx_text
 from shards.verify import sample
 from shards.verify.finding import Finding
-from shards.verify.info import info_faults
+from shards.verify.sample import info_faults
 from shards.verify.scan import HashedFile, Member, scan
 
 _COLUMNS = {
@@ -158,7 +157,7 @@ class _Check:
             if counted[number] != said.get(name, 0):
                 self.note("", f"{counted[number]} {unit} of {name}, the manifest says {said.get(name, 0)}")
         for name in sorted(set(said) - set(names)):
-            self.note("", f"the manifest counts {unit} of {name}, which is no class")
+            self.note("", f"the manifest counts {unit} of {name}, which is not a class")
 
     def _sample(self, key: str, found: list[Member], row: Any, has_index: bool) -> None:
         members = {member.name.partition(".")[2]: member for member in reversed(found)}
@@ -167,7 +166,7 @@ class _Check:
             if names.count(name) > 1:
                 self.note(key, f"{name} is there {names.count(name)} times: the key appears twice")
             if name not in self.manifest.members:
-                self.note(key, f"{name!r} is no member of these shards")
+                self.note(key, f"{name!r} is not a member of these shards")
         missing = [name for name in self.manifest.members if name not in members]
         for name in missing:
             self.note(key, f"{name} is missing")
@@ -258,7 +257,7 @@ class _Check:
             self.note(key, f"json cannot be read ({error})")
             return None
         if not isinstance(info, dict):
-            self.note(key, "json is no JSON object")
+            self.note(key, "json is not a JSON object")
             return None
         for what in info_faults(info, key, self.manifest, self.row, self.entry.name):
             self.note(key, f"json {what}")

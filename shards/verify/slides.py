@@ -10,9 +10,8 @@ from pathlib import Path
 from mlseg_core.errors import UserError
 from mlseg_core.progress import Progress
 from mlseg_core.store import Store, open_store
-from shards.build.identity import Known, file_state, hashed, slide_identity
-from shards.build.known_slides import read_known, write_known
-from shards.build.plan import read_records
+from shards.cutting.identity import Known, file_state, hashed, read_known, slide_identity, write_known
+from shards.cutting.plan import read_records
 from shards.manifest import read_manifest
 from shards.slide_table import Slide, read_slide_table
 from shards.verify.corpus import MANIFEST, Report

@@ -9,9 +9,8 @@ from benchmarks.common.bare_corpus import TRAINING_CLASSES, write_corpus
 from benchmarks.order import __main__ as benchmark
 from benchmarks.order.locality import copied_mb, global_shuffle, mixing, ours, reading
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.data.lanes import Pools
-from mlseg_dist.data.order import Order
-from shards.seeds import read_seeds
+from mlseg_dist.data.order import Order, Pools
+from shards.manifest import read_seeds
 
 
 def pools_of(shards):

@@ -14,20 +14,18 @@ from benchmarks.pseudo_labels.truth import open_truth, train_slides
 from launch.config import CampaignConfig, load_campaign
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
+from mlseg_core.exactly_once.run import Scratch, Unit, run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import Scratch, Unit, run_units
 from mlseg_dist import labelling
-from mlseg_dist.cleaned import mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
-from mlseg_dist.data.accepting import VIEWS, Accepting
 from mlseg_dist.data.corpus import Corpus
-from mlseg_dist.data.labels import LEVELS
+from mlseg_dist.data.labels import LEVELS, VIEWS, Accepting
 from mlseg_dist.data.once import centres_of, scales_of
 from mlseg_dist.labelling.reliability import FILE, Reliability
-from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards import build
+from mlseg_dist.run_folder import labels_folder, mark_cleaned, shards_folder
+from shards import cutting
 from shards.annotation import Frame, read_annotation
-from shards.build.cut import Cutter
+from shards.cutting.cut import Cutter
 from shards.phantom import draw, units, write_table
 from shards.reader import open_slide
 from shards.sample import decode_label, encode_json, encode_png
@@ -111,9 +109,9 @@ def bench(tmp_path_factory) -> Bench:
     dump_config(config, run.config_path)
     assert not run_units(units(config.phantom), draw, run.data / "slides")
     table = write_table(config.phantom, run.data / "slides")
-    todo = build.units(config.shards, table)
-    assert not run_units(todo, build.cut, shards_folder(run.path), describe=build.describe)
-    build.write_manifest(config.shards, table, todo, shards_folder(run.path))
+    todo = cutting.units(config.shards, table)
+    assert not run_units(todo, cutting.cut, shards_folder(run.path), describe=cutting.describe)
+    cutting.write_manifest(config.shards, table, todo, shards_folder(run.path))
     return Bench(run.path, config, _cut_truth(run.path, config))
 
 

@@ -16,8 +16,8 @@ from benchmarks.scale.job import _PARTS
 from benchmarks.scale.page import Result, Size, Table, exponent, lies_in_memory, markdown
 from launch.cli import main as mlseg
 from launch.run_folder import RunFolder
+from mlseg_core.exactly_once.run import Unit, merge
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Unit, merge
 from mlseg_dist import labelling
 from mlseg_dist.run_folder import labels_folder
 from shards.manifest import read_manifest

@@ -38,10 +38,10 @@ def fill(place) -> None:
 def test_a_disk_that_is_full_at_the_last_save(slurm, disk) -> None:
     campaign = Campaign(slurm, disk / "run")
     campaign.start("train.checkpoint_every=1000")
-    keeping = campaign.run / "code" / "mlseg_dist" / "training" / "keeping.py"
+    state = campaign.run / "code" / "mlseg_dist" / "training" / "state" / "training_state.py"
     patience = f"_PATIENCE_S = {_ENDS_AFTER_S + 10}.0"
-    keeping.write_text(keeping.read_text().replace("_PATIENCE_S = 120.0", patience))
-    assert patience in keeping.read_text()
+    state.write_text(state.read_text().replace("_PATIENCE_S = 120.0", patience))
+    assert patience in state.read_text()
     try:
         campaign.until(lambda: campaign.step("base") >= 1)
         fill(disk)

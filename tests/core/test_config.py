@@ -1,12 +1,12 @@
-"""Strict configs: what is right loads, what is wrong is one line that names file, key and mend."""
+"""Strict configs: what is right loads, what is wrong is one line that names file, key and fix."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
-from mlseg_core.config import Strict, differences, dump_config, load_config
+from mlseg_core.config import StableDump, Strict, differences, dump_config, load_config, validate
 from mlseg_core.errors import UserError, exit_status
 
 
@@ -111,3 +111,28 @@ def test_differences_name_each_key_with_both_values():
         "rate is 1.0, was 0.5",
         'items is [], was [{"name": "x", "inner": {"width": 4, "mode": "a"}}, {"name"…',
     ]
+
+
+class Grown(StableDump):
+    added_later: ClassVar = ("colour",)
+    dumped_if_set: ClassVar = ("workers",)
+
+    size: int = 3
+    colour: str | None = None
+    workers: int | Literal["auto"] = "auto"
+
+
+@pytest.mark.parametrize(
+    ("raw", "dumped"),
+    [
+        ({}, {"size": 3}),
+        ({"colour": None}, {"size": 3}),
+        ({"colour": "red"}, {"size": 3, "colour": "red"}),
+        ({"workers": "auto"}, {"size": 3, "workers": "auto"}),
+    ],
+)
+def test_fields_added_later_are_dumped_only_where_they_say_something(raw, dumped):
+    """Frozen code of earlier runs does not know them, and fingerprints are made of dumps."""
+    config = validate(raw, Grown, "test")
+    assert config.model_dump(mode="json") == dumped and config.model_dump(exclude={"colour", "workers"}) == {"size": 3}
+    assert validate(dumped, Grown, "test") == config

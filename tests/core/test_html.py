@@ -13,7 +13,7 @@ import pytest
 from launch.run_folder import code_hash
 from mlseg_core import html
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.html import Cell, Html, Part, Row, Templates
+from mlseg_core.html import Cell, Html, Row, Section, Templates
 from tests.core.test_layers import MAY_IMPORT, ROOT
 
 EVIL = """<script>alert('x')</script>&"'`>"""
@@ -53,8 +53,8 @@ class Read(HTMLParser):
         (lambda: html.join([EVIL, EVIL]), 2),  # type: ignore[list-item]
         (lambda: html.table([[EVIL]], [[EVIL]], EVIL, EVIL, EVIL), 5),
         (lambda: html.table([], [Row([Cell(EVIL, EVIL, 2, EVIL, EVIL, EVIL)], EVIL)]), 6),
-        (lambda: Part(EVIL, EVIL.replace("`", ""), [html.note(EVIL)]).shown, 2),
-        (lambda: Part("a", f"`{EVIL.replace('`', '')}`", []).shown, 0),
+        (lambda: Section(EVIL, EVIL.replace("`", ""), [html.note(EVIL)]).shown, 2),
+        (lambda: Section("a", f"`{EVIL.replace('`', '')}`", []).shown, 0),
     ],
 )
 def test_every_value_is_escaped_once_wherever_it_stands(piece, times):
@@ -65,7 +65,7 @@ def test_every_value_is_escaped_once_wherever_it_stands(piece, times):
 
 
 def test_what_stands_between_backticks_is_code_and_a_single_backtick_stays():
-    assert "<code>mlseg run</code> &lt;b&gt; ` left" in Part("a", "`mlseg run` <b> ` left", []).shown
+    assert "<code>mlseg run</code> &lt;b&gt; ` left" in Section("a", "`mlseg run` <b> ` left", []).shown
 
 
 def test_a_value_that_is_missing_is_an_error(tmp_path):
@@ -86,11 +86,11 @@ def test_only_the_kit_makes_html_and_only_templates_hold_markup():
 
 
 def test_the_style_sheet_has_the_colours_of_the_figures_and_loads_nothing():
-    from mlseg_dist.report import style
+    from mlseg_dist.report import look
 
     sheet = (KIT / "style.css").read_text()
     for name in ("ink", "muted", "line", "paper", "good", "bad"):
-        assert f"--{name}: {getattr(style, name.upper())};" in sheet
+        assert f"--{name}: {getattr(look, name.upper())};" in sheet
     assert not re.search(r"url\(|@import|</", sheet)
 
 

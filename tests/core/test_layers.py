@@ -122,7 +122,7 @@ def normal(requirement: str) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm.plan", "launch.estimate.costs"],
+    ["shards.cutting", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm.plan", "launch.estimate.costs"],
 )
 def test_loads_no_torch(module):
     code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"

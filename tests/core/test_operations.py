@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.scale import traced
+from mlseg_core.exactly_once.run import Incomplete, Unit, merge, run_units
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Incomplete, Unit, merge, run_units
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.store import Folder
 
@@ -25,7 +25,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from tests.core.test_operations import describe, label, units
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 seen, folder = Counter(), sys.argv[2]
 def hook(event, arguments):
     if event.startswith(("open", "os.")) and any(str(word).startswith(folder) for word in arguments[:2]):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.records import Scratch, read_superseded
+from mlseg_core.exactly_once.run import Unit, is_done, map_in_processes, merge, run_units
 from mlseg_core.files import fingerprint, temporary_beside, write_atomic
-from mlseg_core.map import Unit, is_done, map_in_processes, merge, run_units
 from mlseg_core.own import is_temporary, leads_out, refuse_foreign, remove_own, temporaries
-from mlseg_core.records import Scratch, read_superseded
 from mlseg_core.store import open_store
 from tests.core.test_store import where  # noqa: F401 - a fixture
 from tests.planted import lost, plant

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.phase_progress import phase_tally
+from mlseg_core.exactly_once.run import Unit, map_in_processes, run_units
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Unit, map_in_processes, run_units
 from mlseg_core.progress import Progress, Tally, add_up, clock, describe, read_tallies
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,7 @@ def test_progress_is_never_a_reason_to_stop(tmp_path):
 def test_a_bar_on_a_terminal(tmp_path):
     """Through a real pseudo-terminal: the bar moves, is gone at the end, and the last line stays."""
     script = (
-        "import sys; from pathlib import Path; from mlseg_core.map import map_in_processes;"
+        "import sys; from pathlib import Path; from mlseg_core.exactly_once.run import map_in_processes;"
         "from tests.core.test_progress import slow_pairs, units;"
         "map_in_processes(units(5), slow_pairs, Path(sys.argv[1]), 2, label='shards', piece_unit='pairs')"
     )

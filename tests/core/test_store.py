@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.records import Scratch
+from mlseg_core.exactly_once.run import Incomplete, Unit, map_in_processes, merge, run_units
 from mlseg_core.files import fingerprint
-from mlseg_core.map import Incomplete, Unit, map_in_processes, merge, run_units
-from mlseg_core.records import Scratch
 from mlseg_core.store import DestinationError, check_name, open_store
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from mlseg_core.config import validate
 from mlseg_core.errors import EXIT_DONE, exit_status
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.run_folder import phase_folder
-from mlseg_dist.training.train import train
+from mlseg_dist.training.loop import train
 
 
 def main() -> int:

@@ -9,8 +9,8 @@ import yaml
 from launch.campaign import prepare
 from launch.cli import main
 from launch.config import load_campaign
-from mlseg_dist.sharing import shared_by
-from shards import build
+from mlseg_dist.training.sharing import shared_by
+from shards import cutting
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import square_feature, tissue_slide, write_annotation, write_corpus, write_slide
 
@@ -86,7 +86,7 @@ def test_a_start_remembers_the_slides_for_its_workers(tmp_path):
     run = prepare(config).run
     known = json.loads((run.data / "shards/slide-identities.json").read_text())["slides"]
     assert sorted(known) == ["s0", "s1", "s2"] and all(slide["identity"].startswith("w2:") for slide in known.values())
-    assert build.plan_cut(config.shards, config.slides, run.data / "shards").known["s1"].as_json() == known["s1"]
+    assert cutting.plan_cut(config.shards, config.slides, run.data / "shards").known["s1"].as_json() == known["s1"]
 
 
 def test_slides_come_from_one_place_only(tmp_path, capsys):

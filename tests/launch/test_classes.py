@@ -15,7 +15,7 @@ from launch.graph import Phase, build_graph
 from launch.phases import KINDS
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards.manifest import Manifest, ShardEntry
 from tests.launch.conftest import tiny_campaign
 from tests.shards.slides_for_tests import square_feature, write_annotation, write_corpus

@@ -222,15 +222,15 @@ def test_folders_that_hold_nothing_else_go_with_our_files(campaign):
 
 
 def test_a_real_corpus_and_its_code_that_were_set_aside_go_entirely(campaign, tmp_path):
-    from mlseg_core.map import map_in_processes
-    from shards import build
+    from mlseg_core.exactly_once.run import map_in_processes
+    from shards import cutting
     from tests.shards.slides_for_tests import shards_config, write_corpus
 
     _, run = campaign
     settings, table = shards_config(tissue_stride_um=192.0), write_corpus(tmp_path / "slides")
-    todo = build.units(settings, table)
-    map_in_processes(todo, build.cut, run.data / "shards", 1, describe=build.describe)
-    build.write_manifest(settings, table, todo, run.data / "shards")
+    todo = cutting.units(settings, table)
+    map_in_processes(todo, cutting.cut, run.data / "shards", 1, describe=cutting.describe)
+    cutting.write_manifest(settings, table, todo, run.data / "shards")
     (run.data / "shards" / "failed").mkdir(exist_ok=True)
     run.freeze_code()
     (run.data / "shards" / "notes.txt").write_text("mine")

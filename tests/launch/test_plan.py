@@ -36,7 +36,7 @@ def trained(config: CampaignConfig, run: RunFolder, name: str, pairs_s: float, s
     lines += [{"kind": "train", "step": step, "pairs_s": 1.0 if step == 1 else pairs_s} for step in range(1, 11)]
     folder.mkdir(parents=True)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run.events(phase).tell("started", "2 ranks", "info", ranks=2)
+    run.events(phase).log("started", "2 ranks", "info", ranks=2)
     write_json(folder / "done.json", {"seconds": seconds, "outputs": {"sha256": ""}})
 
 

@@ -66,7 +66,7 @@ def run(tmp_path_factory) -> Path:
     assert ended.returncode == 0, ended.stderr
     run = config.parent / "runs" / "tiny"
     slide = f"{config.parent}/slides/Mustermann Erika (1961)/{NAMES[0]}.tif"
-    Events(phase_folder(run, "base")).tell(
+    Events(phase_folder(run, "base")).log(
         "excluded", f"{NAMES[1]}-0000.tar: crc32c of {NAMES[1]}+y1+x2 ({slide})", "error"
     )
     state = phase_folder(run, "shards") / "state.json"

@@ -56,11 +56,11 @@ def test_the_tail_of_the_metrics(tmp_path: Path) -> None:
 def test_the_last_alert_is_of_this_attempt_or_none(tmp_path: Path) -> None:
     assert last_alert(tmp_path) is None
     events = Events(tmp_path)
-    events.tell("straggler", "rank 1 is slow")
-    events.tell("started", "2 ranks", "info")
+    events.log("straggler", "rank 1 is slow")
+    events.log("started", "2 ranks", "info")
     found = last_alert(tmp_path)
     assert found is not None and found["text"] == "rank 1 is slow"
-    events.tell("finished", "done", "info")
+    events.log("finished", "done", "info")
     assert last_alert(tmp_path) is None
 
 
@@ -84,7 +84,7 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
     run, base = RunFolder.of(config), phase_of(config, "base")
     write_metrics(run.phase(base), 4)
     run.write_state(base, status="failed", error="it broke\ntrace", log="/somewhere/log")
-    run.events(base).tell("non-finite", "loss is nan at step 4")
+    run.events(base).log("non-finite", "loss is nan at step 4")
     capsys.readouterr()
     assert main(["status", str(run.path), "--json"]) == 0
     shown = {phase["name"]: phase for phase in json.loads(capsys.readouterr().out)["phases"]}["base"]

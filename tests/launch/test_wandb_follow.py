@@ -77,7 +77,7 @@ def test_it_follows_a_campaign_to_its_end(config_path):
         text = (phases["base"] / "metrics.jsonl").read_text().splitlines(keepends=True)
         (phases["base"] / "metrics.jsonl").write_text("".join(text[:6]))  # back to step 6
         append(phases["base"], 7, 12, 2.0)
-        Events(phases["base"]).tell("stuck", "rank 3 says nothing", "error", rank=3)
+        Events(phases["base"]).log("stuck", "rank 3 says nothing", "error", rank=3)
         wait_for(lambda: wandb_files.segments(phases["base"]) != first, process)
         append(phases["master-1"], 1, 4, 3.0)
         for name, phase in phases.items():

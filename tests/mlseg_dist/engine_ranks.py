@@ -15,10 +15,10 @@ from torch import nn
 
 from mlseg_dist.config import IGNORED, HeadWeights, LossConfig, TrainConfig
 from mlseg_dist.loss import SegmentationLoss
-from mlseg_dist.sharing import shared_by
-from mlseg_dist.training.average import Average
-from mlseg_dist.training.batchnorm import RunningStatistics
 from mlseg_dist.training.engine import join_world, make_engine
+from mlseg_dist.training.sharing import shared_by
+from mlseg_dist.training.state.average import Average
+from mlseg_dist.training.state.batchnorm import RunningStatistics
 
 STEPS, LR = 3, 0.01
 SCENARIOS = {
@@ -92,7 +92,7 @@ def joined(step: int, numbers: range) -> tuple[dict[str, torch.Tensor], dict[str
 
 
 class Training:
-    """What the loop of mlseg_dist/training/train.py does with an engine."""
+    """What the loop of mlseg_dist/training/loop.py does with an engine."""
 
     def __init__(self, train: TrainConfig, config: LossConfig, world) -> None:
         train = shared_by(train, config, world.size)

@@ -129,7 +129,7 @@ def main(folder: Path, plan: dict) -> None:
     host = plan["hosts"][world.rank]
     busy, stragglers = Busy(torch.device("cpu")), Stragglers(health.straggler)
     x = torch.randn(256, 256)
-    with Watch(pulse, world, health, folder, events.tell, give_up, host=host) as watch:
+    with Watch(pulse, world, health, folder, events.log, give_up, host=host) as watch:
         for step in range(plan["steps"]):
             pulse.at("read", step)
             began = time.perf_counter()
@@ -153,7 +153,7 @@ def main(folder: Path, plan: dict) -> None:
                 all_busy = [0.0] * world.size
                 dist.all_gather_object(all_busy, busy.take())
                 for pace in stragglers.judge(all_busy, plan["hosts"]) if world.rank == 0 else []:
-                    events.tell("straggler", pace.text, rank=pace.rank, slow=pace.slow)
+                    events.log("straggler", pace.text, rank=pace.rank, slow=pace.slow)
         pulse.at("late", plan["steps"])
         time.sleep(plan.get("late", {}).get(str(world.rank), 0.0))
     print("ended", flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mlseg_core.config import validate
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.run_folder import labels_folder, phase_folder

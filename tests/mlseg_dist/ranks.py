@@ -62,7 +62,7 @@ def main() -> int:
     from mlseg_core.errors import Interrupted
     from mlseg_dist.config import LearningConfig
     from mlseg_dist.run_folder import phase_folder
-    from mlseg_dist.training import train as loop
+    from mlseg_dist.training import loop
 
     run, config_file, step, stop_at, kill_at = sys.argv[1:]
     config = validate(json.loads(Path(config_file).read_text()), LearningConfig, config_file)

@@ -20,7 +20,7 @@ from mlseg_core.config import validate
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.run_folder import phase_folder
 from mlseg_dist.training.engine.world import deepspeed_takes
-from mlseg_dist.training.train import train
+from mlseg_dist.training.loop import train
 from tests.mlseg_dist.prepared_run import STEP
 
 FIRST, LAST = 2, 5

@@ -14,18 +14,18 @@ from mlseg_core.files import sha256_file
 from mlseg_core.own import remove_own
 from mlseg_dist import report
 from mlseg_dist.augment import show
-from mlseg_dist.cleaned import forget_cleaned, is_cleaned, mark_cleaned
-from mlseg_dist.data.cache import ShardCache, Source
+from mlseg_dist.data.cache import ShardCache, ShardFile
 from mlseg_dist.events import Events, read_events
 from mlseg_dist.predict import predict_slide
+from mlseg_dist.run_folder import forget_cleaned, is_cleaned, mark_cleaned
 from mlseg_dist.tracking.media import Example, drop_later, read_examples, write_examples
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from mlseg_dist.training.checkpoint import Saver, newest
 from mlseg_dist.training.checkpoint.leftovers import sweep, temporary_for
 from shards.manifest import ShardEntry
 from shards.tar import size_and_index_sha256, write_shard
-from tests.mlseg_dist.checkpoint.saves import state_of, steps_in
 from tests.mlseg_dist.tiny_run import MPP, SIZE, tiny_run
+from tests.mlseg_dist.training.checkpoint.saves import state_of, steps_in
 from tests.planted import lost, plant
 
 DAY_S = 90_000.0
@@ -51,14 +51,14 @@ def age(*folders):
 
 def test_old_checkpoints_go_and_what_somebody_put_there_stays(tmp_path):
     events, folder = Events(tmp_path), tmp_path / "checkpoints"
-    saver = Saver(folder, 1, None, events.tell)
+    saver = Saver(folder, 1, None, events.log)
     save(saver, 1)
     places = [folder, folder / "step-00000001"]
     planted = plant(*places)
     save(saver, 2, 3, 4)
     assert lost(planted, *places) == []
     assert not any((places[1] / name).exists() for name in ("META.json", "cursor.json", "model.pt", "optimizer.pt"))
-    assert steps_in(folder) == [1, 4] and newest(folder, events.tell, below=3) is None
+    assert steps_in(folder) == [1, 4] and newest(folder, events.log, below=3) is None
     assert not [event for event in read_events(tmp_path) if event["event"] == "checkpoint-damaged"], (
         "it is no checkpoint any more"
     )
@@ -68,13 +68,13 @@ def test_old_checkpoints_go_and_what_somebody_put_there_stays(tmp_path):
 
 def test_a_checkpoint_that_is_written_again_keeps_what_somebody_put_beside_it(tmp_path):
     events, folder = Events(tmp_path), tmp_path / "checkpoints"
-    saver = Saver(folder, 2, None, events.tell)
+    saver = Saver(folder, 2, None, events.log)
     save(saver, 1)
     place = folder / "step-00000001"
     (place / "model.pt").write_bytes(b"damaged")
     planted = plant(place)
     save(saver, 1)
-    assert lost(planted, place) == [] and newest(folder, events.tell) == place
+    assert lost(planted, place) == [] and newest(folder, events.log) == place
     assert not list(folder.glob(".tmp-*"))
 
 
@@ -96,10 +96,10 @@ def test_left_overs_go_by_the_exact_form_of_their_names(tmp_path):
 
 def test_a_step_folder_that_is_a_link_stays(tmp_path):
     events, folder, elsewhere = Events(tmp_path), tmp_path / "checkpoints", tmp_path / "elsewhere"
-    save(Saver(folder, 9, None, events.tell), 1)
+    save(Saver(folder, 9, None, events.log), 1)
     (folder / "step-00000001").rename(elsewhere)
     (folder / "step-00000001").symlink_to(elsewhere)
-    save(Saver(folder, 1, None, events.tell), 2, 3)
+    save(Saver(folder, 1, None, events.log), 2, 3)
     assert (folder / "step-00000001").is_symlink() and (elsewhere / "META.json").exists() and steps_in(folder) == [1, 3]
 
 
@@ -112,7 +112,7 @@ def test_the_cache_makes_room_with_its_own_copies_alone(tmp_path):
         write_shard(path, [(f"s+{number}", {"bin": np.random.default_rng(number).bytes(100_000)})])
         size, index = size_and_index_sha256(path)
         facts = {"sha256": sha256_file(path), "samples": 1, "slide": "s", "split": "train"}
-        sources.append(Source(shards, ShardEntry(name=path.name, bytes=size, index_sha256=index, **facts)))
+        sources.append(ShardFile(shards, ShardEntry(name=path.name, bytes=size, index_sha256=index, **facts)))
     planted = plant(cache)
     planted[cache / ".lock"] = b"mine"
     (cache / ".lock").write_bytes(b"mine")

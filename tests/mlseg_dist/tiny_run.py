@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import sha256_file, write_atomic, write_json
-from mlseg_core.map import run_units
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.model import build_model
-from shards import build
+from shards import cutting
 from shards.config import ShardsConfig
 from shards.manifest import Manifest, read_manifest
 
@@ -66,9 +66,9 @@ def tiny_run(folder: Path, table: Path | None = None, cut: Mapping[str, Any] = {
     sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 64, "stride_um": 64.0, "max_per_class": 12}
     shards = validate({**yaml.safe_load(CLASSES.read_text())["shards"], **sampling, **cut}, ShardsConfig, "test")
     table = paint_slides(folder / "slides") if table is None else table
-    units = build.units(shards, table)
-    assert not run_units(units, build.cut, run / "data" / "shards", describe=build.describe)
-    build.write_manifest(shards, table, units, run / "data" / "shards")
+    units = cutting.units(shards, table)
+    assert not run_units(units, cutting.cut, run / "data" / "shards", describe=cutting.describe)
+    cutting.write_manifest(shards, table, units, run / "data" / "shards")
     config = validate({**plain_config(), **changes}, LearningConfig, "test")
     for number, step in enumerate(config.steps):
         phase = run / "phases" / f"{2 + number:02d}-{step.name}"

@@ -8,8 +8,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from shards.index import Place, index_type
-from shards.tar import write_end
+from shards.tar import Place, index_type, write_end
 
 
 def index_of(path: Path) -> np.ndarray:

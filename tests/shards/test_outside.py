@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mlseg_core.map import run_units
-from shards import build, tiles
+from mlseg_core.exactly_once.run import run_units
+from shards import cutting, tiles
 from shards.manifest import Manifest
 from shards.outside import Outside, box_on_slide
 from shards.sample import decode_label
@@ -26,9 +26,9 @@ from tests.shards.slides_for_tests import (
 
 def corpus_of(table, out, **changes) -> Manifest:
     config = shards_config(audit={"quarantine": ()}, **changes)
-    todo = build.units(config, table)
-    assert not run_units(todo, build.cut, out, describe=build.describe)
-    return build.write_manifest(config, table, todo, out)
+    todo = cutting.units(config, table)
+    assert not run_units(todo, cutting.cut, out, describe=cutting.describe)
+    return cutting.write_manifest(config, table, todo, out)
 
 
 def check_against_labels(manifest, folder) -> dict[str, int]:

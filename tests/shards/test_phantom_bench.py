@@ -13,9 +13,9 @@ from openslide import OpenSlide
 
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, run_units
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import Scratch, run_units
-from shards import build
+from shards import cutting
 from shards.config import ShardsConfig
 from shards.phantom import PhantomConfig, draw, units, write_table
 from shards.phantom.annotation import CLASSES, annotated, areas, whole_truth
@@ -194,8 +194,8 @@ def test_shards_are_cut_without_a_look_at_the_truth(tmp_path):
             stride_um=128.0,
             max_per_class=2,
         )
-        todo = build.plan_cut(config, table, out)
-        assert run_units(todo.units, build.cut, out, describe=build.describe) == []
+        todo = cutting.plan_cut(config, table, out)
+        assert run_units(todo.units, cutting.cut, out, describe=cutting.describe) == []
         hashes.append({path.name: sha256_file(path) for path in sorted(out.glob("*.tar"))})
     assert hashes[0] == hashes[1] and hashes[0]
     root = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlseg_core.map import map_in_processes
+from mlseg_core.exactly_once.run import map_in_processes
 from mlseg_core.randomness import generator
 from shards.phantom import PhantomConfig, draw, units
 from shards.phantom.catalog import DAB, HAEMATOXYLIN

@@ -15,8 +15,8 @@ from openslide import OpenSlide
 
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Scratch, run_units
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Scratch, run_units
 from shards.phantom import PhantomConfig, draw, units, write_table
 from shards.phantom.annotation import CLASSES
 
@@ -48,7 +48,7 @@ def test_same_seed_gives_the_same_bytes_in_another_process_too(folder, tmp_path)
     first = {suffix: sha256_file(folder / f"{name}{suffix}") for suffix in (".tif", ".geojson")}
     assert drawn(SMALL, 0, tmp_path) == first
     script = (
-        "import sys; from pathlib import Path; from mlseg_core.map import run_units;"
+        "import sys; from pathlib import Path; from mlseg_core.exactly_once.run import run_units;"
         "from shards.phantom import PhantomConfig, draw, units;"
         "run_units(units(PhantomConfig.model_validate_json(sys.argv[1]))[:1], draw, Path(sys.argv[2]))"
     )

@@ -5,16 +5,16 @@ import pytest
 import shapely
 
 from mlseg_core.randomness import generator
-from shards.phantom import cells, scanner
+from shards.phantom import cells
 from shards.phantom.canvas import Canvas
 from shards.phantom.catalog import DAB, HAEMATOXYLIN, LABS, SEEN, STAINS
-from shards.phantom.lookalike import Pair
-from shards.phantom.stain import transmitted, vectors
+from shards.phantom.lookalike import LookalikePair
+from shards.phantom.stain import scan, transmitted, vectors
 
-MASS = Pair("Tumor", (150.0, 150.0), 100.0, shapely.Point(150, 150).buffer(100), [], False)
+MASS = LookalikePair("Tumor", (150.0, 150.0), 100.0, shapely.Point(150, 150).buffer(100), [], False)
 
 
-def painted(stain: str, positive: float, amount: float, pair: Pair = MASS) -> Canvas:
+def painted(stain: str, positive: float, amount: float, pair: LookalikePair = MASS) -> Canvas:
     canvas = Canvas.blank(300, 0.5)
     cells.mass(canvas, generator(5, "mass"), pair, cells.Marker(STAINS[stain].where, positive, amount))
     return canvas
@@ -56,7 +56,7 @@ def test_a_negative_mass_holds_no_chromogen(stain):
 
 @pytest.mark.parametrize("stain", ["ER", "HER2", "H&E"])
 def test_cells_of_a_mass_do_not_depend_on_its_kind(stain):
-    twin = Pair("DCIS", MASS.centre, MASS.radius, MASS.mass, MASS.band, True)
+    twin = LookalikePair("DCIS", MASS.centre, MASS.radius, MASS.mass, MASS.band, True)
     one, other = painted(stain, 0.5, 0.8), painted(stain, 0.5, 0.8, twin)
     for layer in ("counterstain", "chromogen", "matrix"):
         assert np.array_equal(getattr(one, layer), getattr(other, layer))
@@ -75,7 +75,7 @@ def test_every_lab_and_scanner_gives_its_own_colour():
     labs = [name for name in LABS if name.startswith("DS")]  # the others differ by grain and by dye on the glass too
     scanners = [*SEEN["scanner"], "Motic", "Aperio"]
     by_lab = [light(painted("ER", 0.5, 0.9), "ER", lab)[200:400, 200:400].mean((0, 1)) for lab in labs]
-    by_scanner = [scanner.scan(generator(1), picture, name, 0.5).mean((0, 1)) for name in scanners]
+    by_scanner = [scan(generator(1), picture, name, 0.5).mean((0, 1)) for name in scanners]
     for means in (by_lab, by_scanner):
         apart = np.abs(np.array(means)[:, None] - np.array(means)[None]).max(-1)
         assert apart[~np.eye(len(means), dtype=bool)].min() > 1.0

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 
 from shards.pyramids import open_pyramid
+from shards.pyramids.opening import same_by_tiles
 from shards.pyramids.openslide_pyramid import OpenSlidePyramid
 from shards.pyramids.tiff import TiffPyramid
-from shards.pyramids.tiles import same_by_tiles
 from tests.shards.slides_for_tests import tissue_slide
 
 REAL = Path(__file__).parents[2] / "../shared/realdata/wsi"

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
-from shards import build
+from mlseg_core.exactly_once.run import run_units
+from shards import cutting
 from shards.reader import SlideReader, open_slide
 from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough, level0_mpp
 from shards.slide_table import read_slide_table
@@ -104,12 +104,12 @@ def conflict(table):
 def test_such_slides_are_found_before_any_work_and_set_aside(tmp_path, spoil, said):
     table, config = write_corpus(tmp_path / "slides"), shards_config(max_quarantined=0.9)
     spoil(table)
-    found = build.check_slides(config, table)
+    found = cutting.check_slides(config, table)
     assert list(found) == ["s1"] and all(word in str(found["s1"]) for word in said)
-    todo = build.units(config, table)
-    run_units(todo, build.cut, tmp_path / "out", describe=build.describe)
-    build.write_manifest(config, table, todo, tmp_path / "out")
-    with open(tmp_path / "out" / build.QUARANTINE, newline="") as file:
+    todo = cutting.units(config, table)
+    run_units(todo, cutting.cut, tmp_path / "out", describe=cutting.describe)
+    cutting.write_manifest(config, table, todo, tmp_path / "out")
+    with open(tmp_path / "out" / cutting.QUARANTINE, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["slug"] for row in rows] == ["s1"] and all(word in rows[0]["reason"] for word in said)
     assert not list((tmp_path / "out").glob("s1-*.tar"))
@@ -118,7 +118,7 @@ def test_such_slides_are_found_before_any_work_and_set_aside(tmp_path, spoil, sa
 def test_the_row_may_say_that_the_file_is_wrong(tmp_path):
     table, config = write_corpus(tmp_path / "slides"), shards_config()
     rewrite(table, "s1.tif", 2.0, "yes")
-    assert not build.check_slides(config, table)
+    assert not cutting.check_slides(config, table)
     slide = next(slide for slide in read_slide_table(table) if slide.slug == "s1")
     with open_slide(slide, config.high_mpp) as reader:
         assert reader.mpp == (2.0, 2.0)

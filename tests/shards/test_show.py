@@ -13,8 +13,8 @@ import pytest
 
 from launch.commands import shards_look
 from mlseg_core.errors import UserError
-from mlseg_core.map import map_in_processes
-from shards import build
+from mlseg_core.exactly_once.run import map_in_processes
+from shards import cutting
 from shards.manifest import Manifest, read_manifest
 from shards.show import cards, pairs
 from shards.show.colours import class_colours
@@ -87,9 +87,9 @@ def build_corpus(folder: Path, config, rows: list[str], names: list[str], empty:
         squares = [("Stroma", 100, 100, 420, 700), ("Tumor", 150, 150, 350, 350), ("DCIS", 450, 450, 650, 650)]
         write_annotation(slides / f"{number}.geojson", *(square_feature(*square) for square in squares))
     (slides / "slides.csv").write_text(HEADER + "".join(rows), encoding="utf-8")
-    todo = build.units(config, slides / "slides.csv")
-    map_in_processes(todo, build.cut, folder / "corpus", 1, describe=build.describe)
-    build.write_manifest(config, slides / "slides.csv", todo, folder / "corpus")
+    todo = cutting.units(config, slides / "slides.csv")
+    map_in_processes(todo, cutting.cut, folder / "corpus", 1, describe=cutting.describe)
+    cutting.write_manifest(config, slides / "slides.csv", todo, folder / "corpus")
     return folder / "corpus"
 
 
@@ -425,9 +425,9 @@ def test_the_command_writes_the_page_and_says_where(built, corpus, tmp_path, cap
 def test_the_page_says_where_annotations_lie_and_what_was_left_out(tmp_path):
     folder = tmp_path / "slides"
     write_scn_corpus(folder)
-    todo = build.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
-    map_in_processes(todo, build.cut, tmp_path / "out", 1, describe=build.describe)
-    build.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
+    todo = cutting.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
+    map_in_processes(todo, cutting.cut, tmp_path / "out", 1, describe=cutting.describe)
+    cutting.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
     page = Page(render(tmp_path / "out"))
     text = " ".join(page.text)
     assert "GeoJSON, counted from the scanned bounds at (1000, 600); left out: 1 on another z plane (z 2)" in text
@@ -445,9 +445,9 @@ def test_overviews_of_older_builds_say_less_and_are_shown(tmp_path):
     """Those of commit 37b9573 do not say how the annotation was laid."""
     folder = tmp_path / "slides"
     write_scn_corpus(folder)
-    todo = build.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
-    map_in_processes(todo, build.cut, tmp_path / "out", 1, describe=build.describe)
-    build.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
+    todo = cutting.units(shards_config(store_px=32, max_quarantined=0.9), folder / "slides.csv")
+    map_in_processes(todo, cutting.cut, tmp_path / "out", 1, describe=cutting.describe)
+    cutting.write_manifest(todo[0].payload[0], folder / "slides.csv", todo, tmp_path / "out")
     for path in (tmp_path / "out/overview").glob("*.json"):
         facts = json.loads(path.read_text())
         facts.pop("annotation")

@@ -1,4 +1,4 @@
-"""The slide table: what is wrong with it is one line that names row and mend."""
+"""The slide table: what is wrong with it is one line that names row and fix."""
 
 import hashlib
 
@@ -39,7 +39,7 @@ def test_reads_rows_relative_to_the_table(tmp_path):
         (["a.tif,,ER,X,D,train,,,"], HEADER, ["line 2", "'patient' is empty"]),
         (["a.tif,P1,ER,X,D,train,,fast,"], HEADER, ["line 2", "'mpp'", "'fast'"]),
         (["a.tif,P1,ER,X,D,train,,nan,"], HEADER, ["line 2", "'mpp'"]),
-        (["a.tif,P1,ER,X,D"], HEADER, ["line 2", "number of fields"]),
+        (["a.tif,P1,ER,X,D"], HEADER, ["line 2", "field count differs"]),
         (
             ["a.tif,P1,ER,X,D,train,,,", "a.tif,P2,ER,X,D,train,,,"],
             HEADER,

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from shards.index import END_MARK, NAME, Place
-from shards.tar import BadShard, ShardReader, size_and_index_sha256, write_shard
+from shards.tar import END_MARK, NAME, BadShard, Place, ShardReader, size_and_index_sha256, write_shard
 from tests.shards.tars import index_of, replace_index
 
 MEMBERS = ("high.jpg", "json")

@@ -13,8 +13,8 @@ from launch.cli import main
 from launch.config import load_campaign
 from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import fingerprint, sha256_file
-from mlseg_core.map import run_units
 from shards import tiles
 from shards.annotation import Frame, read_annotation
 from shards.reader import SlideReader
@@ -244,7 +244,7 @@ def no_rows(folder):
         (other_size, ["m/t3.png", "119 × 90", "120 × 90"]),
         (deep, ["i/t2.png", "16-bit numbers from 4000 to 4000"]),
         (twins, ["manifest.csv", "two tiles are named 't0'", "sub/t0.png"]),
-        (short_row, ["manifest.csv line 12", "another number of fields"]),
+        (short_row, ["manifest.csv line 12", "field count differs"]),
         (latin, ["manifest.csv", "not a CSV file in UTF-8"]),
         (no_rows, ["manifest.csv", "no tiles in the table"]),
     ],
@@ -269,7 +269,7 @@ def test_colours_in_a_mask_leave_no_table(tmp_path, capsys):
 def test_a_class_that_is_no_number(tmp_path, capsys):
     write_tiles(tmp_path / "tiles")
     status, error, _ = imported(tmp_path, capsys, "classes={'tumor': Tumor}")
-    assert status == 2 and "'tumor' is no value that a mask holds" in error
+    assert status == 2 and "'tumor' is not a value that a mask can hold" in error
 
 
 def test_names_with_quotes_and_commas_stay_whole(tmp_path):

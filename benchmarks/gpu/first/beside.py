@@ -19,12 +19,12 @@ from mlseg_dist.config import LossConfig, TrainConfig
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.loss import SegmentationLoss
 from mlseg_dist.style.config import StyleConfig
-from mlseg_dist.style.pairs import Pair
+from mlseg_dist.style.pairs import StylePair
 from mlseg_dist.style.patches import Crops
 from mlseg_dist.style.train import Trainer
-from mlseg_dist.training.average import Average
 from mlseg_dist.training.engine import World, join_world
 from mlseg_dist.training.memory import advice, check_fits, is_out_of_memory, trial
+from mlseg_dist.training.state.average import Average
 from mlseg_dist.training.validate import validate
 from mlseg_dist.training.validation_pairs import ValidationPairs
 
@@ -36,7 +36,7 @@ _CAMPAIGN = Path(__file__).with_name("campaign.yaml")
 def style(settings: Settings, rows: Rows) -> None:
     """Steps of a generator and its critic at their default size."""
     config = _TINY_STYLE if settings.tiny else StyleConfig()
-    trainer = Trainer(config, Pair("one", "other"), 0, 4, settings.device == "cuda")
+    trainer = Trainer(config, StylePair("one", "other"), 0, 4, settings.device == "cuda")
     shape = (config.batch, config.crop_px, config.crop_px, 3)
     crops = [
         Crops(*(torch.randint(0, 256, shape, dtype=torch.uint8).to(trainer.device) for _ in range(2))) for _ in "ab"

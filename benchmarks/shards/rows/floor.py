@@ -17,8 +17,8 @@ import openslide
 from benchmarks.shards.rows.job import load
 from benchmarks.shards.rows.row import Row, finer_level, run
 from shards.annotation import Frame, read_annotation
-from shards.build.cut import Cutter
 from shards.config import ShardsConfig
+from shards.cutting.cut import Cutter
 from shards.pyramids import open_pyramid
 from shards.reader import open_slide
 from shards.sample import Pair, encode_pair

@@ -5,15 +5,20 @@ Audit, tars with both views and both labels, index, overview; crc32c and sha256;
 
 from benchmarks.shards.rows.job import load
 from benchmarks.shards.rows.row import Row, run
-from mlseg_core.map import run_units
-from shards import build
+from mlseg_core.exactly_once.run import run_units
+from shards import cutting
 
 
 def work(row: Row) -> dict[str, float]:
     """Raises RuntimeError when a slide fails."""
     config, table = load(row.job)
     failed = run_units(
-        build.units(config, table), build.cut, row.out, describe=build.describe, worker=row.worker, workers=row.workers
+        cutting.units(config, table),
+        cutting.cut,
+        row.out,
+        describe=cutting.describe,
+        worker=row.worker,
+        workers=row.workers,
     )
     if failed:
         raise RuntimeError(f"{failed[0].unit}: {failed[0].reason}")

@@ -27,7 +27,7 @@ tables.py) where it can be one. `python -m benchmarks.dali_nodes` counts the nod
 | both noises                                    | one matrix of the image and a window of a bank;  | the same                |
 |                                                | for shot noise the window goes through a table   |                         |
 
-Windows of the noise banks are cut on the device, in one gather a batch and bank (windows.py).
+Windows of the noise banks are cut on the device, in one gather a batch and bank (executor.py).
 The CPU pipeline is there to test the graph; it is slower than mlseg_dist.augment.cpu.
 """
 

@@ -13,9 +13,9 @@ from mlseg_dist.augment.dali.executor import DaliExecutor
 from mlseg_dist.augment.dali.inputs import Encoded, Prepared
 from mlseg_dist.config import PolicyConfig
 from mlseg_dist.data import batches
-from mlseg_dist.data.accepting import VIEWS
 from mlseg_dist.data.batches import Batches, Coming, Drawn, MicroBatch
 from mlseg_dist.data.corpus import Corpus
+from mlseg_dist.data.labels import VIEWS
 from mlseg_dist.data.order import Draw, Order
 from mlseg_dist.data.views import joined_labels
 from shards.sample import decode_label

@@ -8,7 +8,7 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.types import DALIDataType, DALIImageType
 
 from mlseg_dist.augment.dali import pixels, warp
-from mlseg_dist.augment.dali.inputs import Source, sources
+from mlseg_dist.augment.dali.inputs import ExternalSource, sources
 from mlseg_dist.augment.dali.recipe import Recipe
 
 _TYPES = {
@@ -48,7 +48,7 @@ def _graph(recipe: Recipe, gpu: bool) -> tuple[DataNode, DataNode]:
     return _finished(_recoloured(image, fed, recipe), fed, recipe), label
 
 
-def _source(name: str, source: Source, gpu: bool) -> DataNode:
+def _source(name: str, source: ExternalSource, gpu: bool) -> DataNode:
     on_device = gpu and source.place in ("normals", "uniforms")
     node = fn.external_source(
         name=name,

@@ -39,7 +39,7 @@ Prepared = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Source:
+class ExternalSource:
     """One input of the graph. place: host (arguments of operators), device, or a bank that lies on the device.
 
     stacked: one array a batch, not one a view; for small arrays that always have the same shape.
@@ -52,39 +52,39 @@ class Source:
     stacked: bool = False
 
 
-def sources(recipe: Recipe) -> dict[str, Source]:
+def sources(recipe: Recipe) -> dict[str, ExternalSource]:
     """By name, all that a graph takes."""
-    scalar, matrix = (Source("float32", ndim, place="host", stacked=True) for ndim in (0, 2))
-    pixel, corner = Source("float32", 3, stacked=True), Source("int32", 1, place="host", stacked=True)
+    scalar, matrix = (ExternalSource("float32", ndim, place="host", stacked=True) for ndim in (0, 2))
+    pixel, corner = ExternalSource("float32", 3, stacked=True), ExternalSource("int32", 1, place="host", stacked=True)
     out = {
-        "jpeg": Source("uint8", 1, place="host"),
-        "label": Source("uint8", 3, "HWC"),
+        "jpeg": ExternalSource("uint8", 1, place="host"),
+        "label": ExternalSource("uint8", 3, "HWC"),
         "box_start": corner,
         "box_shape": corner,
     }
     if recipe.has_field:
-        out["field"] = Source("float32", 3, "HWC", stacked=True)
+        out["field"] = ExternalSource("float32", 3, "HWC", stacked=True)
     else:
         out["affine"] = matrix
     if "glass_blur" in recipe.ops:
-        out |= {"glass": Source("float32", 3, "HWC", "uniforms"), "glass_px": pixel}
+        out |= {"glass": ExternalSource("float32", 3, "HWC", "uniforms"), "glass_px": pixel}
     out |= {f"stains_{number}": matrix for number, _ in enumerate(recipe.stain_groups)}
     if recipe.has_matrix:
         out["colour"] = matrix
     if "gamma" in recipe.ops:
         out |= {"gamma": pixel, "gamma_scale": scalar}
     if recipe.clahes:
-        drawn = Source("bool", 0, place="host", stacked=True)
-        out |= {"clahe_drawn": drawn, "clahe": Source("float32", 2, place="host")}
+        drawn = ExternalSource("bool", 0, place="host", stacked=True)
+        out |= {"clahe_drawn": drawn, "clahe": ExternalSource("float32", 2, place="host")}
         if len(recipe.clahes) > 1:
             out["clahe_low"] = drawn
     if recipe.has_gaussian:
-        out |= {"sigma": scalar, "window": Source("int32", 0, place="host", stacked=True)}
+        out |= {"sigma": scalar, "window": ExternalSource("int32", 0, place="host", stacked=True)}
     if recipe.has_kernel:
-        out["kernel"] = Source("float32", 2)
+        out["kernel"] = ExternalSource("float32", 2)
     for noise in ("gaussian_noise", "random_noise"):
         if noise in recipe.ops:
-            out |= {noise: Source("uint8", 3, "HWC", "normals"), f"{noise}_matrix": matrix}
+            out |= {noise: ExternalSource("uint8", 3, "HWC", "normals"), f"{noise}_matrix": matrix}
     return out
 
 

@@ -31,7 +31,7 @@ class Clahes:
     tiles: int
     limits: tuple[int, ...]
     pixels: int
-    """Of a tile."""
+    """Pixels of a tile."""
 
     @property
     def chunks(self) -> list[tuple[int, ...]]:

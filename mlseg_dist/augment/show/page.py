@@ -15,7 +15,7 @@ from mlseg_dist.augment.policy import OpConfig, PolicyConfig
 from mlseg_dist.augment.show import sheets, spread
 from mlseg_dist.augment.show.sources import Sources
 from mlseg_dist.augment.style_ops import reads_styled
-from mlseg_dist.report.style import CLASS_COLOURS
+from mlseg_dist.report.look import CLASS_COLOURS
 from shards.sample import encode_jpeg
 
 DRAWS_OF_POLICY, DRAWS_OF_OP = 6, 3

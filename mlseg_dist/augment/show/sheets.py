@@ -10,7 +10,7 @@ from mlseg_dist.augment.policy import OpConfig
 from mlseg_dist.augment.show.sources import Sources
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.views import Views
-from mlseg_dist.report.style import CLASS_COLOURS, rgb
+from mlseg_dist.report.look import CLASS_COLOURS, rgb
 
 TILE_PX, GAP_PX = 168, 4
 _PAPER = 255

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from mlseg_dist.augment import Parameters, augment, draw_parameters
 from mlseg_dist.augment.show.sources import Sources
-from mlseg_dist.report.style import INK, MATPLOTLIB, MUTED
+from mlseg_dist.report.look import INK, MATPLOTLIB, MUTED
 
 DRAWS = 8
-"""Of each pair."""
+"""Draws of each pair."""
 _HUES, _SATURATIONS = 72, 32
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#c9d8ea", "#7ba3cf", "#1f4e8c", "#0b1f3f"])
 _COLOURED = 30

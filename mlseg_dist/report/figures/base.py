@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlseg_dist.report.style import MATPLOTLIB, MUTED
+from mlseg_dist.report.look import MATPLOTLIB, MUTED
 
 SMALL: dict[str, Any] = {"fontsize": 8, "color": MUTED}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mlseg_dist.report.figures.base import drawing, svg
-from mlseg_dist.report.style import LINE, MUTED, PAPER, SPLIT_COLOURS
+from mlseg_dist.report.look import LINE, MUTED, PAPER, SPLIT_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, Interval
 
 RAW = "#9aa1ab"

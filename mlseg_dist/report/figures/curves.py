@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mlseg_dist.report.figures.base import SMALL, drawing, svg
-from mlseg_dist.report.style import INK, LINE, SPLIT_COLOURS
+from mlseg_dist.report.look import INK, LINE, SPLIT_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, share
 
 Curves = Mapping[str, dict[str, Any]]

@@ -5,7 +5,7 @@ from math import ceil, floor
 from typing import Any
 
 from mlseg_dist.report.figures.base import SMALL, drawing, svg
-from mlseg_dist.report.style import BAD, MUTED, PAPER, SPLIT_COLOURS
+from mlseg_dist.report.look import BAD, MUTED, PAPER, SPLIT_COLOURS
 from mlseg_dist.report.words import SPLIT_NAMES, Interval, counted, has_interval, value_of
 
 MOST_LEVEL = 6

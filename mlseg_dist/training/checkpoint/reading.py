@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mlseg_core.files import sha256_file
-from mlseg_dist.events import Tell
+from mlseg_dist.events import LogEvent
 from mlseg_dist.training.checkpoint.layout import CURSOR, META, own_names, step_folders, step_of
 
 
@@ -22,7 +22,7 @@ class Damaged(RuntimeError):
         super().__init__(f"{path}: {what}")
 
 
-def newest(folder: Path, tell: Tell, below: int | None = None) -> Path | None:
+def newest(folder: Path, log_event: LogEvent, below: int | None = None) -> Path | None:
     """The newest checkpoint, of a step <= `below` where that is given, all files of which verify; None: there is none.
 
     Each damaged one that is passed over is told as `checkpoint-damaged`.
@@ -36,7 +36,7 @@ def newest(folder: Path, tell: Tell, below: int | None = None) -> Path | None:
         if not wrong:
             return path
         text = f"checkpoint {path.name} is damaged ({wrong}); the one before it is tried"
-        tell("checkpoint-damaged", text, level="error", path=str(path), step=step, damage=wrong)
+        log_event("checkpoint-damaged", text, level="error", path=str(path), step=step, damage=wrong)
     return None
 
 
@@ -116,7 +116,7 @@ def _check(path: Path, name: str, entry: dict[str, Any], sha256: str) -> None:
     if not sha256:
         raise Damaged(path, f"{name} has not the {entry['bytes']} bytes that were written")
     if sha256 != entry["sha256"]:
-        raise Damaged(path, f"{name} has another sha256")
+        raise Damaged(path, f"sha256 mismatch: {name}")
 
 
 def _unpack(path: Path, name: str, data: bytes) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlseg_core.files import fsync_folder, write_atomic
 from mlseg_core.own import remove_own
-from mlseg_dist.events import Tell
+from mlseg_dist.events import LogEvent
 from mlseg_dist.training.checkpoint.host_copy import HostCopy
 from mlseg_dist.training.checkpoint.layout import LATEST, check_names, own_names, step_folder, step_folders, write_files
 from mlseg_dist.training.checkpoint.leftovers import give_back, remove, set_aside, sweep, temporary_for
@@ -51,7 +51,7 @@ class Saver:
 
     resumed: the step of the checkpoint that this start goes on from, 0 where none verified: what lies beyond it is damaged or
     abandoned, does not count as kept, and goes once training has passed it. None: all that lies there counts.
-    tell: called from the writing thread too.
+    log_event: called from the writing thread too.
 
     A checkpoint that cannot be written stops nothing: it is told as `checkpoint-failed`, stays in memory while it is the newest or
     the best, and is tried again at the next save and by wait(). No old checkpoint is removed meanwhile. A checkpoint is written
@@ -61,8 +61,10 @@ class Saver:
     slow_s = 30.0
     """Where training has to wait longer for the write before, that is told."""
 
-    def __init__(self, folder: Path, keep: int, keep_every: int | None, tell: Tell, resumed: int | None = None) -> None:
-        self.folder, self._keep, self._keep_every, self._tell = folder, keep, keep_every, tell
+    def __init__(
+        self, folder: Path, keep: int, keep_every: int | None, log_event: LogEvent, resumed: int | None = None
+    ) -> None:
+        self.folder, self._keep, self._keep_every, self._log_event = folder, keep, keep_every, log_event
         self._resumed, self._written, self._best = resumed, set[int](), -1
         self._held: list[_Held] = []
         self._free: list[HostCopy] = []
@@ -70,12 +72,16 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._told_kept = False
         self.seconds = {"wait": 0.0, "copy": 0.0, "write": 0.0}
-        """Of the last save: the caller's wait for the one before, the caller's copy, the thread's writing (0 while it writes)."""
+        """Seconds of the last save: the caller's wait for the one before, the caller's copy, the thread's writing (0
+        while it writes).
+        """
         self.bytes = 0
         """Size of the last checkpoint written."""
         left = sweep(folder)
         if left:
-            tell("checkpoint-leftovers", f"removed what {len(left)} killed saves left in {folder}", "info", names=left)
+            log_event(
+                "checkpoint-leftovers", f"removed what {len(left)} killed saves left in {folder}", "info", names=left
+            )
 
     @property
     def failed(self) -> bool:
@@ -136,7 +142,7 @@ class Saver:
         self._thread.join(self.slow_s)
         if self._thread.is_alive():
             text = f"training waits for the checkpoint before to be written in {self.folder}: the disk is slow or hangs"
-            self._tell("checkpoint-slow", f"{text}; {self.slow_s:g} s so far", folder=str(self.folder))
+            self._log_event("checkpoint-slow", f"{text}; {self.slow_s:g} s so far", folder=str(self.folder))
             self._thread.join()
         self._thread = None
 
@@ -159,12 +165,12 @@ class Saver:
                 text = (
                     f"{self._not_on_disk()} Training goes on, older checkpoints are kept; tried again at the next save."
                 )
-                self._tell("checkpoint-failed", text, level="error", **facts)
+                self._log_event("checkpoint-failed", text, level="error", **facts)
             return False
         self.seconds["write"] = time.monotonic() - begun
         if self._error is not None:
             self._error = None
-            self._tell("checkpoint-recovered", f"checkpoints are written again in {self.folder}", level="info")
+            self._log_event("checkpoint-recovered", f"checkpoints are written again in {self.folder}", level="info")
         self._retain()
         return True
 
@@ -185,7 +191,7 @@ class Saver:
         try:
             write_atomic(self.folder / LATEST, target.name)
         except OSError as error:
-            self._tell("checkpoint-latest", f"{target} is saved, but {LATEST} could not be written: {error}")
+            self._log_event("checkpoint-latest", f"{target} is saved, but {LATEST} could not be written: {error}")
 
     def _retain(self) -> None:
         """Later steps than the present one are another attempt's, or damaged and not yet passed: they stay."""
@@ -218,7 +224,7 @@ class Saver:
     def _tell_once(self, text: str) -> None:
         if not self._told_kept:
             self._told_kept = True
-            self._tell("checkpoint-kept", text)
+            self._log_event("checkpoint-kept", text)
 
     def _not_on_disk(self) -> str:
         steps = ", ".join(str(held.step) for held in self._held)

@@ -8,8 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.model import channels_last
-from mlseg_dist.training.engine.base import Engine
-from mlseg_dist.training.engine.torch_versions import no_buffer_broadcast
+from mlseg_dist.training.engine.base import Engine, no_buffer_broadcast
 from mlseg_dist.training.engine.world import World
 
 

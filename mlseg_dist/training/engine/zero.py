@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import nn
 
 from mlseg_dist.config import TrainConfig
+from mlseg_dist.training.engine.base import all_gather_flat
 from mlseg_dist.training.engine.deepspeed import DeepSpeedEngine
-from mlseg_dist.training.engine.torch_versions import all_gather_flat
 from mlseg_dist.training.engine.world import World
 
 

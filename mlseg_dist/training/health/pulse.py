@@ -26,7 +26,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        """Of the thread that made it, whose progress it tells."""
+        """The thread that made it, and whose progress it reports."""
         self.place = Place("start", 0, 0, time.monotonic())
 
     def at(self, stage: str, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Ranks whose own work takes longer than the others': in a synchronous job one slow GPU or disk is the pace of all."""
+"""Ranks whose own work takes longer than the others': in a synchronous job one slow GPU or disk slows every rank."""
 
 import statistics
 import time

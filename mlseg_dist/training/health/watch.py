@@ -19,7 +19,7 @@ from mlseg_core.errors import EXIT_FAILED
 from mlseg_core.files import write_atomic
 from mlseg_core.node import node_name
 from mlseg_dist.config import HealthConfig
-from mlseg_dist.events import Tell, read_events
+from mlseg_dist.events import LogEvent, read_events
 from mlseg_dist.training.health import process
 from mlseg_dist.training.health.beats import Beat, Beats, Seen, keep_signals_out
 from mlseg_dist.training.health.pulse import Pulse
@@ -57,11 +57,11 @@ class Watch:
         world: Ranks,
         health: HealthConfig,
         phase: Path,
-        tell: Tell,
+        log_event: LogEvent,
         give_up: Callable[[str], object] = exit_now,
         host: str = "",
     ) -> None:
-        self.health, self.world, self.phase, self.pulse, self.tell = health, world, phase, pulse, tell
+        self.health, self.world, self.phase, self.pulse, self.log_event = health, world, phase, pulse, log_event
         self.host = host or node_name()
         self._give_up, self._pid, self._born = give_up, os.getpid(), process.born(os.getpid())
         self._dumped, self._ending = False, ""
@@ -77,7 +77,9 @@ class Watch:
             try:
                 self.beats = Beats(world.rank, world.size, prefix, health.beat_s, self._beat, self._woke)
             except (RuntimeError, OSError, KeyError) as error:
-                tell("watch-off", f"rank {world.rank} cannot reach the job's store, it is not watched: {error!s:.200}")
+                log_event(
+                    "watch-off", f"rank {world.rank} cannot reach the job's store, it is not watched: {error!s:.200}"
+                )
 
     def __enter__(self) -> Self:
         return self
@@ -216,7 +218,7 @@ class Watch:
             "teller": self.world.rank,
         }
         text = sentence(verdict, self._process(first))
-        _within(_DISK_S, lambda: self.tell("stuck", text, "error", **facts))
+        _within(_DISK_S, lambda: self.log_event("stuck", text, "error", **facts))
 
     def _process(self, s: Seen) -> str:
         if s.beat.host != self.host:
@@ -233,7 +235,7 @@ class Watch:
                 del self._told[s.rank]
                 text = f"rank {s.rank} on {s.beat.host} (pid {s.beat.pid}) goes on, in `{s.beat.stage}` of step {s.beat.step}"
                 facts = {"rank": s.rank, "node": s.beat.host, "stage": s.beat.stage, "step": s.beat.step}
-                _within(_DISK_S, lambda text=text, facts=facts: self.tell("unstuck", text, "info", **facts))  # type: ignore[misc]
+                _within(_DISK_S, lambda text=text, facts=facts: self.log_event("unstuck", text, "info", **facts))  # type: ignore[misc]
 
     def _reason(self, verdict: Verdict) -> str:
         state = self._process(verdict.ranks[0]) if verdict.kind != "all-wait" else ""

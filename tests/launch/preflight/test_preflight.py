@@ -146,18 +146,18 @@ def test_where_links_are_refused_is_named(tmp_path: Path) -> None:
 
 def test_expected_pairs_are_those_that_are_cut(tmp_path: Path) -> None:
     """Counted from the annotations beforehand, and in the manifest afterwards: the same, as no tissue is asked for."""
-    from mlseg_core.map import run_units
-    from shards import build
+    from mlseg_core.exactly_once.run import run_units
+    from shards import cutting
 
     config = load_campaign(on_slides(tmp_path), ["shards.stride_um=64"])
     run = RunFolder.of(config)
     expected = measure(config, build_graph(config), run)
     assert not expected.counted and expected.base > 0
 
-    todo = build.units(config.shards, tmp_path / "slides" / "slides.csv")
+    todo = cutting.units(config.shards, tmp_path / "slides" / "slides.csv")
     folder = run.data / "shards"
-    assert run_units(todo, build.cut, folder, describe=build.describe, worker=0, workers=1) == []
-    build.write_manifest(config.shards, tmp_path / "slides" / "slides.csv", todo, folder)
+    assert run_units(todo, cutting.cut, folder, describe=cutting.describe, worker=0, workers=1) == []
+    cutting.write_manifest(config.shards, tmp_path / "slides" / "slides.csv", todo, folder)
     counted = measure(config, build_graph(config), run)
     assert counted.counted
     assert (counted.pairs, counted.base) == (expected.pairs, expected.base)
@@ -182,13 +182,13 @@ def test_too_little_space_is_bad(config_path: Path, capsys) -> None:
 
 def test_shards_that_changed_are_found_by_size_and_by_hash(tmp_path: Path, capsys) -> None:
     config = load_campaign(on_slides(tmp_path))
-    from mlseg_core.map import run_units
-    from shards import build
+    from mlseg_core.exactly_once.run import run_units
+    from shards import cutting
 
     folder, table = RunFolder.of(config).data / "shards", tmp_path / "slides" / "slides.csv"
-    todo = build.units(config.shards, table)
-    run_units(todo, build.cut, folder, describe=build.describe, worker=0, workers=1)
-    build.write_manifest(config.shards, table, todo, folder)
+    todo = cutting.units(config.shards, table)
+    run_units(todo, cutting.cut, folder, describe=cutting.describe, worker=0, workers=1)
+    cutting.write_manifest(config.shards, table, todo, folder)
     shard = next(iter(sorted(folder.glob("*.tar"))))
     whole = shard.read_bytes()
     capsys.readouterr()

@@ -80,15 +80,15 @@ def test_only_jobs_with_gpus_leave_it_out(run):
 
 def test_a_node_that_held_two_attempts_up_is_left_out(run):
     phase, said = Phase(2, "base", "train"), {"why": "still", "step": 3}
-    tell = run.events(phase).tell
+    log_event = run.events(phase).log
     run.phase(phase).mkdir(parents=True)
-    tell("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)
-    tell("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)  # named by two ranks
-    tell("stuck", "all ranks wait", node="n1", pid=8, **(said | {"why": "all-wait"}))
-    tell("stuck", "all ranks wait", node="n1", pid=9, **(said | {"why": "all-wait"}))
+    log_event("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)
+    log_event("stuck", "rank 1 on n2 (pid 7) stands still", node="n2", pid=7, **said)  # named by two ranks
+    log_event("stuck", "all ranks wait", node="n1", pid=8, **(said | {"why": "all-wait"}))
+    log_event("stuck", "all ranks wait", node="n1", pid=9, **(said | {"why": "all-wait"}))
     avoid_stuck(run, phase, since=0)
     assert not avoided(run)
-    tell("stuck", "rank 3 on n2 (pid 12) stands still", node="n2", pid=12, **said)
+    log_event("stuck", "rank 3 on n2 (pid 12) stands still", node="n2", pid=12, **said)
     avoid_stuck(run, phase, since=time.time() + 1)
     assert not avoided(run), "a person has planned since"
     avoid_stuck(run, phase, since=0)

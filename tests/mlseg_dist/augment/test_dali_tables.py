@@ -7,7 +7,7 @@ import torch
 
 from mlseg_dist.augment import bank
 from mlseg_dist.augment.dali import tables
-from mlseg_dist.augment.dali.windows import Windows
+from mlseg_dist.augment.dali.executor import Windows
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (1, 1 << 18, 3)).astype(np.uint8)
 

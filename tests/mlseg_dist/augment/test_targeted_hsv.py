@@ -18,8 +18,7 @@ from mlseg_dist.augment.policy import named
 from shards.phantom.canvas import UNIT, Canvas
 from shards.phantom.catalog import SEEN
 from shards.phantom.draw import STROMA_OD
-from shards.phantom.scanner import scan
-from shards.phantom.stain import transmitted, vectors
+from shards.phantom.stain import scan, transmitted, vectors
 from tests.mlseg_dist.augment.scene import CONFIGS, policy
 
 KI67 = Path(__file__).parents[4] / "shared" / "realdata" / "ihc" / "OS-2-ndpi.ome.tif"

@@ -8,7 +8,7 @@ import numpy as np
 from mlseg_core.config import validate
 from mlseg_dist.config import IGNORED, LearningConfig
 from mlseg_dist.evaluation import summary
-from mlseg_dist.evaluation.tally import BINS, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
+from mlseg_dist.evaluation.slide_counts import BINS, ODDS, ODDS_LIMIT, ODDS_STEP, SlideCounts
 from shards.manifest import Manifest
 from tests.mlseg_dist.tiny_run import plain_config
 

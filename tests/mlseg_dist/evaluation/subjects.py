@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import Unit, run_units
 from mlseg_core.files import sha256_file
-from mlseg_core.map import Unit, run_units
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.evaluation import work
 from mlseg_dist.evaluation.plan import Subject, scored_slides, units
@@ -46,7 +46,7 @@ def killed_at(strip: int, subject: Subject, folder: Path) -> "subprocess.Complet
     code = f"""
 import os, pathlib, signal
 from mlseg_core.config import validate
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.evaluation import counting, work
 from mlseg_dist.evaluation.plan import Subject, scored_slides, units

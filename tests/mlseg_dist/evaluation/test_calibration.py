@@ -6,7 +6,7 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 from mlseg_dist.evaluation.calibration import CONFIDENCE_BINS, calibration, measured, probabilities
-from mlseg_dist.evaluation.tally import ODDS, ODDS_LIMIT, ODDS_STEP
+from mlseg_dist.evaluation.slide_counts import ODDS, ODDS_LIMIT, ODDS_STEP
 from tests.mlseg_dist.evaluation.made_counts import counted
 
 

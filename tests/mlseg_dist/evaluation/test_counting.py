@@ -6,10 +6,9 @@ import torch
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import class_table
-from mlseg_dist.evaluation.bins import odds_bins, probability_bins
-from mlseg_dist.evaluation.counting import SlideCounter
+from mlseg_dist.evaluation.counting import SlideCounter, odds_bins, probability_bins
 from mlseg_dist.evaluation.overview import MOST, OverviewMap
-from mlseg_dist.evaluation.tally import BINS, ODDS, SlideCounts
+from mlseg_dist.evaluation.slide_counts import BINS, ODDS, SlideCounts
 from mlseg_dist.whole_slide.grid import make_grid
 from mlseg_dist.whole_slide.strips import Strip
 

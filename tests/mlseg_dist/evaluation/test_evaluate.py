@@ -12,8 +12,8 @@ from PIL import Image
 
 from mlseg_core.config import validate
 from mlseg_core.errors import Interrupted, UserError, exit_status
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import write_json
-from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.config import EvaluateConfig
 from mlseg_dist.evaluation import campaign, examples, work
 from mlseg_dist.evaluation.against import steps_against, subject_against

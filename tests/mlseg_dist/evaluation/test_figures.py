@@ -25,7 +25,7 @@ from torchmetrics.classification import (
 
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.evaluation import figures
-from mlseg_dist.evaluation.tally import BINS, SlideCounts
+from mlseg_dist.evaluation.slide_counts import BINS, SlideCounts
 from tests.mlseg_dist.evaluation.made_counts import answers, counted
 
 CLASS_OF = np.array([0, 0, 1, 2, 2, IGNORED])

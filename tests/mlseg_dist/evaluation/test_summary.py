@@ -11,7 +11,7 @@ from mlseg_dist.evaluation import VERSION, figures, summary
 from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.intervals import Resamples, iou_differences, iou_intervals
 from mlseg_dist.evaluation.operating_point import best_threshold
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 from tests.mlseg_dist.evaluation.made_counts import (
     FINE,
     made_config,

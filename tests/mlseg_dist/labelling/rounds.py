@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import read_json, sha256_file, write_json
-from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.inference import normalise
@@ -72,9 +72,9 @@ def worker(run: TinyRun, config: LearningConfig, folder: Path, before_publish: s
     """A process that labels round 1. before_publish: a statement that it runs between writing a shard and publishing it."""
     code = f"""
 import os, signal, time, pathlib
-from mlseg_core import map as core
+from mlseg_core.exactly_once import run as core
 from mlseg_core.store import Folder
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import LearningConfig
 publish = Folder.publish_first

@@ -6,8 +6,8 @@ import torch
 
 from mlseg_core.config import validate
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import read_json
-from mlseg_core.map import run_units
 from mlseg_dist.config import LabelConfig, LearningConfig
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.inference import load_teacher, normalise, teacher_weights

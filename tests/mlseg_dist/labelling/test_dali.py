@@ -109,7 +109,7 @@ def test_a_view_of_another_size_or_no_jpeg_is_told_with_its_key(run, monkeypatch
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_is_a_mistake_in_the_config(run, tmp_path):
-    from mlseg_core.map import run_units
+    from mlseg_core.exactly_once.run import run_units
 
     config = with_label(run.config, decode_on="gpu")
     units = labelling.units(config, 0, run.path)

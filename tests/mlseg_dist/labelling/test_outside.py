@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import run_units
 from mlseg_dist import labelling
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.corpus import Corpus
@@ -21,8 +21,8 @@ from mlseg_dist.labelling.adapting import kept_teachers
 from mlseg_dist.labelling.reliability import measure
 from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards import tiles
+from shards.manifest import read_seeds
 from shards.sample import decode_label, position_of
-from shards.seeds import read_seeds
 from shards.tiles_config import TilesConfig
 from tests.mlseg_dist.labelling.rounds import lively_run, make, with_label
 from tests.mlseg_dist.tiny_run import TinyRun

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist import inference, labelling
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import Accepting
+from mlseg_dist.data.labels import Accepting
 from mlseg_dist.inference import Predictor, load_teacher
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of, overlapped

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import read_json
-from mlseg_core.map import run_units
 from mlseg_dist.config import IGNORED, LearningConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import Corpus

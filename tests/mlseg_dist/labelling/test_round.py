@@ -18,22 +18,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlseg_core.errors import UserError
+from mlseg_core.exactly_once.run import Incomplete, Scratch, run_units
 from mlseg_core.files import read_json, write_json
-from mlseg_core.map import Incomplete, Scratch, run_units
 from mlseg_dist import labelling
-from mlseg_dist.cleaned import is_cleaned, mark_cleaned
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.data.corpus import BadPair, Corpus
 from mlseg_dist.events import read_events
 from mlseg_dist.labelling import sheet
 from mlseg_dist.labelling.gate import Shares, collapses
 from mlseg_dist.labelling.sheet import SHEET, slides_to_show
-from mlseg_dist.pseudonyms import shows_pseudonyms
+from mlseg_dist.privacy.pseudonyms import shows_pseudonyms
 from mlseg_dist.report.overlay import overlay
-from mlseg_dist.run_folder import labels_folder, phase_folder, shards_folder
-from shards.index import Place
+from mlseg_dist.run_folder import is_cleaned, labels_folder, mark_cleaned, phase_folder, shards_folder
 from shards.manifest import ShardEntry, read_manifest
-from shards.tar import ShardReader
+from shards.tar import Place, ShardReader
 from shards.verify.corpus import verify_corpus
 from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
 from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
@@ -129,7 +127,7 @@ def test_a_shard_labelled_short_or_of_another_split_is_refused(run, tmp_path):
 
 
 def test_a_shard_labelled_twice_is_refused(run):
-    from mlseg_core.map import Done
+    from mlseg_core.exactly_once.run import Done
     from mlseg_dist.labelling.round import _entries
 
     (shard,) = run.manifest.of_splits("train")
@@ -188,7 +186,7 @@ def test_a_class_that_collapses_stops_the_campaign_and_an_override_goes_on(tmp_p
         UserError, match=r"class tumour has collapsed to .* from 33\.333% in the round before"
     ) as stopped:
         labelling.write_round(config, 1, run.path, folder)
-    assert "mlseg resume RUN steps.master-1.label.min_share_kept=0" in stopped.value.mend
+    assert "mlseg resume RUN steps.master-1.label.min_share_kept=0" in stopped.value.fix
     assert not (folder / "manifest.json").exists() and (folder / SHEET).exists()
     (event,) = [e for e in read_events(phase) if e["event"] == "class-collapse"]
     assert event["level"] == "error" and event["collapsed"] == ["tumour"] and event["accepted"]["tumour"] == 1
@@ -399,7 +397,7 @@ def test_a_step_that_learns_from_the_round_alone_needs_every_class_of_it(tmp_pat
     with pytest.raises(UserError) as refused:
         make(run, config_alone, folder)
     assert "round 1, labelled by base, has no pair to draw for class " in str(refused.value)
-    assert "master-1 learns from it alone" in str(refused.value) and "steps.master-1.teach=both" in refused.value.mend
+    assert "master-1 learns from it alone" in str(refused.value) and "steps.master-1.teach=both" in refused.value.fix
     assert not (folder / "manifest.json").exists()
     make(run, config, folder)
     assert (folder / "manifest.json").exists(), "the same units: nothing is labelled again"

@@ -6,7 +6,7 @@ import pytest
 from mlseg_core.config import validate
 from mlseg_dist.config import CLASSES, LabelConfig
 from mlseg_dist.data import labels
-from mlseg_dist.data.accepting import NEVER, Accepting
+from mlseg_dist.data.labels import NEVER, Accepting
 from mlseg_dist.labelling.reliability import Reliability
 from mlseg_dist.labelling.thresholds import choose, expected, mixture, precision_at, settle, shares_of_tissue
 

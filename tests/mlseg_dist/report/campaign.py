@@ -17,7 +17,7 @@ from mlseg_core.config import validate
 from mlseg_core.files import write_atomic, write_json
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.evaluation import summary
-from mlseg_dist.evaluation.tally import SlideCounts
+from mlseg_dist.evaluation.slide_counts import SlideCounts
 from mlseg_dist.report.sources import read_sources
 from shards.manifest import Manifest
 from tests.mlseg_dist.evaluation.made_counts import FINE, GRID, answers, counted, made_corpus, made_teachers

@@ -12,14 +12,14 @@ from mlseg_core.files import sha256_file
 from mlseg_dist.style import losses
 from mlseg_dist.style.config import StyleConfig
 from mlseg_dist.style.network import VIEWS, Discriminator, Generator, Modulated, Noise
-from mlseg_dist.style.pairs import Pair, generator_folder, pairs_of, plain, styles, wanted
+from mlseg_dist.style.pairs import StylePair, generator_folder, pairs_of, plain, styles, wanted
 from mlseg_dist.style.patches import Pool
 from mlseg_dist.style.stylist import Stylist
 from mlseg_dist.style.train import train_pair
 from shards.manifest import read_manifest
 from tests.mlseg_dist.style.two_scanners import SMALL, images, two_scanners
 
-PAIR = Pair("Philips", "Morphle")
+PAIR = StylePair("Philips", "Morphle")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ SHIFTS = ((0, 0), (0, 4), (4, 0), (0, -4), (-4, 0))
 
 
 def test_targets_of_a_shard_come_equally_often():
-    pairs = [Pair("Philips", target) for target in ("Morphle", "Optrascan", "Aperio", "Motic")]
+    pairs = [StylePair("Philips", target) for target in ("Morphle", "Optrascan", "Aperio", "Motic")]
     chosen = [pairs_of(f"slide-{number}.tar", pairs, 2) for number in range(400)]
     assert all(len(set(one)) == 2 for one in chosen)
     counts = [sum(pair in one for one in chosen) for pair in pairs]
@@ -208,7 +208,7 @@ def test_targets_of_a_shard_come_equally_often():
 
 def test_pairs_of_a_corpus(shards):
     manifest = read_manifest(shards / "manifest.json")
-    assert wanted(StyleConfig(), manifest) == [Pair("Morphle", "Philips"), PAIR]
+    assert wanted(StyleConfig(), manifest) == [StylePair("Morphle", "Philips"), PAIR]
     assert wanted(StyleConfig(pairs=(("Philips", "Morphle"),)), manifest) == [PAIR]
     wrong = [
         (StyleConfig(by="source"), "but one source"),

@@ -7,14 +7,14 @@ import pytest
 
 from launch.config import load_campaign
 from mlseg_core.errors import Interrupted, UserError
+from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import read_json, sha256_file
-from mlseg_core.map import Incomplete, run_units
 from mlseg_dist.data.corpus import Corpus
 from mlseg_dist.data.styled import MEMBERS
 from mlseg_dist.data.views import stored_views
 from mlseg_dist.style import work
 from mlseg_dist.style.generators import list_generators, train_generators
-from mlseg_dist.style.pairs import Pair, generator_folder, wanted
+from mlseg_dist.style.pairs import StylePair, generator_folder, wanted
 from mlseg_dist.style.publish import write_styled
 from mlseg_dist.style.train import train_pair
 from shards.manifest import read_manifest
@@ -24,7 +24,7 @@ from tests.launch.conftest import tiny_campaign
 from tests.mlseg_dist.style.two_scanners import SMALL, two_scanners
 from tests.mlseg_dist.tiny_run import plain_config
 
-PAIRS = (Pair("Morphle", "Philips"), Pair("Philips", "Morphle"))
+PAIRS = (StylePair("Morphle", "Philips"), StylePair("Philips", "Morphle"))
 
 
 @pytest.fixture(scope="module")

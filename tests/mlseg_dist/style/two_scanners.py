@@ -8,10 +8,10 @@ import tifffile
 import yaml
 
 from mlseg_core.config import validate
+from mlseg_core.exactly_once.run import run_units
 from mlseg_core.files import write_atomic, write_json
-from mlseg_core.map import run_units
 from mlseg_dist.style.config import StyleConfig
-from shards import build
+from shards import cutting
 from shards.config import ShardsConfig
 from shards.sample import decode_rgb
 from shards.tar import ShardReader
@@ -82,9 +82,9 @@ def two_scanners(folder: Path) -> Path:
     write_atomic(slides / "slides.csv", "\n".join(rows) + "\n")
     sampling = {"high_mpp": MPP, "low_mpp": 4 * MPP, "store_px": 64, "stride_um": 96.0, "max_per_class": 12}
     config = validate({**yaml.safe_load(CLASSES.read_text())["shards"], **sampling}, ShardsConfig, "test")
-    units, shards = build.units(config, slides / "slides.csv"), folder / "shards"
-    assert not run_units(units, build.cut, shards, describe=build.describe)
-    build.write_manifest(config, slides / "slides.csv", units, shards)
+    units, shards = cutting.units(config, slides / "slides.csv"), folder / "shards"
+    assert not run_units(units, cutting.cut, shards, describe=cutting.describe)
+    cutting.write_manifest(config, slides / "slides.csv", units, shards)
     return shards
 
 

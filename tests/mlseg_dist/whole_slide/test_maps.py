@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from mlseg_core.errors import Interrupted, UserError, exit_status
+from mlseg_core.exactly_once.run import merge, run_units
 from mlseg_core.files import sha256_file
-from mlseg_core.map import merge, run_units
 from mlseg_dist.config import IGNORED
 from mlseg_dist.whole_slide import work
 from mlseg_dist.whole_slide.work import MapOptions
@@ -113,7 +113,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from mlseg_core.config import validate
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.whole_slide import work
 from shards.slide_table import read_slide_table

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mlseg_dist.whole_slide.regions import Everywhere
-from mlseg_dist.whole_slide.seams import SeamError, seam_error
+from tests.mlseg_dist.whole_slide.seam_error import SeamError, seam_error
 from tests.mlseg_dist.whole_slide.slides import everything, knows_colours, whole
 from tests.mlseg_dist.whole_slide.test_strips import slide_of
 

@@ -23,8 +23,8 @@ from shards.plane import Plane
 from shards.reader import SlideReader
 from tests.mlseg_dist.tiny_run import MPP, SIZE, SLIDES
 from tests.mlseg_dist.whole_slide.slides import VIEWS, everything, knows_colours, whole
+from tests.shards.cutting.test_quarantine import spoil_tiles
 from tests.shards.slides_for_tests import shards_config
-from tests.shards.test_quarantine import spoil_tiles
 
 
 def slide_of(run, number: int = 2) -> Path:

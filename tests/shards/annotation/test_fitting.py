@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from mlseg_core.errors import UserError
-from shards.annotation.corrections import corrections
 from shards.annotation.fitting import fit_mask
 from shards.annotation.origin import Frame
+from shards.cutting.corrections import label_corrections
 from tests.shards.annotation.files_for_tests import CONFIG, NONE, STROMA, TUMOUR, opened, whole
 
 SLIDE = (22_200, 29_670)
@@ -107,7 +107,7 @@ def test_every_pixel_of_a_mask_of_the_bounds(tmp_path):
     other = opened(tmp_path / "mask.png", size=(150, 200), bounds=(41, 20, 30, 40), origin="bounds")
     assert other.digest != found.digest
     frame = Frame((100, 100), (0.5, 0.5), (40, 20, 30, 40))
-    assert corrections(tmp_path / "mask.png", CONFIG, frame) == (
+    assert label_corrections(tmp_path / "mask.png", CONFIG, frame) == (
         "its annotation is counted from the scanned bounds at (40, 20) now, not from level 0",
     )
 

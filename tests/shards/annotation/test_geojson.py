@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlseg_core.errors import UserError
-from shards.annotation import classes_found
+from shards.annotation import AnnotationFile
 from tests.shards.annotation.files_for_tests import (
     CONFIG,
     DCIS,
@@ -100,7 +100,7 @@ def test_containers_encodings_and_gzip(tmp_path, content, encoding, packed):
     ],
 )
 def test_names(tmp_path, properties, name):
-    assert classes_found(write(tmp_path, json.dumps([{**ONE, "properties": properties}]))) == {name}
+    assert AnnotationFile(write(tmp_path, json.dumps([{**ONE, "properties": properties}]))).names == {name}
 
 
 def test_unclassified_detections_are_counted_only(tmp_path):

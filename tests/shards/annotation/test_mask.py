@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from mlseg_core.errors import UserError
-from shards.annotation import classes_found, mask
+from shards.annotation import AnnotationFile, mask
 from shards.config import HOLE
 from tests.shards.annotation.files_for_tests import CONFIG, DCIS, NONE, STROMA, TUMOUR, opened, whole, write
 
@@ -87,7 +87,7 @@ def test_black_and_white(tmp_path):
 
 def test_all_unmapped_values_are_listed(tmp_path):
     path = saved(tmp_path, "strips", VALUES * 3)
-    assert classes_found(path) == {"0", "3", "6", "21"}
+    assert AnnotationFile(path).names == {"0", "3", "6", "21"}
     with pytest.raises(UserError, match=r"nobody mapped: 3 \(400 px\), 6 \(50 px\), 21 \(100 px\)\. .*mask_classes"):
         opened(path, size=(60, 45))
     config = CONFIG.model_copy(update={"mask_classes": {"1": "Zebra", "2": "Tumor", "7": "Aardvark"}})

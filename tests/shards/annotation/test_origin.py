@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mlseg_core.errors import UserError
-from mlseg_core.map import run_units
-from shards import build
-from shards.annotation.corrections import corrections
+from mlseg_core.exactly_once.run import run_units
+from shards import cutting
 from shards.annotation.drawing import Drawing
-from shards.annotation.origin import Frame, is_moved, place
-from shards.pyramids.bounds import scanned_bounds
+from shards.annotation.origin import Frame, place
+from shards.cutting.corrections import label_corrections
+from shards.pyramids.pyramid import scanned_bounds
 from shards.reader import SlideReader
 from shards.sample import MEMBERS, decode_label, decode_rgb
 from shards.show.page import render
@@ -60,7 +60,6 @@ TEXTS = {
 def test_which_origin_holds(kind, bounds, override, origin, offset):
     found = place(kind, bounds, override)
     assert (found.origin, found.offset, found.stated) == (origin, offset, override is not None)
-    assert is_moved(kind, bounds, override) == (offset != (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -133,14 +132,14 @@ def test_corrections_name_what_is_laid_otherwise(tmp_path):
     moved = Frame((100, 100), (0.5, 0.5), BOUNDS)
     for kind, text in TEXTS.items():
         path = write(tmp_path, text)
-        assert corrections(path, CONFIG, quiet) == ()
-        found = corrections(path, CONFIG, moved)
+        assert label_corrections(path, CONFIG, quiet) == ()
+        found = label_corrections(path, CONFIG, moved)
         where = "the scanned bounds at (5, 4)"
         expected = (f"its annotation is counted from {where} now, not from level 0",) if kind == "geojson" else ()
         assert found == expected
-        assert corrections(path, CONFIG, Frame((100, 100), (0.5, 0.5), BOUNDS, origin="level0")) == ()
+        assert label_corrections(path, CONFIG, Frame((100, 100), (0.5, 0.5), BOUNDS, origin="level0")) == ()
     far = write(tmp_path, geojson(feature("Tumor", square(57, 40, 65, 70))))
-    assert corrections(far, CONFIG, moved)[0].startswith("its annotation is refused now (62% of the annotation")
+    assert label_corrections(far, CONFIG, moved)[0].startswith("its annotation is refused now (62% of the annotation")
 
 
 HEAD = "slide,patient,stain,scanner,source,split,annotation,mpp,score,origin\n"
@@ -163,10 +162,10 @@ def built(folder: Path, out: Path, origin: str = "") -> tuple[dict, dict]:
     table = folder / "slides.csv"
     table.write_text(HEAD + f"s.scn,P0,ER,Leica,DS1,train,a.geojson,,,{origin}\n")
     config = shards_config(store_px=32, stride_um=32.0, max_quarantined=1.0)
-    todo = build.units(config, table)
-    run_units(todo, build.cut, out, describe=build.describe)
+    todo = cutting.units(config, table)
+    run_units(todo, cutting.cut, out, describe=cutting.describe)
     try:
-        build.write_manifest(config, table, todo, out)
+        cutting.write_manifest(config, table, todo, out)
     except RuntimeError:
         assert origin == "level0", "no slide is left"
     overviews = list((out / "overview").glob("*.json"))
@@ -208,4 +207,4 @@ def test_slides_are_checked_before_any_work_as_they_are_cut(scn):
     for origin, bad in (("", []), ("bounds", []), ("level0", ["s"])):
         table = scn / f"checked-{origin}.csv"
         table.write_text(HEAD + f"s.scn,P0,ER,Leica,DS1,train,a.geojson,,,{origin}\n")
-        assert list(build.check_slides(config, table)) == bad
+        assert list(cutting.check_slides(config, table)) == bad

@@ -3,10 +3,10 @@
 import pytest
 
 from mlseg_core.errors import UserError
-from shards.annotation import classes_found
-from shards.annotation.corrections import corrections
+from shards.annotation import AnnotationFile
 from shards.annotation.origin import Frame
 from shards.config import IGNORED
+from shards.cutting.corrections import label_corrections
 from tests.shards.annotation.files_for_tests import CONFIG, DCIS, TUMOUR, areas, feature, geojson, opened, square, write
 
 FRAME = Frame((100, 100), (0.5, 0.5))
@@ -32,8 +32,8 @@ def test_shapes_on_other_planes_are_counted_not_merged(tmp_path, place):
     found = opened(path)
     assert areas(found) == {TUMOUR: 100} and found.placement.plane == (0, 0)
     assert found.ignored == {"on another z plane (z 3)": 2, "at another time point (z 0, t 2)": 1}
-    assert corrections(path, CONFIG, FRAME) == ("its shapes on other planes (3) are left out now, not merged",)
-    assert classes_found(path) == {"Tumor", "DCIS"}, "what a slide's shards depend on stays as it was"
+    assert label_corrections(path, CONFIG, FRAME) == ("its shapes on other planes (3) are left out now, not merged",)
+    assert AnnotationFile(path).names == {"Tumor", "DCIS"}, "what a slide's shards depend on stays as it was"
 
 
 def test_all_on_one_other_plane_are_used(tmp_path):
@@ -41,7 +41,7 @@ def test_all_on_one_other_plane_are_used(tmp_path):
     path = write(tmp_path, geojson(on({"c": -1, "z": 3, "t": 0}), on({"c": -1, "z": 3, "t": 0}, "DCIS", 20)))
     found = opened(path)
     assert areas(found) == {TUMOUR: 100, DCIS: 100} and not found.ignored and found.placement.plane == (3, 0)
-    assert corrections(path, CONFIG, FRAME) == ()
+    assert label_corrections(path, CONFIG, FRAME) == ()
 
 
 def test_several_planes_without_the_first_are_refused(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlseg_core.errors import UserError
-from shards.annotation import UNLABELLED, classes_found
+from shards.annotation import UNLABELLED, AnnotationFile
 from shards.annotation.drawing import Drawing
 from shards.annotation.regions import Regions
 from shards.config import IGNORED
@@ -53,7 +53,7 @@ def test_the_content_tells_the_format(tmp_path, suffix):
 )
 def test_what_is_no_annotation(tmp_path, content):
     path = write(tmp_path, content)
-    for read in (opened, classes_found):
+    for read in (opened, lambda path: AnnotationFile(path).names):
         with pytest.raises(UserError, match=r"a\.annotation: ") as caught:
             read(path)
         assert len(str(caught.value)) < 400
@@ -73,7 +73,7 @@ def test_all_unmapped_names_are_listed_with_counts(tmp_path):
     text = str(caught.value)
     assert "'<script>alert(1)</script>' (1), 'Aardvark' (1), 'Größe' (1), 'Zebra' (2), 'a\\nb' (1)" in text
     assert "Tumor" not in text and "\n" not in text and "configs/classes" in text
-    assert classes_found(path) == set(names)
+    assert AnnotationFile(path).names == set(names)
 
 
 def test_ignored_names_are_counted_and_cover_nothing(tmp_path):
@@ -194,7 +194,7 @@ def test_damaged_files_end_as_an_annotation_or_one_line(tmp_path, original, data
         content[start : start + length] = data.draw(st.one_of(st.binary(max_size=8), st.sampled_from(TOKENS)))
     path = write(tmp_path, bytes(content))
     try:
-        names = classes_found(path)
+        names = AnnotationFile(path).names
         mapped = {"annotation_classes": dict.fromkeys(names, "tumour"), "mask_classes": {name: name for name in names}}
         annotation = opened(path, CONFIG.model_copy(update=mapped), (200_000, 200_000))
     except UserError as error:

@@ -9,7 +9,7 @@ import shapely
 
 from mlseg_core.config import read_yaml, validate
 from mlseg_core.errors import UserError
-from shards.annotation import UNLABELLED, Frame, classes_found, read_annotation
+from shards.annotation import UNLABELLED, AnnotationFile, Frame, read_annotation
 from shards.annotation.raster import Ring
 from shards.config import ShardsConfig
 from tests.shards.annotation.files_for_tests import REAL
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no real annotations i
 
 
 def config_of(path):
-    names = sorted(classes_found(path) - {"negative"})
+    names = sorted(AnnotationFile(path).names - {"negative"})
     return ShardsConfig(fine_classes=tuple(names), annotation_classes={name: name for name in names})
 
 
@@ -48,7 +48,7 @@ def test_asap(path):
     root = xml.etree.ElementTree.parse(path).getroot()
     found = Counter(node.get("PartOfGroup") for node in root.iter("Annotation"))
     annotation = read_annotation(path, config_of(path), Frame(SLIDE, (0.25, 0.25)))
-    assert classes_found(path) == set(found)
+    assert AnnotationFile(path).names == set(found)
     assert len(annotation.outlines(50.0)) == sum(found.values()) and not annotation.ignored
     shapes = [
         (node.get("PartOfGroup"), [(float(c.get("X")), float(c.get("Y"))) for c in node.iter("Coordinate")])

@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from mlseg_core.errors import UserError
-from shards.annotation import classes_found
+from shards.annotation import AnnotationFile
 from shards.annotation.asap import spline
 from shards.config import HOLE
 from tests.shards.annotation.files_for_tests import (
@@ -27,7 +27,7 @@ OUTER, INNER = square(10, 10, 60, 60), square(20, 20, 30, 30)
 @pytest.mark.parametrize("group", ["negative", "Hole", "EXCLUSION"])
 def test_asap_groups_and_holes(tmp_path, group):
     path = write(tmp_path, asap(("Polygon", "Tumor", OUTER), ("Polygon", group, INNER)))
-    assert areas(opened(path)) == {TUMOUR: 2400} and classes_found(path) == {"Tumor", group}
+    assert areas(opened(path)) == {TUMOUR: 2400} and AnnotationFile(path).names == {"Tumor", group}
 
 
 def test_a_mapped_negative_is_a_class_and_any_name_can_mean_a_hole(tmp_path):
@@ -59,8 +59,8 @@ def test_asap_order_counts_not_the_place_in_the_file(tmp_path):
 
 def test_asap_without_groups_goes_by_name(tmp_path):
     drawn = ("Polygon", "None", OUTER)
-    assert classes_found(write(tmp_path, asap(drawn, groups=False))) == {"Annotation 0"}
-    assert classes_found(write(tmp_path, asap(drawn, ("Polygon", "Tumor", INNER)))) == {"(no class)", "Tumor"}
+    assert AnnotationFile(write(tmp_path, asap(drawn, groups=False))).names == {"Annotation 0"}
+    assert AnnotationFile(write(tmp_path, asap(drawn, ("Polygon", "Tumor", INNER)))).names == {"(no class)", "Tumor"}
 
 
 def bezier_by_hand(p0, p1, p2, p3, t):
@@ -139,7 +139,7 @@ def test_a_hole_stays_in_its_layer(tmp_path):
 )
 def test_names_of_layers(tmp_path, layer, attribute, text, name):
     found = aperio((layer, [("0", "0", OUTER, text)]), attribute=attribute)
-    assert classes_found(write(tmp_path, found)) == {name}
+    assert AnnotationFile(write(tmp_path, found)).names == {name}
 
 
 @pytest.mark.parametrize(("mpp", "fits"), [("0.509", True), ("0.491", True), ("0", True), ("", True), ("0.25", False)])
@@ -170,7 +170,7 @@ def test_document_types_and_entities_are_refused(tmp_path, prolog, encoding):
 @pytest.mark.parametrize("packed", [False, True])
 def test_encodings(tmp_path, encoding, packed):
     text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>{GOOD.replace("Tumor", "Größe")}'
-    assert classes_found(write(tmp_path, text.encode(encoding), packed=packed)) == {"Größe"}
+    assert AnnotationFile(write(tmp_path, text.encode(encoding), packed=packed)).names == {"Größe"}
 
 
 @pytest.mark.parametrize(

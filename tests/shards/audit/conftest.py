@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlseg_core.map import run_units
+from mlseg_core.exactly_once.run import run_units
 from shards import phantom
 from tests.shards.audit.pictures import PHANTOMS
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlseg_core.map import map_in_processes
-from shards import build
+from mlseg_core.exactly_once.run import map_in_processes
+from shards import cutting
 from tests.shards.slides_for_tests import shards_config, write_corpus
 
 CONFIG = shards_config(tissue_stride_um=192.0, samples_per_shard=15)
@@ -16,9 +16,9 @@ CONFIG = shards_config(tissue_stride_um=192.0, samples_per_shard=15)
 def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     table = write_corpus(folder / "slides")
-    todo = build.units(CONFIG, table)
-    map_in_processes(todo, build.cut, folder / "shards", 1, describe=build.describe)
-    build.write_manifest(CONFIG, table, todo, folder / "shards")
+    todo = cutting.units(CONFIG, table)
+    map_in_processes(todo, cutting.cut, folder / "shards", 1, describe=cutting.describe)
+    cutting.write_manifest(CONFIG, table, todo, folder / "shards")
     return folder / "shards"
 
 

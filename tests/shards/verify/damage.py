@@ -7,9 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlseg_core.files import sha256_file
-from shards.index import NAME
 from shards.sample import MEMBERS
-from shards.tar import BadShard, size_and_index_sha256, wds2idx_text
+from shards.tar import NAME, BadShard, size_and_index_sha256, wds2idx_text
 from shards.verify.corpus import verify_corpus
 from tests.shards.tars import index_of, write_loosely
 

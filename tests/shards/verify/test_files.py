@@ -12,9 +12,9 @@ import pytest
 
 from launch.commands import shards_look
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from shards.index import END_MARK, NAME, Place
 from shards.manifest import read_manifest
 from shards.sample import encode_json
+from shards.tar import END_MARK, NAME, Place
 from shards.verify.corpus import verify_corpus
 from tests.shards.tars import index_of, replace_index, write_loosely
 from tests.shards.verify.damage import agree, edit_manifest, entries, found, read_samples, rewrite
@@ -60,7 +60,7 @@ def test_json_that_is_none_is_found(corpus, text):
         (lambda t: t["shards"][0].update(samples=3), "samples, the manifest says 3"),
         (lambda t: t["shards"][0]["seeds"].update(tumour=99), "seeds of tumour, the manifest says 99"),
         (lambda t: t["shards"][0]["pixels"].update(stroma=1), "px of stroma, the manifest says 1"),
-        (lambda t: t["shards"][0]["pixels"].update(moon=1), "px of moon, which is no class"),
+        (lambda t: t["shards"][0]["pixels"].update(moon=1), "px of moon, which is not a class"),
         (lambda t: t["shards"][0].update(bytes=7), "bytes, the manifest says 7"),
         (lambda t: t["shards"][0].update(sha256="0" * 64), "its sha256 differs"),
         (lambda t: t["totals"].update(samples=1), "totals say 1 samples"),

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mlseg_dist.data.accepting import Accepting
-from mlseg_dist.data.labels import LEVELS, decode, encode
+from mlseg_dist.data.labels import LEVELS, Accepting, decode, encode
+from shards.manifest import write_seeds
 from shards.sample import decode_label, encode_json, encode_png
-from shards.seeds import write_seeds
 from shards.tar import write_shard
 from shards.verify import sample
 from shards.verify.corpus import verify_corpus

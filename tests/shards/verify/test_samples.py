@@ -106,7 +106,7 @@ def test_a_member_too_many_is_found(corpus):
     samples = read_samples(corpus / name)
     samples[3][1]["exe"] = b"x"
     rewrite(corpus, name, samples)
-    assert f"{name} {samples[3][0]}: 'exe' is no member of these shards" in found(corpus)
+    assert f"{name} {samples[3][0]}: 'exe' is not a member of these shards" in found(corpus)
 
 
 @pytest.mark.parametrize("distance", [1, 4])

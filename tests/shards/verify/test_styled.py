@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from launch.cli import main
-from mlseg_dist.cleaned import mark_cleaned
 from mlseg_dist.data.styled import MEMBERS
+from mlseg_dist.run_folder import mark_cleaned
 from shards.sample import decode_rgb, encode_jpeg, encode_json
 from shards.tar import write_shard
 from shards.verify.corpus import verify_corpus
