@@ -107,6 +107,15 @@ def in_folder(path: Path, make: Callable[[], T]) -> T:
         return make()
 
 
+def find_shipped(name: str, start: Path) -> Path:
+    """`start / name`. Where that is no file and the name is `configs/…`, the nearest one in a folder above: a project's own."""
+    if name.startswith("configs/") and not (start / name).is_file():
+        for folder in start.absolute().parents:
+            if (folder / name).is_file():
+                return folder / name
+    return start / name
+
+
 def replace_synced(
     temporary: Path, target: Path, sync: SyncFolder = fsync_folder, file: BinaryIO | None = None
 ) -> None:

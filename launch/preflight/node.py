@@ -157,7 +157,7 @@ class _Probe:
         # SLURM shows each rank only its own GPUs where they were asked for by the task
         expected = self.gpus if self.job.gpus else min(1, self.gpus)
         if first["gpus"] < expected:
-            mend = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
+            mend = "Check the driver, and that torch is built for CUDA (install on a GPU machine)."
             return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", mend)
         if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
             told = (

@@ -130,7 +130,7 @@ def test_libraries_that_dali_would_open_in_vain_are_named(site, dali) -> None:
     cut = dali / "cu13" / "lib" / "libnppicc.so.13"
     cut.write_bytes(cut.read_bytes()[:1000])
     (found,) = check_dali(BOTH, KNOWN)
-    assert found.mark == "bad" and found.mend == "pip install 'mlseg[cuda13]'"
+    assert found.mark == "bad" and found.mend == "pip install 'mlseg-tissue[cuda13]'"
     assert found.seen == "nvidia-dali-cuda130 2.4.0 does not find libnppicc.so.13, libnppig.so.13"
     assert [one.mark for one in check_dali(["label.decode_on"], KNOWN)] == ["ok"]
     (dali / "cu13" / "lib" / "libnvjpeg.so.13").unlink()
