@@ -15,13 +15,14 @@ from launch.liveness import planner_pid
 from launch.owners import may_write
 from launch.paths import as_recorded, same_place
 from launch.plans import read_plans
+from launch.private import write_config
 from launch.ranks import check_ranks
 from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_jobs import read_run_jobs
 from launch.site_files import find_cluster
 from launch.slurm_queue import has_slurm
 from launch.styling import check_styles
-from mlseg_core.config import differences, dump_config, validate
+from mlseg_core.config import differences, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import read_manifest
@@ -74,7 +75,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         run.path.mkdir(parents=True, exist_ok=True)
         run.freeze_code()
         ensure_id(run)
-        dump_config(config, run.config_path)
+        write_config(config, run.config_path)
         return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
     standings = survey(config, graph, run)
     if any(standing.state != "done" for standing in standings):
@@ -97,7 +98,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         set_aside(stale, run)
         standings = survey(config, graph, run)
     if changed and accept_code:
-        dump_config(config, run.config_path)
+        write_config(config, run.config_path)
     elif changed:
         record(run, config, run.config_path)
     warnings = known + ([f"the run's config changes: {_in_short(changed)}"] if changed else [])

@@ -18,6 +18,7 @@ from launch.job import run_job
 from launch.kinds import MapKind, block_of, kind_of
 from launch.nodes import excluding
 from launch.plans import job_prefix
+from launch.private import private_logs
 from launch.resources import Block, JobConfig
 from launch.run_folder import RunFolder
 from launch.variables import START, environment, job_environment
@@ -58,7 +59,8 @@ class Submitter:
         if job.container:
             executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
-        return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
+        with private_logs(folder, job):
+            return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
 
     def _submit(
         self, phase: Phase, part: str, block: Block, again: bool, dependency: str | None, workers: int = 1
@@ -69,7 +71,8 @@ class Submitter:
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
-        return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
+        with private_logs(self.run.logs(phase), job):
+            return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
 
     def _run(self, block: Block, submit: Any) -> str:
         kept = submitting_environment()

@@ -196,9 +196,9 @@ def _position(items: list, part: str, key: str) -> int:
     raise UserError(f"override {key!r}: no item {part!r}", "command line", f"There are: {known}.")
 
 
-def dump_config(config: Strict, path: Path) -> None:
-    """Write the resolved config as YAML, atomically."""
-    write_atomic(path, yaml_text.write(config.model_dump(mode="json")))
+def dump_config(config: Strict, path: Path, mode: int | None = None) -> None:
+    """Write the resolved config as YAML, atomically. mode: of the file; None: as the umask has it."""
+    write_atomic(path, yaml_text.write(config.model_dump(mode="json")), mode=mode)
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) -> UserError:

@@ -55,7 +55,7 @@ class _Probe:
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
         self.made_parent = not self.parent.exists()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, mode=0o700)
         self.id, self.sound = "", False
         self.local: Job[Any] | None = None
 
