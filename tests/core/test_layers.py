@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "mlseg_core": {"mlseg_core"},
@@ -73,8 +75,13 @@ def normal(requirement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["shards.build", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm_plan"]
+    "modules",
+    [
+        ["shards.build", "shards.phantom", "shards.tiles", "launch.slurm_plan"],
+        sorted({f"launch.commands.{module}" for module, _ in COMMANDS.values()}),
+    ],
+    ids=["parts", "commands"],
 )
-def test_loads_no_torch(module):
-    code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"
+def test_loads_no_torch(modules):
+    code = f"import {', '.join(modules)}, sys; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

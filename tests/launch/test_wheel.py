@@ -29,6 +29,8 @@ TINY = [
     "phantom.final_unseen=0",
     "cluster.executor=local",
     "evaluate.splits=[val]",
+    "policies.master-4=[basic]",
+    "policies.master-5=[basic]",
     "checks={}",
 ]
 DEADLINE_S = 240
