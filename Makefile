@@ -7,24 +7,36 @@
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
 # make cluster-chaos  N campaigns on a SLURM on this host, with faults at random moments; each has to end with the same labels and
 #                weights as an undisturbed one (N=50)
-# make install   .venv with the package and its test extras; does nothing when up to date
+# make install   .venv with the package, at the versions of constraints.txt (CONSTRAINTS= takes what pip finds); `make test` and
+#                `make check` add the test extras; both do nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-torch check gpu chaos cluster-chaos
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+
+.PHONY: install install-test demo test test-torch check gpu chaos cluster-chaos
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml
+install-test: .venv/installed-test
+
+# `mlseg` was the distribution's name before; its `mlseg` command would stay otherwise.
+.venv/installed: pyproject.toml setup.py $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip uninstall -qqq -y mlseg
+	$(PIP_INSTALL) -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP_INSTALL) -e '.[test]'
 	touch $@
 
 demo: install
 	bash slurm/master.sh configs/demo.yaml
 	$(BIN)/python -m benchmarks.pseudo_labels runs/demo --brief
 
-test: install
+test: install-test
 	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup --durations 40
 
 TORCH ?= 2.11.0
@@ -40,24 +52,24 @@ $(TORCH_ENV)/installed:
 	$(TORCH_ENV)/bin/python -c 'import torch; assert torch.__version__.startswith("$(TORCH)"), torch.__version__'
 	touch $@
 
-test-torch: install $(TORCH_ENV)/installed
+test-torch: install-test $(TORCH_ENV)/installed
 	$(TORCH_ENV)/bin/python -m pytest -n $(or $(J),2) --dist loadgroup $(TESTS)
 
-check: install
+check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # Both DALI packages are one module: the one for the CUDA that torch was built with has to be the only one.
-gpu: install
+gpu: install-test
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit(f"no CUDA device here (torch {torch.__version__}): nothing was run")' || exit 2
 	cuda=$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").partition(".")[0])') && \
 	if [ "$$cuda" = 13 ]; then $(BIN)/python -m pip uninstall -q -y nvidia-dali-cuda120; fi && \
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[cuda$$cuda]" && \
 	$(BIN)/python -m benchmarks.gpu
 
-chaos: install
+chaos: install-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.chaos $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
-cluster-chaos: install
+cluster-chaos: install-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.chaos $(or $(N),50) $(if $(SEED),--seed $(SEED))

@@ -12,6 +12,7 @@ from launch.graph import build_graph
 from launch.guard import check_free
 from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
+from launch.private import write_config
 from launch.resources.cluster_files import find_cluster
 from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_folder.frozen_config import check_taken, record
@@ -19,7 +20,7 @@ from launch.run_folder.identity import ensure_id, may_write
 from launch.slurm.job_plans import read_plans
 from launch.slurm.queue import has_slurm
 from launch.slurm.run_jobs import read_run_jobs
-from mlseg_core.config import differences, dump_config, validate
+from mlseg_core.config import differences, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import read_manifest
@@ -72,7 +73,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         run.path.mkdir(parents=True, exist_ok=True)
         run.freeze_code()
         ensure_id(run)
-        dump_config(config, run.config_path)
+        write_config(config, run.config_path)
         return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
     completions = survey(config, graph, run)
     if any(completion.state != "done" for completion in completions):
@@ -95,7 +96,7 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         set_aside(stale, run)
         completions = survey(config, graph, run)
     if changed and accept_code:
-        dump_config(config, run.config_path)
+        write_config(config, run.config_path)
     elif changed:
         record(run, config, run.config_path)
     warnings = known + ([f"the run's config changes: {_in_short(changed)}"] if changed else [])

@@ -1,10 +1,10 @@
 """What relative paths in a campaign file are relative to, so that one file names one campaign from wherever it is started.
 
 A path in the file starts at the project, which is the nearest folder at or above the file that holds slurm/master.sh and
-pyproject.toml; a file outside any project starts at its own folder. A path on the command line starts at the working folder.
-The resolved config holds absolute paths. A run folder that an earlier version made may have recorded relative ones; they
-start at the working folder of its first start (RUN/code/frozen.json). Its `tiles.folder` stays as it was recorded, because it
-is part of a fingerprint.
+pyproject.toml (a source tree) or mlseg.json (laid out by `mlseg init`); a file outside any project starts at its own folder. A
+path on the command line starts at the working folder. The resolved config holds absolute paths. A run folder that an earlier
+version made may have recorded relative ones; they start at the working folder of its first start (RUN/code/frozen.json). Its
+`tiles.folder` stays as it was recorded, because it is part of a fingerprint.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,8 @@ from typing import Any
 NOT_FINGERPRINTED = (("runs",), ("slides",), ("train", "cache_dir"))
 PATH_KEYS = (*NOT_FINGERPRINTED, ("tiles", "folder"))
 """The keys of a campaign file that hold paths."""
-_MARKS = ("slurm/master.sh", "pyproject.toml")
+LAID_OUT = "mlseg.json"
+"""What `mlseg init` marks a working folder with."""
 _WORKERS_ONCE = 4
 """The former default of train.workers, which every run recorded; today's is `auto`."""
 
@@ -25,9 +26,15 @@ def base_of(config: Path) -> Path:
     if ".." in folder.parts:
         folder = folder.resolve()
     for candidate in (folder, *folder.parents):
-        if all((candidate / mark).is_file() for mark in _MARKS):
+        if is_project(candidate):
             return candidate
     return folder
+
+
+def is_project(folder: Path) -> bool:
+    """A source tree, or a working folder that `mlseg init` laid out."""
+    marks = ("pyproject.toml", LAID_OUT)
+    return (folder / "slurm" / "master.sh").is_file() and any((folder / mark).is_file() for mark in marks)
 
 
 def make_absolute(raw: dict[str, Any], base: Path, keys: Sequence[Sequence[str]] = PATH_KEYS) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 
 from mlseg_core import yaml_text
 from mlseg_core.errors import UserError
-from mlseg_core.files import write_atomic
+from mlseg_core.files import find_shipped, write_atomic
 
 _MOST_SHOWN = 60
 
@@ -91,7 +91,8 @@ def load_config(
 ) -> Model:
     """Read `path`, or one section of it, as `model`.
 
-    `extends: other.yaml` (or a list) in the file names files, relative to it, whose keys are the defaults.
+    `extends: other.yaml` (or a list) in the file names files, relative to it, whose keys are the defaults; `configs/…` is
+    also looked for in the folders above it.
     overrides: `a.b=value`; the value is YAML; an item of a list is named by its index or its `name`.
     before, after: change the plain tree in place, before and after the overrides are applied.
     Raises UserError.
@@ -130,7 +131,7 @@ def _read_extended(path: Path, seen: tuple[Path, ...], reading: Reading) -> dict
     if path.resolve() in seen:
         raise UserError("`extends` goes round in a circle", path, "Remove one of the `extends` lines.")
     if not path.is_file():
-        raise UserError("no such config file", path, "Give the path of a YAML file, for example configs/demo.yaml.")
+        raise UserError("no such config file", path, "Give the path of a YAML file; mlseg init DIR lays some out.")
     try:
         raw = yaml_text.parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -146,7 +147,8 @@ def _read_extended(path: Path, seen: tuple[Path, ...], reading: Reading) -> dict
         raise UserError(str(error), path, "Correct the file.") from None
     tree: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        tree = _merge(tree, _read_extended(path.parent / str(parent), (*seen, path.resolve()), reading))
+        extended = find_shipped(str(parent), path.parent)
+        tree = _merge(tree, _read_extended(extended, (*seen, path.resolve()), reading))
     if seen and reading.site is not None and reading.instead(raw):
         return tree
     return _merge(tree, raw)
@@ -219,9 +221,9 @@ def _position(items: list, part: str, key: str) -> int:
     raise UserError(f"override {key!r}: no item {part!r}", "command line", f"There are: {known}.")
 
 
-def dump_config(config: Strict, path: Path) -> None:
-    """Write the resolved config as YAML, atomically."""
-    write_atomic(path, yaml_text.write(config.model_dump(mode="json")))
+def dump_config(config: Strict, path: Path, mode: int | None = None) -> None:
+    """Write the resolved config as YAML, atomically. mode: of the file; None: as the umask has it."""
+    write_atomic(path, yaml_text.write(config.model_dump(mode="json")), mode=mode)
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) -> UserError:

@@ -57,15 +57,23 @@ def temporary_beside(target: Path) -> Path:
     return target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
 
 
-def write_atomic(path: Path, data: bytes | str, sync: SyncFolder | None = fsync_folder) -> None:
+def write_atomic(
+    path: Path, data: bytes | str, sync: SyncFolder | None = fsync_folder, mode: int | None = None
+) -> None:
     """Readers see the old file or the new one, never a part, after a power cut too. Replaces what is there.
 
-    sync: None where a power cut may bring the old file back.
+    sync: None where a power cut may bring the old file back.  mode: of the file, from its first byte on; None: as the umask has it.
     """
     temporary = temporary_beside(path)
     content = data.encode() if isinstance(data, str) else memoryview(data)
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666 if mode is None else mode)
+
     try:
-        with in_folder(temporary, lambda: open(temporary, "wb")) as file:
+        with in_folder(temporary, lambda: open(temporary, "wb", opener=opener)) as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -105,6 +113,15 @@ def in_folder(path: Path, make: Callable[[], T]) -> T:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         return make()
+
+
+def find_shipped(name: str, start: Path) -> Path:
+    """`start / name`. Where that is no file and the name is `configs/…`, the nearest one in a folder above: a project's own."""
+    if name.startswith("configs/") and not (start / name).is_file():
+        for folder in start.absolute().parents:
+            if (folder / name).is_file():
+                return folder / name
+    return start / name
 
 
 def replace_synced(

@@ -21,7 +21,7 @@ _RULES = (
 """Kind of plain (unquoted) value, what it looks like, its first characters."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's parser, where there is one
     yaml_implicit_resolvers: dict[str, Any] = {}
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

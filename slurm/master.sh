@@ -24,7 +24,7 @@ fi
 
 # SLURM runs a copy of this file from its spool: the project is where sbatch was called, or the folder above this file.
 for project in "${SLURM_SUBMIT_DIR:-}" "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"; do
-    [[ -n $project && -f $project/slurm/master.sh && -f $project/pyproject.toml ]] && break
+    [[ -n $project && -f $project/slurm/master.sh ]] && [[ -f $project/pyproject.toml || -f $project/mlseg.json ]] && break
     project=""
 done
 if [[ -z $project ]]; then
@@ -37,7 +37,7 @@ if [[ -f .venv/bin/activate ]]; then
     source .venv/bin/activate
 fi
 if ! command -v mlseg >/dev/null; then
-    echo "master.sh: error: mlseg is not installed; run: make install" >&2
+    echo "master.sh: error: mlseg is not on the PATH; activate its environment, or run: make install" >&2
     exit 2
 fi
 

@@ -11,7 +11,7 @@ from mlseg_dist.run_folder import shards_folder
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    group = commands.add_parser("augment", help="augmentation of a campaign")
+    group = commands.add_parser("augment")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="write one HTML page, and PNGs, of every op and of every step's policy")
     show.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")

@@ -29,12 +29,8 @@ DEMO = Path("configs/demo.yaml")
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    for name, help_text, default in (
-        ("demo", "a small campaign on synthetic slides, in minutes on two cores", DEMO),
-        ("run", "start or continue a campaign: on SLURM where sbatch is, else on this machine", None),
-        ("resume", "continue a campaign from its run folder", None),
-    ):
-        parser = commands.add_parser(name, help=help_text)
+    for name, default in (("demo", DEMO), ("run", None), ("resume", None)):
+        parser = commands.add_parser(name)
         _config_argument(parser, default)
         parser.add_argument("--accept", action="store_true", help="do phases again that an edit made invalid")
         parser.add_argument(
@@ -46,11 +42,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         )
         parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")
         parser.set_defaults(run=run)
-    parser = commands.add_parser("retry", help="do a failed phase, and what depends on it, again")
+    parser = commands.add_parser("retry")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("phase", metavar="PHASE", help="its name, as `mlseg status` shows it")
     parser.set_defaults(run=retry)
-    parser = commands.add_parser("cancel", help="end a campaign's jobs; `run` continues it later")
+    parser = commands.add_parser("cancel")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.set_defaults(run=cancel)
 

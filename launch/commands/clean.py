@@ -35,9 +35,7 @@ class Removable:
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = commands.add_parser(
-        "clean", help="remove labels and styled views that no phase will read again, or what was set aside"
-    )
+    parser = commands.add_parser("clean")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--rounds", action="store_true", help="label shards of rounds whose training is done")
     parser.add_argument(

@@ -29,7 +29,7 @@ _VIEWS = {"view_px": "--view-px", "overlap": "--overlap"}
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = run_command(commands, "evaluate", "figures of the steps' teachers on slides, every annotated pixel once")
+    parser = run_command(commands, "evaluate")
     parser.add_argument("--split", action="append", metavar="NAME", help="may be repeated; default: evaluate.splits")
     parser.add_argument("--steps", metavar="A,B", help="default: all that have a teacher")
     parser.add_argument(

@@ -13,25 +13,23 @@ from shards.slide_table import slide_name
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = run_command(commands, "predict", "heat map, class map and areas of one slide")
+    parser = run_command(commands, "predict")
     parser.add_argument("slide", type=Path, help="any slide that OpenSlide opens")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/predictions/SLIDE")
     parser.add_argument("--step", metavar="NAME", help="whose teacher predicts; default: the last step with one")
     parser.add_argument("--mpp", type=float, help="µm/px of level 0, for a slide that does not say it")
     parser.add_argument("--mpp-override", action="store_true", help="the slide says its µm/px, but --mpp is right")
     parser.set_defaults(run=predict)
-    parser = run_command(commands, "report", "write the report of what there is so far")
+    parser = run_command(commands, "report")
     parser.add_argument(
         "--single-file", action="store_true", help="one page that contains its pictures, report/report.html, to pass on"
     )
     parser.set_defaults(run=report)
 
 
-def run_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
+def run_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> argparse.ArgumentParser:
     """A subcommand that takes a run."""
-    parser = commands.add_parser(name, help=text)
+    parser = commands.add_parser(name)
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     return parser
 

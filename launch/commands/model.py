@@ -20,7 +20,7 @@ _COLUMNS = ("parameters", "GMAC", "activations MB", "forward ms")
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = commands.add_parser("model", help="parameters, multiply-adds, memory and time of networks, side by side")
+    parser = commands.add_parser("model")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
     parser.add_argument(
         "words",

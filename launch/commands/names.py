@@ -18,7 +18,7 @@ from shards.manifest import SlideEntry, kept_manifest
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    parser = commands.add_parser("names", help="who slide-0001 or patient-0001 of a report is")
+    parser = commands.add_parser("names")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("pseudonyms", nargs="*", metavar="PSEUDONYM", help="for example slide-0003; default: all")
     parser.add_argument("--json", action="store_true")

@@ -33,7 +33,7 @@ from mlseg_core.progress import clock
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    parser = commands.add_parser("plan", help="the phases, and what each will take; changes nothing")
+    parser = commands.add_parser("plan")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     parser.add_argument("--json", action="store_true")

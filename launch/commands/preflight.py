@@ -19,7 +19,7 @@ _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]"
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    parser = commands.add_parser("preflight", help="check config, data, disk, SLURM and Python before anything queues")
+    parser = commands.add_parser("preflight")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     parser.add_argument("--full", action="store_true", help="read and hash every shard that is there")

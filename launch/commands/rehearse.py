@@ -13,7 +13,7 @@ from launch.estimate import rates
 from launch.graph import build_graph
 from launch.preflight.site import Site
 from launch.preflight.start import check_resources
-from launch.rehearsal import SHARE, STEPS, Interruption, rehearsal_of
+from launch.rehearsal import STEPS, Interruption, rehearsal_of
 from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
@@ -23,8 +23,7 @@ _POLL_S = 5.0
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    about = f"the campaign with {STEPS} steps a phase and {SHARE:.0%} of the slides, incl. a requeue; measures rates"
-    parser = commands.add_parser("rehearse", help=about.replace("%", "%%"))
+    parser = commands.add_parser("rehearse")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each training (default {STEPS})")

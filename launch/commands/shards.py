@@ -29,7 +29,7 @@ Settings = TypeVar("Settings", bound=Strict)
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    group = commands.add_parser("shards", help="slides in, tar shards out")
+    group = commands.add_parser("shards")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     phantom = _action(actions, "phantom", "draw synthetic slides with annotations and their table")
     phantom.set_defaults(run=make_phantom)

@@ -36,7 +36,7 @@ _DAY_S = 20 * 3600.0
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    parser = commands.add_parser("status", help="where a campaign stands")
+    parser = commands.add_parser("status")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--watch", action="store_true", help="keep it up to date until the campaign is done")

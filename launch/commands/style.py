@@ -16,7 +16,7 @@ from shards.manifest import is_manifest, read_manifest
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    group = commands.add_parser("style", help="patches in the styles of other scanners or data sources (gan_style)")
+    group = commands.add_parser("style")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     train = _action(actions, "train", "train a generator of each pair; started again, it continues")
     train.set_defaults(run=train_generators)

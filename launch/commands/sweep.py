@@ -12,7 +12,7 @@ _TITLE = "# Sweep "
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommands."""
-    parser = commands.add_parser("sweep", help="a campaign with many settings and seeds, and a table of what they gave")
+    parser = commands.add_parser("sweep")
     parser.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as configs/proof/*.yaml")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where run folders go; default: runs/sweep-NAME")
     parser.add_argument("--rows", type=Path, metavar="DIR", help="where rows go; default: rows/NAME beside FILE")

@@ -23,7 +23,7 @@ _RETRY_S = 60.0
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
-    parser = commands.add_parser("wandb-follow", help="show a campaign on W&B, live, from where the internet is")
+    parser = commands.add_parser("wandb-follow")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--once", action="store_true", help="send what there is and end")
     parser.add_argument("--every", type=float, default=10.0, metavar="S", help="seconds between looks (default 10)")

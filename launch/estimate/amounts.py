@@ -8,19 +8,19 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from launch.config import CampaignConfig
+from launch.estimate.network_sizes import parameters
 from launch.estimate.styling import Styling, styling
 from launch.graph import Phase
 from launch.phases import slide_table
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
-from mlseg_dist.config import ModelConfig, StepConfig
+from mlseg_dist.config import StepConfig
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 from shards.slide_table import Slide, read_slide_table
@@ -88,18 +88,6 @@ def training_steps(config: CampaignConfig, step: StepConfig, amounts: Amounts) -
     people_alone = step == config.steps[0] or step.teach == "human"
     pairs = amounts.base if people_alone else amounts.pairs.get("train", 0)
     return config.train.total_steps(step.epochs, pairs)
-
-
-@lru_cache
-def parameters(model: ModelConfig, ratio: int) -> int:
-    """Parameters and buffers of a network; loads torch. ratio: low µm/px over high µm/px."""
-    import torch
-
-    from mlseg_dist.model import build_model
-
-    with torch.device("meta"):
-        network = build_model(model, ratio)
-    return sum(tensor.numel() for tensor in network.state_dict().values())
 
 
 def _counted(config: CampaignConfig, corpus: Manifest) -> Amounts:

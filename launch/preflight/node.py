@@ -58,7 +58,7 @@ class _Probe:
         self.parent = site.run.path.with_name(f"{site.run.path.name}.preflight")
         self.folder = self.parent / f"{name}-{secrets.token_hex(4)}"
         self.made_parent = not self.parent.exists()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, mode=0o700)
         self.id, self.sound = "", False
         self.local: Job[Any] | None = None
 
@@ -157,7 +157,7 @@ class _Probe:
         # SLURM shows each rank only its own GPUs where they were asked for by the task
         expected = self.gpus if self.job.gpus else min(1, self.gpus)
         if first["gpus"] < expected:
-            fix = "Check the driver, and that torch is built for CUDA (make install on a GPU machine)."
+            fix = "Check the driver, and that torch is built for CUDA (install on a GPU machine)."
             return Finding(self.row, "bad", f"{seen}; {expected} GPUs expected", fix)
         if first["no_sbatch"] and not self.job.container and self.site.config.cluster.replan == "job":
             told = (

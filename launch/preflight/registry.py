@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from launch.preflight import files, learning, node, python, slurm, space, wandb
+from launch.preflight import files, learning, python, slurm, space, wandb
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from mlseg_core.errors import UserError
 
 Check = Callable[[Site], Iterable[Finding]]
+
+
+def _node(site: Site) -> Iterator[Finding]:
+    if not site.node_job:
+        yield Finding("node", "skipped", "--node-job runs a short job a kind of node: GPU, driver, ranks, folders")
+        return
+    from launch.preflight.node import node  # loads submitit
+
+    yield from node(site)
+
 
 CHECKS: dict[str, Check] = {
     "config": learning.config,
@@ -19,7 +29,7 @@ CHECKS: dict[str, Check] = {
     "slurm": slurm.slurm,
     "python": python.python,
     "wandb": wandb.wandb,
-    "node": node.node,
+    "node": _node,
 }
 """Name -> check."""
 

@@ -25,7 +25,6 @@ from launch.preflight.partitions import (
 from launch.preflight.site import Site
 from launch.resources.blocks import WITHOUT_GPUS, Block, JobConfig
 from launch.resources.gpus import asked_gpus
-from launch.slurm.submit import script
 from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60
@@ -186,6 +185,8 @@ def _where(site: Site, name: Block, key: str, value: object) -> str:
 
 def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, list[str]]:
     """Whether sbatch would take the job, and the lines that it says."""
+    from launch.slurm.submit import script  # loads submitit
+
     with tempfile.TemporaryDirectory(prefix="mlseg-preflight-") as folder:
         path = Path(folder) / "job.sh"
         path.write_text(script(site.run, site.config, "preflight", job))

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from launch.preflight.finding import Finding
-from launch.run_folder import package_folders
+from launch.version import DISTRIBUTION, source_project
 
 Required = Mapping[str, Sequence[Requirement]]
 """Extra (`""`: always) -> what it requires."""
@@ -32,13 +31,12 @@ _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 def required() -> Required:
     """As pyproject.toml says where the packages lie in their source tree, else as the installed distribution says."""
-    path = package_folders()["launch"].parent / "pyproject.toml"
-    if path.exists() and (project := tomllib.loads(path.read_text()).get("project", {})).get("name") == "mlseg":
+    if project := source_project():
         lines = {"": project["dependencies"], **project["optional-dependencies"]}
         return {extra: [Requirement(line) for line in each] for extra, each in lines.items()}
     try:
-        known = [Requirement(line) for line in importlib.metadata.requires("mlseg") or []]
-        extras = importlib.metadata.metadata("mlseg").get_all("Provides-Extra") or []
+        known = [Requirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or []]
+        extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except importlib.metadata.PackageNotFoundError:  # code without its distribution, as in a container
         return {"": []}
     always = [one for one in known if one.marker is None or one.marker.evaluate({"extra": ""})]
@@ -53,7 +51,9 @@ def check_packages(requirements: Sequence[Requirement]) -> Iterator[Finding]:
     versions = {one.name: installed(one.name) for one in requirements}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        yield Finding("python", "bad", f"not installed: {', '.join(missing)}", "Run: make install")
+        yield Finding(
+            "python", "bad", f"not installed: {', '.join(missing)}", "Run: make install, or pip install the wheel again"
+        )
     for one in requirements:
         version = versions[one.name]
         if version is not None and not fits(one, version):
@@ -82,7 +82,7 @@ def check_dali(keys: Sequence[str], known: Required) -> Iterator[Finding]:
     lost = missing_libraries(keys, _EXTRAS[extra])
     if lost:
         yield Finding(
-            "DALI", "bad", f"{name} {version} does not find {', '.join(lost)}", f"pip install 'mlseg[{extra}]'"
+            "DALI", "bad", f"{name} {version} does not find {', '.join(lost)}", f"pip install '{DISTRIBUTION}[{extra}]'"
         )
     else:
         yield Finding("DALI", "ok", f"{name} {version}, for {' and '.join(keys)}")
@@ -144,4 +144,4 @@ def _can_import(module: str) -> bool:
 
 
 def _install(key: str) -> str:
-    return f"Install the extra cuda12 or cuda13 (pip install 'mlseg[cuda12]'), or set {key}=cpu."
+    return f"Install the extra cuda12 or cuda13 (pip install '{DISTRIBUTION}[cuda12]'), or set {key}=cpu."

@@ -22,6 +22,7 @@ from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.graph import Phase
 from launch.paths import base_of
 from launch.run_folder.aside import set_aside
+from launch.version import version
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, overwrite, read_json, sha256_file, write_json
 from mlseg_dist.events import Events
@@ -114,7 +115,7 @@ class RunFolder:
         return [task for path in paths if (task := _read_or_empty(path))]
 
     def frozen(self) -> dict[str, Any]:
-        """hash: of the frozen code.  folder: the working folder of the first start."""
+        """hash, version: of the frozen code.  folder: the working folder of the first start."""
         return _read_or_empty(self.code / "frozen.json")
 
     def has_our_code(self) -> bool:
@@ -148,7 +149,8 @@ class RunFolder:
         skip = shutil.ignore_patterns("__pycache__", ".*")
         for package, source in package_folders().items():
             shutil.copytree(source, temporary / package, ignore=skip)
-        write_json(temporary / "frozen.json", {"hash": code_hash(package_folders()), "folder": str(Path.cwd())})
+        facts = {"hash": code_hash(package_folders()), "folder": str(Path.cwd()), "version": version()}
+        write_json(temporary / "frozen.json", facts)
         try:
             temporary.rename(self.code)
         except OSError:
@@ -195,7 +197,11 @@ def package_folders() -> dict[str, Path]:
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(f"package {package!r} cannot be found", "installation", "Run: make install.")
+            raise UserError(
+                f"package {package!r} cannot be found",
+                "installation",
+                "Run: make install, or pip install the wheel again.",
+            )
         folders[package] = Path(next(iter(spec.submodule_search_locations)))
     return folders
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from launch.config import CampaignConfig
+from launch.private import config_mode, write_config
 from launch.resources.earlier_names import by_earlier_names
 from launch.run_folder.folder import RunFolder
 from mlseg_core import yaml_text
-from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 from mlseg_core.files import temporary_beside, write_atomic
 
@@ -35,7 +35,7 @@ except UserError as error:
 def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
     """Write the config so that the run's frozen code can read it: older code knows other names of resources. Raises UserError."""
     if not run.code.is_dir() or any((run.code / name).is_file() for name in _KNOWS_BLOCKS):
-        dump_config(config, path)
+        write_config(config, path)
         return
     try:
         cluster = by_earlier_names(config.cluster.settled())
@@ -45,7 +45,9 @@ def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
             run.path,
             f"Go on with the recorded ones, mlseg resume {run.path}, or with the new code: --accept-code.",
         ) from None
-    write_atomic(path, yaml_text.write({**config.model_dump(mode="json"), "cluster": cluster}))
+    write_atomic(
+        path, yaml_text.write({**config.model_dump(mode="json"), "cluster": cluster}), mode=config_mode(config, path)
+    )
 
 
 def check_taken(run: RunFolder, config: CampaignConfig) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.private import holds_secrets
 from launch.resources.blocks import JobConfig
 from mlseg_core.errors import UserError
 
@@ -37,7 +38,7 @@ def start_as_job(job: JobConfig, words: Sequence[str]) -> str:
     command = shlex.join([sys.executable, "-m", "launch.cli", "run", *words])
     answer = subprocess.run(
         ["sbatch", "--parsable", *flags],
-        input="\n".join(["#!/bin/bash", *job.setup, f"exec {command}", ""]),
+        input="\n".join(["#!/bin/bash", *_protect(job), *job.setup, f"exec {command}", ""]),
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
@@ -48,3 +49,8 @@ def start_as_job(job: JobConfig, words: Sequence[str]) -> str:
         said = (answer.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("sbatch: error: ")
         raise UserError(f"SLURM refused the job that starts the campaign: {said}", "cluster.small", "Correct it.")
     return answer.stdout.strip().split(";")[0]
+
+
+def _protect(job: JobConfig) -> list[str]:
+    """The log is made before the script runs; what set-up lines print is for its owner alone."""
+    return [f"chmod 600 {_LOG.replace('%j', '$SLURM_JOB_ID')}"] if holds_secrets(job) else []

@@ -17,6 +17,7 @@ from launch.environment import START, environment, job_environment
 from launch.graph import Phase
 from launch.job import run_job
 from launch.phases import MapKind, block_of, kind_of
+from launch.private import private_logs
 from launch.resources.blocks import Block, JobConfig
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import run_id
@@ -61,7 +62,8 @@ class Submitter:
             executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
         replan = importlib.import_module(_REPLAN).replan
-        return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
+        with private_logs(folder, job):
+            return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
 
     def _submit(
         self, phase: Phase, part: str, block: Block, again: bool, dependency: str | None, workers: int = 1
@@ -72,7 +74,8 @@ class Submitter:
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
-        return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
+        with private_logs(self.run.logs(phase), job):
+            return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
 
     def _run(self, block: Block, submit: Any) -> str:
         kept = submitting_environment()

@@ -9,7 +9,7 @@ from mlseg_core.errors import UserError
 
 Fed = Mapping[str, Sequence[Any]]
 """Name of an external source -> what it gets, one a sample."""
-_INSTALL = "Install the extra cuda12 or cuda13 (pip install 'mlseg[cuda12]'), or set {}=cpu."
+_INSTALL = "Install the extra cuda12 or cuda13 (pip install 'mlseg-tissue[cuda12]'), or set {}=cpu."
 
 
 def check_dali(key: str, device_id: int | None) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "mlseg_core": {"mlseg_core"},
@@ -20,11 +22,11 @@ MAY_IMPORT = {
 }
 
 FLOORS_OF_LAUNCH = (
-    ("paths", "resources"),
+    ("paths", "resources", "version"),
     ("config",),
-    ("graph", "graph_picture"),
+    ("graph", "graph_picture", "private"),
     ("run_folder",),
-    ("checks", "endings", "environment"),
+    ("checks", "endings", "environment", "working_folder"),
     ("phases",),
     ("completion", "estimate", "phase_progress", "rehearsal"),
     (
@@ -121,9 +123,13 @@ def normal(requirement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["shards.cutting", "shards.phantom", "shards.tiles", "launch.cli", "launch.slurm.plan", "launch.estimate.costs"],
+    "modules",
+    [
+        ["shards.cutting", "shards.phantom", "shards.tiles", "launch.slurm.plan", "launch.estimate.costs"],
+        sorted({f"launch.commands.{module}" for module, _ in COMMANDS.values()}),
+    ],
+    ids=["parts", "commands"],
 )
-def test_loads_no_torch(module):
-    code = f"import {module}, sys; raise SystemExit('torch' in sys.modules)"
+def test_loads_no_torch(modules):
+    code = f"import {', '.join(modules)}, sys; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,10 @@ def test_run_refuses_what_preflight_would_before_anything_is_queued_or_written(s
     assert sorted(tmp_path.rglob("*")) == before and not slurm.run("squeue", "-h", "-t", "PENDING,RUNNING,CONFIGURING")
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def test_the_start_itself_as_a_job_with_the_sites_resources(slurm, tmp_path: Path) -> None:  # noqa: F811
     site = tmp_path / "mysite.yaml"
     site.write_text(
@@ -123,7 +128,13 @@ def test_the_start_itself_as_a_job_with_the_sites_resources(slurm, tmp_path: Pat
     try:
         assert slurm.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%P|%l|%j").strip() == "high|31:00|mlseg-master"
         slurm.wait_for(lambda: "Follow it: mlseg status" in (log.read_text() if log.exists() else ""), 240, 1)
-        assert mlseg(slurm, "cancel", tmp_path / "runs" / "it's $(touch pwned)").returncode == 0
+        run = tmp_path / "runs" / "it's $(touch pwned)"
+        scripts = list(
+            (run / "plans" / "logs").glob("*_submission.sh")
+        )  # what the set-up lines hold is for their owner alone
+        assert scripts and {mode(path) for path in (log, run / "campaign.yaml", *scripts)} == {0o600}
+        assert mode(run / "plans" / "logs") == 0o700
+        assert mlseg(slurm, "cancel", run).returncode == 0
     finally:
         log.unlink(missing_ok=True)
     assert not list(PROJECT.glob("pwned"))

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from launch import version
 from launch.preflight import versions
 from launch.preflight.node_probe import _packages
 from launch.preflight.versions import check_dali, check_packages, required
+from launch.version import DISTRIBUTION
 from tests.launch.preflight.test_preflight import look, on_slides
 
 LIBRARIES = ("libnppc.so.13", "libnppicc.so.13", "libnppig.so.13", "libnvjpeg.so.13")
@@ -85,8 +87,8 @@ def test_preflight_shows_one_row_for_each(site, tmp_path, capsys) -> None:
 def test_without_the_source_tree_the_installed_distribution_says_what_is_needed(site, tmp_path, monkeypatch) -> None:
     """As a run folder's frozen code, on a node."""
     needs = ["torch<2,>=1", "surely-not-there", 'nvidia-dali-cuda130>=2.4; extra == "cuda13"']
-    install(site, "mlseg", "9", "Provides-Extra: cuda13", *(f"Requires-Dist: {line}" for line in needs))
-    monkeypatch.setattr(versions, "package_folders", lambda: {"launch": tmp_path / "code" / "launch"})
+    install(site, DISTRIBUTION, "9", "Provides-Extra: cuda13", *(f"Requires-Dist: {line}" for line in needs))
+    monkeypatch.setattr(version, "HOME", tmp_path / "code")
     known = required()
     assert [one.name for one in known[""]] == ["torch", "surely-not-there"]
     assert [one.name for one in known["cuda13"]] == ["nvidia-dali-cuda130"]
@@ -130,7 +132,7 @@ def test_libraries_that_dali_would_open_in_vain_are_named(site, dali) -> None:
     cut = dali / "cu13" / "lib" / "libnppicc.so.13"
     cut.write_bytes(cut.read_bytes()[:1000])
     (found,) = check_dali(BOTH, KNOWN)
-    assert found.mark == "bad" and found.fix == "pip install 'mlseg[cuda13]'"
+    assert found.mark == "bad" and found.fix == "pip install 'mlseg-tissue[cuda13]'"
     assert found.seen == "nvidia-dali-cuda130 2.4.0 does not find libnppicc.so.13, libnppig.so.13"
     assert [one.mark for one in check_dali(["label.decode_on"], KNOWN)] == ["ok"]
     (dali / "cu13" / "lib" / "libnvjpeg.so.13").unlink()
