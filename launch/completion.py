@@ -13,6 +13,7 @@ from typing import Any, Literal
 from launch.config import CampaignConfig
 from launch.graph import Phase
 from launch.kinds import MapKind, kind_of
+from launch.phase_time import begun
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, publish_first, read_json, sha256_file, temporary_beside, write_json
@@ -130,6 +131,7 @@ def publish_done(
         "host": socket.gethostname(),
         "ended": time.time(),
         "seconds": round(time.time() - started, 1),
+        **begun(run, phase, started),
     }
     target = run.phase(phase) / "done.json"
     temporary = temporary_beside(target)

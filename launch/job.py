@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
@@ -123,6 +123,7 @@ class Process:
     job: str
     log: str
     alone: bool = False
+    _began: dict[str, Any] = field(default_factory=dict)
 
     def report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
         if phase is None:
@@ -137,11 +138,27 @@ class Process:
             "error": one_line(error) if error else "",
             "log": self.log,
         }
-        self.run.write_task(phase, self.index, **facts)
+        self.run.write_task(phase, self.index, **facts, **self._since(phase))
         if (self.index == 0 or error) and not self.is_superseded(phase):
             state = self.run.state(phase)
             if not _explains_better(state, facts):
-                self.run.write_state(phase, **{**state, **facts})
+                self.run.write_state(phase, **{**state, **facts, "merging": None})
+
+    def _since(self, phase: Phase) -> dict[str, Any]:
+        """begun, starts: when this process first started in the phase, and how often, over all attempts (phase_time.py)."""
+        if not self._began:
+            before = self.run.task(phase, self.part, self.index)
+            self._began = {
+                "begun": before.get("begun", round(time.time(), 3)),
+                "starts": int(before.get("starts", 0)) + 1,
+            }
+        return self._began
+
+    def say_merging(self, phase: Phase, units: int, unit: str) -> None:
+        """For `mlseg status`: what this process does while no unit makes progress."""
+        with suppress(OSError):
+            merging = {"units": units, "unit": unit, "since": time.time()}
+            self.run.write_state(phase, **{**self.run.state(phase), "merging": merging})
 
     def try_to_report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
         """The last word: where the disk does not take it, the exit status has to do."""
@@ -192,6 +209,7 @@ def _do(
         if process.part == "work" or worker != 0:
             return
         _wait_for_others(run, phase, process, workers, signals)
+        process.say_merging(phase, len(mapping.units), mapping.unit)
         _merge(mapping, folder)
     else:
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))

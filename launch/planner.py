@@ -86,6 +86,12 @@ def for_person(phase: str, said: Mapping[str, Any]) -> str:
     return f"phase {phase} stopped for something that a person has to fix" + (f": {why}" if why else "")
 
 
+def _last(said: Mapping[str, Any]) -> str:
+    """What its last attempt said, where it could."""
+    error = str(said.get("error", "")).partition("\n")[0] if said.get("status") in FAILURES else ""
+    return f"; at last: {error}" if error else ""
+
+
 def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Mapping[str, Mapping[str, Any]]) -> str:
     """Why a re-planning job leaves it to a person. words: phase -> verdict (verdict.py)."""
     if plans and plans[-1].by == "cancel":
@@ -97,5 +103,5 @@ def refusal(run: RunFolder, missing: list[Missing], plans: list[Plan], words: Ma
             if said.get("status") == "user error":
                 return for_person(item.phase.name, said)
             if retries_in_a_row(plans, item.phase.name) >= retries:
-                return f"phase {item.phase.name} failed {retries + 1} times"
+                return f"phase {item.phase.name} failed {retries + 1} times{_last(said)}"
     return ""

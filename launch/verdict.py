@@ -12,6 +12,7 @@ from launch.graph import Phase
 from launch.planner import last_words
 from launch.plans import Plan, latest_jobs
 from launch.run_folder import RunFolder
+from mlseg_core.files import read_json
 
 _FOR_A_PERSON = "user error"
 
@@ -38,3 +39,9 @@ def verdict(run: RunFolder, phase: Phase, plans: Sequence[Plan]) -> dict[str, An
 def main_of(said: dict[str, Any]) -> str:
     """Id of the job whose process said it; of an array, the array's."""
     return str(said.get("job", "")).partition("_")[0]
+
+
+def checks_passed(run: RunFolder) -> bool:
+    """False when the report checked the campaign's figures against `checks` and found one below its margin."""
+    checks = run.report / "checks.json"
+    return not checks.exists() or bool(read_json(checks)["passed"])

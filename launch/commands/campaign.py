@@ -19,8 +19,8 @@ from launch.preflight.start import check_resources
 from launch.run_folder import RunFolder, find_run
 from launch.site_files import add_cluster_option
 from launch.slurm_queue import has_slurm
+from launch.verdict import checks_passed
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.files import read_json
 
 if TYPE_CHECKING:
     from launch.slurm_plan import Outcome
@@ -166,9 +166,9 @@ def _conclude(run: RunFolder) -> int:
         print_table(run.path)
     elif (run.report / "index.html").exists():
         print(f"report: {run.report / 'index.html'}")
-    checks = run.report / "checks.json"
-    if checks.exists() and not read_json(checks)["passed"]:
-        print(f"mlseg: the campaign ran, but its checks did not pass: {checks}", file=sys.stderr)
+    if not checks_passed(run):
+        where = run.report / "checks.json"
+        print(f"mlseg: the campaign ran, but its checks did not pass: {where}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
