@@ -6,6 +6,7 @@ In: a run folder with a plan (cluster.replan: login). Out: the campaign's end, o
 
 import time
 
+from launch import alerts
 from launch.completion import survey
 from launch.graph import build_graph
 from launch.plans import read_plans
@@ -25,6 +26,14 @@ def attend(run: RunFolder, every_s: float = EVERY_S) -> int:
         f"Staying here, as cluster.replan is `login`; a look every {every_s:g} s. Ctrl-C ends this, and no job.",
         flush=True,
     )
+    sending = alerts.watch(run, run.config())  # those, too, that compute nodes could not send
+    try:
+        return _until_the_end(run, every_s)
+    finally:
+        sending.close()
+
+
+def _until_the_end(run: RunFolder, every_s: float) -> int:
     while True:
         config = run.config()
         if all(standing.state == "done" for standing in survey(config, build_graph(config), run)):

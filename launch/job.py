@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 
 from submitit import JobEnvironment
 
-from launch import rates
+from launch import alerts, rates
 from launch.causes import in_words_for_a_person, outlive_a_full_disk
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe
 from launch.config import CampaignConfig
@@ -59,6 +59,7 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
     process = Process(run, part, worker, attempt_name(environment), environment.job_id, str(environment.paths.stdout))
     status = EXIT_DONE
     phase: Phase | None = None
+    watch: alerts.Watching | None = None
     try:
         assert_frozen(run)
         run.enter_working_folder()
@@ -67,6 +68,8 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
         if environment.cluster == "slurm":
             wait_until_planned(run, environment.job_id)
         process.report(phase, "running")
+        if process.index == 0:
+            watch = alerts.watch(run, config, phase)
         _do(config, run, phase, process, signals, worker, workers)
     except BaseException as raised:
         error = in_words_for_a_person(raised, run)
@@ -84,6 +87,8 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
         process.try_to_report(phase, "done")
         if process.index == 0:
             run.events(phase).tell("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
+    if watch is not None:
+        watch.close(final=status != EXIT_INTERRUPTED)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
         _requeue_all(environment)
     sys.exit(status)

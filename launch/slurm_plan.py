@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from launch.alerts import ask_for_person
 from launch.completion import Standing, survey
 from launch.graph import build_graph
 from launch.guard import check_jobs, check_rights
@@ -140,9 +141,12 @@ def plan_again(run: RunFolder) -> Outcome:
 
 
 def _alert(run: RunFolder, text: str) -> None:
-    """For `mlseg status`. On a full disk it stays in this job's log, if it can."""
+    """For `mlseg status`, by mail and webhook. On a full disk it stays in this job's log, if it can."""
+    when = time.time()
     with suppress(OSError):
-        write_json(run.path / "alert.json", {"alert": text})
+        write_json(run.path / "alert.json", {"alert": text, "time": when})
+    with suppress(UserError, OSError):
+        ask_for_person(run, run.config(), text, when)
 
 
 def _plan_patiently(run: RunFolder) -> Outcome:

@@ -97,11 +97,20 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
         alert,
         phases,
         avoided(run),
-        [] if done else outside.notes,
+        [*([] if done else outside.notes), *_unsent(run)],
         "" if done else _mend(run, phases, alert, goes_on),
         goes_on,
         not done and not goes_on and (not plans or config.cluster.replan == "login"),
     )
+
+
+def _unsent(run: RunFolder) -> list[str]:
+    """Alerts that nobody got."""
+    if not (run.path / "alerts").is_dir():
+        return []
+    from launch.alerts.delivery import unsent
+
+    return [f"not sent: {title}: {why}" for title, why in unsent(run).items()]
 
 
 def _mend(run: RunFolder, phases: Sequence[PhaseStatus], alert: str, goes_on: bool) -> str:

@@ -5,12 +5,15 @@ import os
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.alerts import ask_for_person
 from launch.as_job import start_as_job
 from launch.campaign import Campaign, check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.config import CampaignConfig
+from launch.graph import build_graph
 from launch.guard import check_local
 from launch.liveness import planner_pid
 from launch.plans import read_plans
@@ -19,8 +22,9 @@ from launch.preflight.start import check_resources
 from launch.run_folder import RunFolder, find_run
 from launch.site_files import add_cluster_option
 from launch.slurm_queue import has_slurm
-from launch.verdict import checks_passed
-from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
+from launch.statuses import FAILURES
+from launch.verdict import checks_passed, verdict
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR, UserError
 
 if TYPE_CHECKING:
     from launch.slurm_plan import Outcome
@@ -120,7 +124,19 @@ def _run_here(run: RunFolder) -> int:
         exit_status = run_locally(run, console)
     finally:
         console.close()
+    if exit_status in (EXIT_FAILED, EXIT_USER_ERROR):
+        tell_of_failure(run)
     return exit_status if exit_status != EXIT_DONE else _conclude(run)
+
+
+def tell_of_failure(run: RunFolder) -> None:
+    """By mail and webhook: which phase stopped a campaign that runs here, and why."""
+    config = run.config()
+    for phase in build_graph(config):
+        said = verdict(run, phase, [])
+        if said.get("status") in FAILURES:
+            ask_for_person(run, config, f"phase {phase.name}: {said.get('error', '')}", time.time())
+            return
 
 
 def retry(arguments: argparse.Namespace) -> int:

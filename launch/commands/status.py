@@ -10,13 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from launch import alerts
 from launch.attend import EVERY_S
 from launch.campaign import enter_working_folder
+from launch.guard import check_rights
 from launch.run_folder import RunFolder, find_run
 from launch.status import CampaignStatus, campaign_status
 from launch.status_page import page
 from launch.verdict import checks_passed
-from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 
 _WATCH_S = 5.0
 _SETTLED_S = 8.0
@@ -33,6 +35,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     about = "keep it up to date until the campaign ends: 0 when it is done, 1 when not, or when its checks do not pass"
     parser.add_argument("--watch", action="store_true", help=about)
     parser.add_argument("--every", type=float, default=_WATCH_S, metavar="S", help=f"seconds (default {_WATCH_S:.0f})")
+    about = (
+        "with --watch: also send alerts that the jobs could not send (cluster.alerts), as compute nodes reach no server"
+    )
+    parser.add_argument("--send-alerts", action="store_true", help=about)
     parser.set_defaults(run=status)
 
 
@@ -40,12 +46,30 @@ def status(arguments: argparse.Namespace) -> int:
     """Show where the campaign stands. Returns 0; with --watch the exit status of the campaign."""
     run = find_run(arguments.where)
     console = Console(highlight=False)
+    if arguments.send_alerts and not arguments.watch:
+        raise UserError("alerts are sent while a campaign is watched", "--send-alerts", "Add --watch.")
     if arguments.watch:
-        if console.is_terminal and not arguments.json:
-            return _watch(run, console, arguments.every)
-        return _follow(run, console, arguments.every, arguments.json)
+        sending = _sending(run) if arguments.send_alerts else None
+        try:
+            if console.is_terminal and not arguments.json:
+                return _watch(run, console, arguments.every)
+            return _follow(run, console, arguments.every, arguments.json)
+        finally:
+            if sending is not None:
+                sending.close()
     _print(_look(run), console, arguments.json)
     return EXIT_DONE
+
+
+def _sending(run: RunFolder) -> alerts.Watching:
+    """Raises UserError where nobody is to be told, or this user may not write down what was sent."""
+    config = run.config()
+    if not config.cluster.alerts.asked:
+        raise UserError(
+            "no alerts are asked for", "cluster.alerts", "Name a mail address or a webhook (docs/status.md)."
+        )
+    check_rights(run)
+    return alerts.watch(run, config)
 
 
 def _print(now: CampaignStatus, console: Console, as_json: bool) -> None:
