@@ -50,11 +50,6 @@ def publish_plan(run: RunFolder, plan: Plan) -> bool:
     return publish_first(temporary, target)
 
 
-def job_prefix(campaign: str) -> str:
-    """How the names of a campaign's jobs begin; then [NN-]TITLE[.RUN-ID] (run_jobs.py)."""
-    return f"mlseg-{campaign}-"
-
-
 def latest_jobs(plans: Sequence[Plan], phase: str) -> dict[str, str]:
     """The phase's newest jobs: part -> id."""
     return next((plan.jobs[phase] for plan in reversed(plans) if phase in plan.jobs), {})

@@ -65,7 +65,9 @@ def _config_argument(parser: argparse.ArgumentParser, default: Path | None) -> N
         parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     else:
         parser.set_defaults(where=default)
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

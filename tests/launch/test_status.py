@@ -24,8 +24,10 @@ from launch.run_folder import RunFolder
 from launch.slurm_silence import silence_in_words
 from launch.status import CampaignStatus, PhaseStatus, campaign_status
 from launch.status_page import page, told_of
+from mlseg_core.config import dump_config
 from mlseg_core.progress import Tally
 from mlseg_dist.events import Events
+from tests.cluster import slurm_host
 from tests.cluster.second_user import as_nobody, need_root
 
 
@@ -173,7 +175,7 @@ def test_what_went_wrong_is_said_once_with_what_to_do() -> None:
     for height in (None, 24):
         shown = " ".join(shown_in(night(ALERT), height).split())
         assert shown.count("the GPU fell off the bus") == 1 and shown.count("→ correct the cause, then:") == 1, shown
-        assert "log: phases/10-human-only-master-10/logs/123_0_log.out" in shown.replace("- ", "-"), shown
+        assert "log:phases/10-human-only-master-10/logs/123_0_log.out" in shown.replace(" ", ""), shown
     here = night("", mend="mlseg retry /runs/night human-only-master-10", goes_on=False)
     assert " ".join(shown_in(here).split()).count("the GPU fell off the bus") == 1, "without an alert, in its row"
     assert "nothing runs" in shown_in(here)
@@ -206,6 +208,7 @@ def test_a_phase_took_all_its_attempts_and_its_array(config: CampaignConfig) -> 
     assert str(phase_time.took(run.phase(slides), done)) == "in 2:00:00, 3 attempts"
     earlier = {"seconds": 60.0, "ended": now, "kind": "slides"}
     assert str(phase_time.took(run.phase(slides), earlier)) == "its last job took 1:00", "earlier code kept no more"
+    run.phase(base).mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         run.events(base).tell("started", "2 ranks", "info", ranks=2)
     found = phase_time.took(run.phase(base), {"seconds": 1.0, "ended": time.time() + 100, "kind": "train"})
@@ -228,6 +231,38 @@ def test_a_phase_took_all_its_attempts_and_its_array(config: CampaignConfig) -> 
 def test_slurms_line_is_explained(said: str, means: str) -> None:
     words = silence_in_words(RuntimeError(f"squeue failed: {said}"))
     assert means in words and said in words and words.count("SLURM does not answer") == 1
+
+
+def test_without_slurmctld_the_run_folders_files_are_shown(
+    config_path: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """SLURM's real commands, and a controller that is not there."""
+    if missing := slurm_host.missing_programs():
+        pytest.skip(f"no SLURM on this machine: {missing}")
+    host = slurm_host.SlurmHost(tmp_path / "slurm")
+    host.write_conf()
+    monkeypatch.setenv("SLURM_CONF", str(host.conf))
+    config = load_campaign(config_path, ["cluster.executor=slurm"])
+    dump_config(config, RunFolder.of(config).config_path)
+    run, base = RunFolder.of(config), phase_of(config, "base")
+    run.plans.mkdir()
+    publish_plan(
+        run, Plan(1, "person", {"base": {"work": "14"}, "label-1": {"work": "15", "merge": "16"}}, replan="17")
+    )
+    run.write_state(base, status="running", job="14")
+    write_metrics(run.phase(base), 4)
+    capsys.readouterr()
+    assert main(["status", str(run.path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    phases = {phase["name"]: phase for phase in shown["phases"]}
+    assert phases["base"]["state"] == "unknown" and phases["base"]["metrics"]["step"] == 4
+    assert phases["base"]["why"].startswith("running by its files, last written 0:0"), phases["base"]
+    label = phases["label-1"]
+    assert (label["state"], label["why"], shown["goes_on"], shown["mend"]) == ("unknown", "", True, "")
+    assert main(["status", str(run.path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("SLURM does not answer: its controller (slurmctld) is down, or cannot be reached") == 1, told
+    assert "It said: " in told and "shown is what the run folder's files say" in told and "step 4 loss" in told, told
 
 
 def test_a_watch_ends_with_the_campaign_and_its_status(config: CampaignConfig, monkeypatch) -> None:
