@@ -1,7 +1,7 @@
 """Names of jobs: TITLE.mlseg-CAMPAIGN[.RUN-ID], where TITLE is NN-PHASE-PART or `replan`.
 
-The title comes first, as squeue shows eight letters of a name. Earlier code put it last: mlseg-CAMPAIGN-TITLE[.RUN-ID]. Jobs of a run
-that is frozen with such code keep these names: its job that plans again would not know others as its own, and submit them anew.
+The title comes first, as squeue shows eight letters of a name. Earlier code put it last: mlseg-CAMPAIGN-TITLE[.RUN-ID]. Jobs of a
+run that is frozen with such code keep these names: its job that plans again would not know others as its own, and submit them anew.
 """
 
 import re
