@@ -80,9 +80,9 @@ def run_job(run_path: str, phase_name: str, part: Part, worker: int = 0, workers
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
-                run.events(phase).tell("stopped", one_line(error), "info", **facts)
+                run.events(phase).record("stopped", one_line(error), "info", **facts)
             else:
-                run.events(phase).tell("failed", one_line(error), "error", **facts)
+                run.events(phase).record("failed", one_line(error), "error", **facts)
     else:
         process.try_to_report(phase, "done")
         if process.index == 0:

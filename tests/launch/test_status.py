@@ -15,6 +15,7 @@ from launch import commands, phase_time
 from launch.campaign import prepare
 from launch.cli import main
 from launch.config import CampaignConfig, load_campaign
+from launch.console import Console as LocalConsole
 from launch.graph import Phase, build_graph
 from launch.liveness import local_planner
 from launch.pending import in_words
@@ -179,6 +180,17 @@ def test_what_went_wrong_is_said_once_with_what_to_do() -> None:
     here = night("", mend="mlseg retry /runs/night human-only-master-10", goes_on=False)
     assert " ".join(shown_in(here).split()).count("the GPU fell off the bus") == 1, "without an alert, in its row"
     assert "nothing runs" in shown_in(here)
+
+
+def test_a_failed_phase_ends_with_the_end_of_its_log_and_the_error_once(
+    config: CampaignConfig, tmp_path: Path, capsys
+) -> None:
+    log = tmp_path / "log"
+    error = "RuntimeError: there is no teacher: " + "why " * 200
+    log.write_text(f"step 1\nTraceback\n  File x, line 1\n{error}\n\nERROR failed: {error}\n")
+    LocalConsole().fail(phase_of(config, "base"), error[:500], log)
+    said = capsys.readouterr().err
+    assert said.count("there is no teacher") == 1 and said.startswith("  | step 1\n  | Traceback\n  |   File x"), said
 
 
 def test_a_merging_map_and_one_that_is_about_to_merge_say_so(config: CampaignConfig) -> None:
