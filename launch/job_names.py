@@ -33,9 +33,9 @@ def id_in(name: str) -> str:
 
 
 def has_title(name: str, title: str) -> bool:
-    """Whether the job does this, whatever the campaign is called."""
-    plain = _ID.sub("", name)
-    return re.fullmatch(rf"mlseg-.+-{re.escape(title)}|{re.escape(title)}\.mlseg-.+", plain) is not None
+    """Whether the job does this, whatever the campaign is called. title: PHASE-PART, without the phase's number, or `replan`."""
+    plain, said = _ID.sub("", name), re.escape(title)
+    return re.fullmatch(rf"mlseg-.+-{said}|(\d+-)?{said}\.mlseg-.+", plain) is not None
 
 
 def is_called(name: str, campaign: str) -> bool:
