@@ -61,13 +61,18 @@ class Webhook:
     def __init__(self, config: AlertsConfig) -> None:
         self._config = config
 
+    @property
+    def where(self) -> str:
+        """What holds the address, in words."""
+        variable = self._config.webhook_env
+        return f"the environment variable {variable}" if variable else str(self._config.webhook_file)
+
     def address(self) -> str:
         """The URL. Raises DeliveryError."""
+        where = self.where
         if self._config.webhook_env:
             url = os.environ.get(self._config.webhook_env, "").strip()
-            where = f"the environment variable {self._config.webhook_env}"
         else:
-            where = str(self._config.webhook_file)
             try:
                 url = Path(where).expanduser().read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:

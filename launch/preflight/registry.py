@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from launch.preflight import files, learning, node, python, slurm, space, wandb
+from launch.preflight import alerts, files, learning, node, python, slurm, space, wandb
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from mlseg_core.errors import UserError
@@ -19,6 +19,7 @@ CHECKS: dict[str, Check] = {
     "slurm": slurm.slurm,
     "python": python.python,
     "wandb": wandb.wandb,
+    "alerts": alerts.alerts,
     "node": node.node,
 }
 """Name -> check."""

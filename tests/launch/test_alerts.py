@@ -21,6 +21,8 @@ from launch.completion import Standing, recipe
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
 from launch.plans import Plan, publish_plan
+from launch.preflight.alerts import alerts as preflight
+from launch.preflight.site import Site
 from launch.run_folder import RunFolder
 from launch.slurm_plan import _alert
 from mlseg_core.config import dump_config
@@ -293,6 +295,17 @@ def test_names_of_slides_do_not_leave(made: Made, hook: Hook, tmp_path: Path) ->
     assert "MUELLER" not in hook.texts[0] and "Mueller" not in hook.texts[0] and "/archive" not in hook.texts[0], (
         hook.texts
     )
+
+
+def test_preflight_says_which_ways_there_are(made: Made, monkeypatch) -> None:
+    def seen() -> dict[str, tuple[str, str]]:
+        return {found.name: (found.mark, found.seen) for found in preflight(Site(config))}
+
+    _, config = made(mail="a@example.org", smtp="hub.example.org")
+    assert seen()["alerts: mail"] == ("ok", "to a@example.org, from here by the mail server on hub.example.org")
+    assert seen()["alerts: webhook"] == ("ok", "its address is in the environment variable SITE_HOOK")
+    monkeypatch.setenv("SITE_HOOK", "hooks.example.org/s3cret")
+    assert seen()["alerts: webhook"] == ("warning", "the environment variable SITE_HOOK holds no http or https address")
 
 
 def test_sending_from_a_watch_needs_something_to_send(config: CampaignConfig, capsys) -> None:
