@@ -100,8 +100,13 @@ def campaign_status(run: RunFolder, config: CampaignConfig) -> CampaignStatus:
         [*([] if done else outside.notes), *_unsent(run)],
         "" if done else _mend(run, phases, alert, goes_on),
         goes_on,
-        not done and not goes_on and (not plans or config.cluster.replan == "login"),
+        not done and not goes_on and (_is_new(phases) if not plans else config.cluster.replan == "login"),
     )
+
+
+def _is_new(phases: Sequence[PhaseStatus]) -> bool:
+    """No phase has begun: whoever has made the run folder may still be submitting its jobs."""
+    return all(phase.state == "waiting" for phase in phases)
 
 
 def _unsent(run: RunFolder) -> list[str]:

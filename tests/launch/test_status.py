@@ -94,7 +94,9 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
     run.events(base).tell("non-finite", "loss is nan at step 4")
     capsys.readouterr()
     assert main(["status", str(run.path), "--json"]) == 0
-    shown = {phase["name"]: phase for phase in json.loads(capsys.readouterr().out)["phases"]}["base"]
+    whole = json.loads(capsys.readouterr().out)
+    assert not whole["goes_on"] and not whole["awaits_planner"] and whole["mend"] == f"mlseg retry {run.path} base"
+    shown = {phase["name"]: phase for phase in whole["phases"]}["base"]
     assert (shown["state"], shown["why"]) == ("failed", "it broke")
     assert shown["metrics"]["step"] == 4 and shown["alert"]["text"] == "loss is nan at step 4"
     assert main(["status", str(run.path)]) == 0
