@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
+from launch.phase_time import begun
 from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
@@ -132,6 +133,7 @@ def publish_done(
         "host": socket.gethostname(),
         "ended": time.time(),
         "seconds": round(time.time() - started, 1),
+        **begun(run, phase, started),
     }
     target = run.phase(phase) / "done.json"
     temporary = temporary_beside(target)

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
 from submitit import JobEnvironment
 
+from launch import alerts
 from launch.completion import input_hashes, is_done, phase_fingerprint, publish_done, recipe_hash
 from launch.config import CampaignConfig
 from launch.endings import FAILURES, OF_EXIT, STUCK, in_words_for_a_person, one_line, outlive_a_full_disk
@@ -59,6 +60,7 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
     )
     status = EXIT_DONE
     phase: Phase | None = None
+    watch: alerts.Watching | None = None
     try:
         assert_frozen(run)
         run.enter_working_folder()
@@ -68,6 +70,8 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
         if environment.cluster == "slurm":
             wait_until_planned(run, environment.job_id)
         process.report(phase, "running")
+        if process.index == 0:
+            watch = alerts.watch(run, config, phase)
         _do(config, graph, run, phase, process, signals, worker, workers)
     except BaseException as raised:
         error = in_words_for_a_person(raised, run)
@@ -78,13 +82,15 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
-                run.events(phase).log("stopped", one_line(error), "info", **facts)
+                run.events(phase).record("stopped", one_line(error), "info", **facts)
             else:
-                run.events(phase).log("failed", one_line(error), "error", **facts)
+                run.events(phase).record("failed", one_line(error), "error", **facts)
     else:
         process.try_to_report(phase, "done")
         if process.index == 0:
             run.events(phase).log("finished", f"phase {phase.name} is done", "info", attempt=process.attempt)
+    if watch is not None:
+        watch.close(final=status != EXIT_INTERRUPTED)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
         _requeue_all(environment)
     sys.exit(status)
@@ -124,6 +130,7 @@ class PhaseProcess:
     job: str
     log: str
     alone: bool = False
+    _began: dict[str, Any] = field(default_factory=dict)
 
     def report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
         if phase is None:
@@ -138,11 +145,27 @@ class PhaseProcess:
             "error": one_line(error) if error else "",
             "log": self.log,
         }
-        self.run.write_task(phase, self.index, **facts)
+        self.run.write_task(phase, self.index, **facts, **self._since(phase))
         if (self.index == 0 or error) and not self.is_superseded(phase):
             state = self.run.state(phase)
             if not _explains_better(state, facts):
-                self.run.write_state(phase, **{**state, **facts})
+                self.run.write_state(phase, **{**state, **facts, "merging": None})
+
+    def _since(self, phase: Phase) -> dict[str, Any]:
+        """begun, starts: when this process first started in the phase, and how often, over all attempts (phase_time.py)."""
+        if not self._began:
+            before = self.run.task(phase, self.part, self.index)
+            self._began = {
+                "begun": before.get("begun", round(time.time(), 3)),
+                "starts": int(before.get("starts", 0)) + 1,
+            }
+        return self._began
+
+    def say_merging(self, phase: Phase, units: int, unit: str) -> None:
+        """For `mlseg status`: what this process does while no unit makes progress."""
+        with suppress(OSError):
+            merging = {"units": units, "unit": unit, "since": time.time()}
+            self.run.write_state(phase, **{**self.run.state(phase), "merging": merging})
 
     def try_to_report(self, phase: Phase | None, status: str, error: BaseException | None = None) -> None:
         """Report the end. If the disk does not take it, the exit status has to do."""
@@ -200,6 +223,7 @@ def _do(
         if process.part == "work" or worker != 0:
             return
         _wait_for_others(run, phase, process, workers, signals)
+        process.say_merging(phase, len(map_work.units), map_work.unit)
         _merge(map_work, folder)
     else:
         export_ranks(JobEnvironment(), process.attempt, run.logs(phase))

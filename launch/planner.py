@@ -16,6 +16,7 @@ from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import JobPlan, Reason, latest_jobs, retries_in_a_row
 from launch.slurm.queue import QueuedJob
+from mlseg_core.files import read_json
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def for_person(phase: str, said: Mapping[str, Any]) -> str:
     return f"phase {phase} stopped for something that a person has to fix" + (f": {why}" if why else "")
 
 
+def _last(said: Mapping[str, Any]) -> str:
+    """What its last attempt said, where it could."""
+    error = str(said.get("error", "")).partition("\n")[0] if said.get("status") in FAILURES else ""
+    return f"; at last: {error}" if error else ""
+
+
 def refusal(
     run: RunFolder, missing: list[MissingPhase], plans: list[JobPlan], words: Mapping[str, Mapping[str, Any]]
 ) -> str:
@@ -104,7 +111,7 @@ def refusal(
             if said.get("status") == "user error":
                 return for_person(item.phase.name, said)
             if retries_in_a_row(plans, item.phase.name) >= retries:
-                return f"phase {item.phase.name} failed {retries + 1} times"
+                return f"phase {item.phase.name} failed {retries + 1} times{_last(said)}"
     return ""
 
 
@@ -133,3 +140,9 @@ def verdict(run: RunFolder, phase: Phase, plans: Sequence[JobPlan]) -> dict[str,
 def main_of(said: dict[str, Any]) -> str:
     """Id of the job whose process said it; of an array, the array's."""
     return str(said.get("job", "")).partition("_")[0]
+
+
+def checks_passed(run: RunFolder) -> bool:
+    """False when the report checked the campaign's figures against `checks` and found one below its margin."""
+    checks = run.report / "checks.json"
+    return not checks.exists() or bool(read_json(checks)["passed"])

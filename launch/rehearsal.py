@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.alerts.config import AlertsConfig
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.resources.gpus import tasks_here
@@ -55,6 +56,7 @@ def rehearsal_of(config: CampaignConfig, steps: int = STEPS, share: float = SHAR
         ),
         "steps": tuple(step.model_copy(update={"epochs": 1.0}) for step in config.steps),
         "checks": CheckConfig(),
+        "cluster": config.cluster.model_copy(update={"alerts": AlertsConfig()}),  # whoever rehearses watches
         "evaluate": config.evaluate.model_copy(update={"pictures": min(1, config.evaluate.pictures)}),
     }
     if config.phantom is not None:

@@ -31,6 +31,10 @@ class Events:
     def log(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
         """event: a short name (`checkpoint-damaged`). text: one sentence for people. Never raises; also goes to stderr."""
         print(f"{level.upper()} {event}: {text}", file=sys.stderr, flush=True)
+        self.record(event, text, level, **facts)
+
+    def record(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
+        """As tell(), of what stands in the log already."""
         host, now = socket.gethostname(), round(time.time(), 3)
         line = json.dumps({"event": event, "level": level, "text": text, **facts, "host": host, "time": now})
         try:

@@ -15,7 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="write one HTML page, and PNGs, of every op and of every step's policy")
     show.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
-    show.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the config")
+    show.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="dotted overrides of the config")
     show.add_argument(
         "--shards", type=Path, metavar="DIR", help="the corpus to show it on; default: the campaign's own"
     )
@@ -26,7 +26,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     show.set_defaults(run=show_augmentation)
     hits = actions.add_parser("hits", help="write a PNG of each image: which pixels targeted_hsv shifts, and how far")
     hits.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
-    hits.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the config")
+    hits.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="dotted overrides of the config")
     hits.add_argument(
         "--images", type=Path, nargs="+", required=True, metavar="FILE", help="pictures (PNG, JPEG, TIFF) or slides"
     )

@@ -5,15 +5,19 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.alerts import ask_for_person
 from launch.campaign import check_inputs, check_retry, enter_working_folder, load_where, prepare, uses_slurm
 from launch.completion import Completion, survey
 from launch.config import CampaignConfig
+from launch.endings import FAILURES
 from launch.graph import build_graph
 from launch.guard import check_local
 from launch.local.liveness import planner_pid
+from launch.planner import checks_passed, verdict
 from launch.preflight.site import Site
 from launch.preflight.start import check_resources
 from launch.resources.cluster_files import add_cluster_option
@@ -21,8 +25,7 @@ from launch.run_folder import RunFolder, find_run
 from launch.slurm.as_job import start_as_job
 from launch.slurm.job_plans import read_plans
 from launch.slurm.queue import has_slurm
-from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.files import read_json
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR, UserError
 
 DEMO = Path("configs/demo.yaml")
 
@@ -56,7 +59,9 @@ def _config_argument(parser: argparse.ArgumentParser, default: Path | None) -> N
         parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
     else:
         parser.set_defaults(where=default)
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,7 +120,19 @@ def _run_here(run: RunFolder) -> int:
         exit_status = run_locally(run, console)
     finally:
         console.close()
+    if exit_status in (EXIT_FAILED, EXIT_USER_ERROR):
+        tell_of_failure(run)
     return exit_status if exit_status != EXIT_DONE else _conclude(run)
+
+
+def tell_of_failure(run: RunFolder) -> None:
+    """By mail and webhook: which phase stopped a campaign that runs here, and why."""
+    config = run.config()
+    for phase in build_graph(config):
+        said = verdict(run, phase, [])
+        if said.get("status") in FAILURES:
+            ask_for_person(run, config, f"phase {phase.name}: {said.get('error', '')}", time.time())
+            return
 
 
 def retry(arguments: argparse.Namespace) -> int:
@@ -156,9 +173,9 @@ def _conclude(run: RunFolder) -> int:
         print_table(run.path)
     elif (run.report / "index.html").exists():
         print(f"report: {run.report / 'index.html'}")
-    checks = run.report / "checks.json"
-    if checks.exists() and not read_json(checks)["passed"]:
-        print(f"mlseg: the campaign ran, but its checks did not pass: {checks}", file=sys.stderr)
+    if not checks_passed(run):
+        where = run.report / "checks.json"
+        print(f"mlseg: the campaign ran, but its checks did not pass: {where}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from launch.campaign import check_cut_corpus, enter_working_folder, load_where
 from launch.checks import check_class_maps, check_ranks
@@ -20,22 +19,21 @@ from launch.estimate import rates
 from launch.estimate.amounts import measure
 from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
-from launch.phases import MapKind, block_of, job_of, kind_of
-from launch.preflight.space import size
-from launch.resources.blocks import JobConfig
+from launch.phases import block_of, job_of
+from launch.plan_table import rows_of, table_of, wall
 from launch.resources.cluster_files import add_cluster_option
-from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
-from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from mlseg_core.own import refuse_foreign
-from mlseg_core.progress import clock
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this group's subcommand."""
     parser = commands.add_parser("plan")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--rates", type=Path, action="append", default=[], metavar="FILE", help="rates.json of another run; repeatable"
@@ -66,8 +64,10 @@ def plan(arguments: argparse.Namespace) -> int:
     left = [cost for completion, cost in zip(completions, costs, strict=True) if cost and completion.state != "done"]
     if arguments.json:
         phases = [_row(config, completion, cost) for completion, cost in zip(completions, costs, strict=True)]
-        wall, hours, written = add_up(left)
-        totals = None if problem else {"wall_s": wall, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
+        seconds, hours, written = add_up(left)
+        totals = (
+            None if problem else {"wall_s": seconds, "gpu_hours": hours, "bytes": written, "pairs_are_counted": exact}
+        )
         content = {
             "run": str(run.path),
             "name": config.name,
@@ -85,7 +85,9 @@ def plan(arguments: argparse.Namespace) -> int:
         _draw(arguments.graph, config, run, completions, costs)
         if not arguments.json:
             print(arguments.graph)
-    return EXIT_DONE
+    if problem:
+        print(f"mlseg: error: what it will take is unknown: {problem}", file=sys.stderr)
+    return EXIT_USER_ERROR if problem else EXIT_DONE
 
 
 def _known_rates(config: CampaignConfig, run: RunFolder, files: Sequence[Path]) -> list[rates.Rate]:
@@ -119,23 +121,16 @@ def _show(
     exact: bool,
     problem: str,
 ) -> None:
-    table = Table("phase", "state", "job", box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.title = escape(str(run.path))
-    for name in ("work", "wall", "GPU-h", "writes"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.columns[0].no_wrap = True
-    for completion, cost in zip(completions, costs, strict=True):
-        state = f"{completion.state}: {completion.why}" if completion.why else completion.state
-        job = _size(job_of(config, completion.phase), isinstance(kind_of(completion.phase), MapKind))
-        table.add_row(f"{completion.phase.number:02d} {completion.phase.name}", escape(state), job, *_figures(cost))
-    if left:
-        wall, hours, written = add_up(left)
-        table.add_section()
-        table.add_row("left", "", "", "", _time(wall), _hours(hours), size(written), style="bold")
     console = Console(highlight=False)
+    table, missed = table_of(rows_of(config, completions, costs), left, console)
+    console.print(escape(str(run.path)), soft_wrap=True)
     console.print(table)
+    for completion in completions:
+        if completion.why:
+            console.print(escape(f"{completion.phase.name} is {completion.state}: {completion.why}"), soft_wrap=True)
+    if missed:
+        console.print(f"no room for: {', '.join(missed)}; a wider terminal or --json shows more")
     if problem:
-        console.print(escape(f"costs are unknown: {problem}"), soft_wrap=True)
         return
     if not exact:
         console.print("work and bytes: at most; they are counted once the shards are cut")
@@ -145,29 +140,6 @@ def _show(
         console.print(
             "wall: phases after each other, without the time in the queue; speed grows with ranks and workers"
         )
-
-
-def _size(job: JobConfig, is_map: bool) -> str:
-    count = asked_gpus(job).per_node
-    gpus = f", {count} GPU{'s' if count > 1 else ''}" if count else ""
-    if is_map and job.tasks > 1:
-        return f"{job.workers} × {job.tasks} workers{gpus}"
-    return f"{job.workers} workers{gpus}" if is_map else f"{job.nodes} × {job.tasks_per_node}{gpus}"
-
-
-def _figures(cost: Cost | None) -> tuple[str, str, str, str]:
-    if cost is None:
-        return "?", "?", "?", "?"
-    work = f"{cost.work:,} {cost.unit}" if cost.unit else ""
-    return work, _time(cost.wall_s), _hours(cost.gpu_hours), size(cost.bytes)
-
-
-def _time(seconds: float | None) -> str:
-    return "?" if seconds is None else clock(max(1.0, seconds))
-
-
-def _hours(hours: float | None) -> str:
-    return "?" if hours is None else f"{hours:,.1f}" if hours else "–"
 
 
 def _draw(
@@ -182,6 +154,6 @@ def _draw(
         states |= {phase.name: phase.state for phase in campaign_status(run, config).phases}
     nodes = []
     for completion, cost in zip(completions, costs, strict=True):
-        below = f"{_time(cost.wall_s)}" if cost and cost.wall_s is not None else ""
+        below = wall(cost) if cost and cost.wall_s is not None else ""
         nodes.append(PhaseBox(completion.phase, states[completion.phase.name], below))
     draw(nodes, f"{config.name}: {sum(state == 'done' for state in states.values())} of {len(nodes)} phases done", out)

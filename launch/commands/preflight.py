@@ -21,7 +21,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add this group's subcommand."""
     parser = commands.add_parser("preflight")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
     parser.add_argument("--full", action="store_true", help="read and hash every shard that is there")
     parser.add_argument("--node-job", action="store_true", help="run a short job on each kind of node")
     parser.add_argument("--wait", type=float, default=600.0, metavar="S", help="for a node's job (default 600)")

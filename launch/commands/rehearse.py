@@ -25,7 +25,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add this group's subcommand."""
     parser = commands.add_parser("rehearse")
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each training (default {STEPS})")
     add_cluster_option(parser)
     parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")

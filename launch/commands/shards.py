@@ -65,7 +65,9 @@ def _action(
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="YAML file of this part alone, or a campaign file")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
+    )
     parser.add_argument(
         "--out", type=_folder, metavar="DIR", help="a folder or URL for the outputs; default: the campaign's"
     )

@@ -1,37 +1,30 @@
-"""status: where a campaign stands, once, or redrawn in place until it is done."""
+"""status: where a campaign stands, once, or redrawn in place until it has ended."""
 
 import argparse
 import contextlib
 import json
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
+from launch import alerts
 from launch.campaign import enter_working_folder
+from launch.guard import check_rights
+from launch.planner import checks_passed
 from launch.run_folder import RunFolder, find_run
-from launch.status import CampaignStatus, PhaseStatus, campaign_status
-from mlseg_core.errors import EXIT_DONE
-from mlseg_core.progress import Tally, clock, describe
+from launch.slurm.replan import EVERY_S
+from launch.status import CampaignStatus, campaign_status
+from launch.status_page import page
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 
 _WATCH_S = 5.0
-_STYLES = {
-    "done": "green",
-    "running": "bold blue",
-    "queued": "cyan",
-    "failed": "bold red",
-    "lost": "bold red",
-    "stale": "yellow",
-    "interrupted": "yellow",
-    "unknown": "yellow",
-    "waiting": "dim",
-}
-_JOBS = 3
-_DAY_S = 20 * 3600.0
+_SETTLED_S = 8.0
+"""A campaign whose jobs have all ended is looked at once more after so long: one of them may just have submitted others."""
+_PLANNER_S = 2.5 * EVERY_S
+"""The same where a planner on a login node may come, which looks every EVERY_S."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,41 +32,51 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("status")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--watch", action="store_true", help="keep it up to date until the campaign is done")
+    about = "keep it up to date until the campaign ends: 0 when it is done, 1 when not, or when its checks do not pass"
+    parser.add_argument("--watch", action="store_true", help=about)
     parser.add_argument("--every", type=float, default=_WATCH_S, metavar="S", help=f"seconds (default {_WATCH_S:.0f})")
+    about = (
+        "with --watch: also send alerts that the jobs could not send (cluster.alerts), as compute nodes reach no server"
+    )
+    parser.add_argument("--send-alerts", action="store_true", help=about)
     parser.set_defaults(run=status)
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Show where the campaign stands."""
+    """Show where the campaign stands. Returns 0; with --watch the exit status of the campaign."""
     run = find_run(arguments.where)
     console = Console(highlight=False)
-    if arguments.watch and console.is_terminal and not arguments.json:
-        return _watch(run, console, arguments.every)
-    while True:
-        now = _look(run)
-        if arguments.json:
-            print(json.dumps(now.as_json(), indent=1), flush=True)
-        else:
-            console.print(page(now))
-        if not arguments.watch or now.done:
-            return EXIT_DONE
-        time.sleep(arguments.every)
-
-
-def _watch(run: RunFolder, console: Console, every_s: float) -> int:
-    """Redrawn in place; on a terminal too low for it the end is cut off. The last state stays on the screen."""
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live,
-    ):
-        while True:
-            now = _look(run)
-            live.update(Group(page(now), _footer(now, every_s)), refresh=True)
-            if now.done:
-                break
-            time.sleep(every_s)
+    if arguments.send_alerts and not arguments.watch:
+        raise UserError("alerts are sent while a campaign is watched", "--send-alerts", "Add --watch.")
+    if arguments.watch:
+        sending = _sending(run) if arguments.send_alerts else None
+        try:
+            if console.is_terminal and not arguments.json:
+                return _watch(run, console, arguments.every)
+            return _follow(run, console, arguments.every, arguments.json)
+        finally:
+            if sending is not None:
+                sending.close()
+    _print(_look(run), console, arguments.json)
     return EXIT_DONE
+
+
+def _sending(run: RunFolder) -> alerts.Watching:
+    """Raises UserError where nobody is to be told, or this user may not write down what was sent."""
+    config = run.config()
+    if not config.cluster.alerts.asked:
+        raise UserError(
+            "no alerts are asked for", "cluster.alerts", "Name a mail address or a webhook (docs/status.md)."
+        )
+    check_rights(run)
+    return alerts.watch(run, config)
+
+
+def _print(now: CampaignStatus, console: Console, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(now.as_json(), indent=1), flush=True)
+    else:
+        console.print(page(now, console, console.height - 1 if console.is_terminal else None))
 
 
 def _look(run: RunFolder) -> CampaignStatus:
@@ -81,100 +84,57 @@ def _look(run: RunFolder) -> CampaignStatus:
     return campaign_status(run, run.config())
 
 
-def _footer(now: CampaignStatus, every_s: float) -> Text:
-    if now.done:
-        return Text("")
-    return Text(f"{time.strftime('%H:%M:%S')}, every {every_s:g} s; Ctrl-C ends this view only", style="dim")
+class _End:
+    """Whether the campaign has ended: done, or nothing goes on, for so long that nobody is about to plan again."""
+
+    def __init__(self) -> None:
+        self._quiet_since: float | None = None
+
+    def of(self, now: CampaignStatus, run: RunFolder) -> int | None:
+        """The campaign's exit status; None while it goes on."""
+        if now.done:
+            return EXIT_DONE if checks_passed(run) else EXIT_FAILED
+        if now.goes_on:
+            self._quiet_since = None
+            return None
+        if self._quiet_since is None:
+            self._quiet_since = time.monotonic()
+        patience = _PLANNER_S if now.awaits_planner and not now.alert else _SETTLED_S
+        return EXIT_FAILED if time.monotonic() - self._quiet_since >= patience else None
 
 
-def page(now: CampaignStatus) -> RenderableType:
-    """All that a person sees: the head, a row a phase, then logs and alerts."""
-    done = sum(phase.state == "done" for phase in now.phases)
-    head = Text.assemble((now.name, "bold"), f"  {done} of {len(now.phases)} phases done, {_where(now)}")
-    table = Table("phase", "state", "", box=None, pad_edge=False, show_header=False)
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for phase in now.phases:
-        style = _STYLES.get(phase.state, "")
-        table.add_row(f"{phase.number:02d} {phase.name}", Text(phase.state, style=style), Text("\n".join(_told(phase))))
-    parts: list[RenderableType] = [head, Text(now.run, style="dim", overflow="fold"), table]
-    parts += [
-        Text(f"{phase.name}: log: {phase.log}", overflow="fold") for phase in now.phases if phase.log and _is_bad(phase)
-    ]
-    parts += [
-        Text(f"{node} is avoided until avoid/{node}.json is removed: {why}", style="yellow", overflow="fold")
-        for node, why in now.avoided.items()
-    ]
-    parts += [Text(note, style="yellow", overflow="fold") for note in now.notes]
-    if now.alert:
-        parts.append(Text(f"ALERT: {now.alert}", style="bold red"))
-    return Group(*parts)
+def _follow(run: RunFolder, console: Console, every_s: float, as_json: bool) -> int:
+    """One page or JSON document after the other."""
+    end = _End()
+    while True:
+        now = _look(run)
+        _print(now, console, as_json)
+        if (exit_status := end.of(now, run)) is not None:
+            return exit_status
+        time.sleep(every_s)
 
 
-def _where(now: CampaignStatus) -> str:
-    return "on SLURM" if now.executor == "slurm" else "on this machine"
-
-
-def _is_bad(phase: PhaseStatus) -> bool:
-    return phase.state in ("failed", "lost")
-
-
-def _told(phase: PhaseStatus) -> list[str]:
-    """Lines about a phase, most important first."""
-    lines = [phase.why] if phase.why else []
-    if phase.state == "done":
-        figures = metrics_line(phase.metrics)
-        took = f"in {clock(phase.seconds)}" if phase.seconds is not None else ""
-        lines.append("  ".join(filter(None, [took, figures])))
-    elif phase.progress:
-        tally = dict(phase.progress)
-        tally.pop("eta_s", None)
-        if phase.metrics:
-            tally["note"] = ""  # says the same
-        lines.append(describe("", Tally(**tally)).strip())
-    if phase.state not in ("done", "waiting") and phase.metrics:
-        lines.append(metrics_line(phase.metrics))
-    lines += _jobs(phase.jobs)
-    if phase.alert and phase.state != "done":
-        lines.append(f"{phase.alert['level']}{_at(phase.alert)}: {phase.alert['text']}")
-    return [line for line in lines if line]
-
-
-def _at(event: dict[str, Any]) -> str:
-    """When it happened, as it may be of an attempt before."""
-    told = event.get("time")
-    return (
-        time.strftime(" at %H:%M:%S" if time.time() - told < _DAY_S else " on %d %b, %H:%M", time.localtime(told))
-        if told
-        else ""
-    )
-
-
-def metrics_line(metrics: dict[str, Any] | None) -> str:
-    """`step 120  loss 0.531  mIoU 0.64  val 0.503 at 100`."""
-    if not metrics:
-        return ""
-    parts = [f"step {metrics['step']:,}"] if "step" in metrics else []
-    if metrics.get("loss") is not None:
-        parts.append(f"loss {metrics['loss']:.3f}")
-    if metrics.get("miou") is not None:
-        parts.append(f"mIoU {metrics['miou']:.3f}")
-    if metrics.get("val_miou") is not None:
-        at = f" at {metrics['val_step']:,}" if metrics["val_step"] != metrics.get("step") else ""
-        parts.append(f"val {metrics['val_miou']:.3f}{at}")
-    return "  ".join(parts)
-
-
-def _jobs(jobs: list[dict[str, Any]]) -> list[str]:
-    """Jobs by state: `job 14 running on n[1-2]`, `12 jobs pending`."""
-    shown = []
-    for state in dict.fromkeys(job["state"] for job in jobs):
-        members = [job for job in jobs if job["state"] == state]
-        if state == "COMPLETED":
-            continue
-        if len(members) > _JOBS:
-            shown.append(f"{len(members)} jobs {state.lower()} ({members[0]['id']} …)")
-            continue
-        for job in members:
-            on = f" on {job['nodes']}" if job["nodes"] else ""
-            shown.append(f"job {job['id']} {state.lower()}{on}")
-    return [", ".join(shown)] if shown else []
+def _watch(run: RunFolder, console: Console, every_s: float) -> int:
+    """Redrawn in place, in as many lines as the terminal has. The last state stays on the screen."""
+    end, now, trouble = _End(), _look(run), ""
+    exit_status = end.of(now, run)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(console=console, auto_refresh=False, vertical_overflow="crop") as live,
+    ):
+        while exit_status is None:
+            at = f"{time.strftime('%H:%M:%S')}, every {every_s:g} s; Ctrl-C ends this view only"
+            live.update(page(now, console, console.height - 1, trouble or at), refresh=True)
+            time.sleep(every_s)
+            try:
+                now, trouble = _look(run), ""
+            except OSError as error:  # a network file system that hiccups
+                trouble = f"{time.strftime('%H:%M:%S')}: the run folder cannot be read ({error}); trying again"
+            else:
+                exit_status = end.of(now, run)
+        live.update(page(now, console, console.height - 1), refresh=True)
+    if exit_status is None:
+        return EXIT_INTERRUPTED
+    if now.done and exit_status != EXIT_DONE:
+        print(f"mlseg: the campaign ran, but its checks did not pass: {run.report / 'checks.json'}", file=sys.stderr)
+    return exit_status

@@ -34,7 +34,7 @@ def _action(
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text)
     parser.add_argument("where", type=Path, metavar="CONFIG", help="campaign config, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the config")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="dotted overrides of the config")
     parser.add_argument("--shards", type=Path, metavar="DIR", help="the corpus; default: the campaign's own")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where generators/ and styled/ go; default: beside the corpus"

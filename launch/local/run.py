@@ -23,10 +23,12 @@ from launch.job import JobPart, run_job
 from launch.local.console import Console
 from launch.local.liveness import TOKEN_VARIABLE, local_planner
 from launch.phase_progress import phase_tally
+from launch.phase_time import took
 from launch.phases import MapKind, job_of, kind_of
 from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR
+from mlseg_core.files import read_json
 
 _POLL_S = 0.2
 _GRACE_S = 120.0  # to save a checkpoint after a signal
@@ -62,7 +64,7 @@ def run_locally(run: RunFolder, console: Console) -> int:
             if not is_done(config, graph, phase, run):
                 console.fail(phase, "it ended without being done", run.logs(phase))
                 return EXIT_FAILED
-            console.end(phase)
+            console.end(phase, took(run.phase(phase), read_json(run.phase(phase) / "done.json")))
     return EXIT_DONE
 
 

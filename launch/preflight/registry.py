@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from launch.preflight import files, learning, python, slurm, space, wandb
+from launch.preflight import alerts, files, learning, python, slurm, space, wandb
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from mlseg_core.errors import UserError
@@ -29,6 +29,7 @@ CHECKS: dict[str, Check] = {
     "slurm": slurm.slurm,
     "python": python.python,
     "wandb": wandb.wandb,
+    "alerts": alerts.alerts,
     "node": _node,
 }
 """Name -> check."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, PlainValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from launch.alerts.config import AlertsConfig
 from launch.resources.earlier_names import translate_cluster
 from launch.resources.quantities import gpus_of_parameter, gpus_of_types, megabytes, minutes
 from mlseg_core.config import Strict
@@ -187,6 +188,8 @@ class ClusterConfig(Strict):
     """How often a failed phase is planned again before a person is asked."""
     replan: Literal["job", "login"] = "job"
     """Who plans again: a job that waits for a failure, or, where jobs may not submit jobs, `mlseg run`, which then stays."""
+    alerts: AlertsConfig = AlertsConfig()
+    """Who is told, by mail or webhook, when a person is needed and when the campaign ends."""
 
     @classmethod
     def spelled_out(cls, raw: Any, where: Path | str) -> Any:
@@ -232,6 +235,7 @@ class ClusterConfig(Strict):
     def settled(self) -> dict[str, Any]:
         """All of it as plain values, every block complete: two clusters that are equal so are used in the same way."""
         rest = {name: getattr(self, name) for name in ("executor", "generators", "retries", "replan")}
+        rest["alerts"] = self.alerts.model_dump(mode="json")
         return {**rest, **{name: _in_one_spelling(self.job(name)) for name in BLOCKS}}
 
 

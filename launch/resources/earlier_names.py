@@ -88,6 +88,8 @@ def translate_override(override: str) -> list[str]:
 
 def by_earlier_names(settled: dict[str, Any]) -> dict[str, Any]:
     """ClusterConfig.settled() as code of before would have recorded it. Raises ValueError for what that code could not express."""
+    if settled["alerts"]:
+        raise ValueError("it knows no alerts")
     first, *others = (settled[name] for name in _BLOCKS["map"])
     if any(other != first for other in others):
         raise ValueError(f"it has one block for {', '.join(_BLOCKS['map'])}, and they differ")

@@ -102,6 +102,10 @@ class RunFolder:
         """Record how one process of a phase is doing."""
         self._say(self.phase(phase) / "tasks" / f"{facts['part']}-{index}.json", {"index": index, **facts})
 
+    def task(self, phase: Phase, part: str, index: int) -> dict[str, Any]:
+        """What this process of a phase last said; {} before it said anything."""
+        return _read_or_empty(self.phase(phase) / "tasks" / f"{part}-{index}.json")
+
     def _say(self, path: Path, facts: dict[str, Any]) -> None:
         """Write the record. On a full disk, overwrite the older one in place."""
         try:

@@ -63,11 +63,6 @@ def planners(run: RunFolder, plans: Sequence[JobPlan]) -> set[int]:
     return {planner_of(run, plan) for plan in plans}
 
 
-def job_prefix(campaign: str) -> str:
-    """The beginning of the names of a campaign's jobs. [NN-]TITLE[.RUN-ID] follows (run_jobs.py)."""
-    return f"mlseg-{campaign}-"
-
-
 def latest_jobs(plans: Sequence[JobPlan], phase: str) -> dict[str, str]:
     """The phase's newest jobs: part -> id."""
     return next((plan.jobs[phase] for plan in reversed(plans) if phase in plan.jobs), {})

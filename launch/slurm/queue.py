@@ -62,7 +62,7 @@ def has_slurm() -> bool:
     if _NOT_CONFIGURED in answer.stderr:
         return False  # the commands are installed, but no cluster is
     raise UserError(
-        f"SLURM does not answer: {_last_line(answer.stdout + answer.stderr)}",
+        f"SLURM does not answer: {_down_line(answer.stdout) or _last_line(answer.stdout + answer.stderr)}",
         "sbatch",
         "Try again later, or set cluster.executor=local to run on this machine.",
     )
@@ -123,6 +123,11 @@ def _run(command: list[str]) -> str:
     if answer.returncode != 0:
         raise RuntimeError(f"{command[0]} failed: {_last_line(answer.stderr)}")
     return answer.stdout
+
+
+def _down_line(text: str) -> str:
+    """`Slurmctld(primary) at HOST is DOWN`, which scontrol follows by a banner of asterisks."""
+    return next((line.strip() for line in text.splitlines() if line.rstrip().endswith("is DOWN")), "")
 
 
 def _last_line(text: str) -> str:

@@ -8,6 +8,8 @@ import subprocess
 import time
 from contextlib import suppress
 
+from launch import alerts
+from launch.alerts import ask_for_person
 from launch.completion import survey
 from launch.graph import build_graph
 from launch.run_folder import RunFolder
@@ -33,9 +35,12 @@ def plan_again(run: RunFolder) -> Outcome:
 
 
 def _alert(run: RunFolder, text: str) -> None:
-    """Leave an alert for `mlseg status`. On a full disk it only is in this job's log, if that takes it."""
+    """Leave an alert for `mlseg status`, and send it. On a full disk it only is in this job's log, if that takes it."""
+    when = time.time()
     with suppress(OSError):
-        write_json(run.path / "alert.json", {"alert": text})
+        write_json(run.path / "alert.json", {"alert": text, "time": when})
+    with suppress(UserError, OSError):
+        ask_for_person(run, run.config(), text, when)
 
 
 def _plan_patiently(run: RunFolder) -> Outcome:
@@ -64,6 +69,14 @@ def attend(run: RunFolder, every_s: float = EVERY_S) -> int:
         f"Staying here, as cluster.replan is `login`; polls every {every_s:g} s. Ctrl-C ends this, and no job.",
         flush=True,
     )
+    sending = alerts.watch(run, run.config())  # those, too, that compute nodes could not send
+    try:
+        return _until_the_end(run, every_s)
+    finally:
+        sending.close()
+
+
+def _until_the_end(run: RunFolder, every_s: float) -> int:
     while True:
         config = run.config()
         if all(completion.state == "done" for completion in survey(config, build_graph(config), run)):

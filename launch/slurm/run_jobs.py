@@ -1,23 +1,20 @@
 """Which jobs in the queue belong to a run, whoever owns them: their ids, names and run folders tell.
 
-A job is named mlseg-CAMPAIGN-[NN-]TITLE[.RUN-ID]; a run made by an earlier version has no id, and its jobs' names have none.
-A slurmctld that has lost its state gives old numbers to other jobs: a number alone proves nothing.
+A run made by an earlier version has no id, and its jobs' names have none (job_names.py). A slurmctld that has lost its state gives
+old numbers to other jobs: a number alone proves nothing.
 """
 
 import os
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launch.paths import same_place
 from launch.run_folder import RunFolder
-from launch.run_folder.identity import LENGTH, run_id
-from launch.slurm.job_plans import JobPlan, job_prefix, planners
+from launch.run_folder.identity import run_id
+from launch.slurm.job_names import has_title, id_in, is_called, is_ours
+from launch.slurm.job_plans import JobPlan, planners
 from launch.slurm.queue import QueuedJob, read_queue
-
-_ID = re.compile(rf"\.([a-z0-9]{{{LENGTH}}})$")
-_TITLE = re.compile(r"(\d+-.+-(work|merge)|replan)")
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,6 @@ class RunJobs:
         return [*self.mine, *self.elsewhere]
 
 
-def id_of_job(name: str) -> str:
-    """The run id at the end of a job's name; "" where there is none."""
-    found = _ID.search(name)
-    return found.group(1) if found else ""
-
-
 def read_run_jobs(
     run: RunFolder, plans: Sequence[JobPlan], campaign: str, settle: bool = True, everyone: bool = True
 ) -> RunJobs:
@@ -54,7 +45,7 @@ def read_run_jobs(
     Raises RuntimeError, TimeoutExpired.
     """
     users = None if everyone else {os.getuid(), *planners(run, plans)}
-    queue = read_queue(lambda job: job.name.startswith("mlseg-"), users, settle)
+    queue = read_queue(lambda job: is_ours(job.name), users, settle)
     return sort_jobs(queue, run, run_id(run), plans, campaign)
 
 
@@ -69,19 +60,19 @@ def sort_jobs(
         if is_of_run(job, own_id, titles):
             if here:
                 found.mine.append(job)
-            elif id_of_job(job.name) or not _is_run(
+            elif id_in(job.name) or not _is_run(
                 job.run_path or run.path
             ):  # else the original's, of which this is a copy
                 found.elsewhere.append(job)
-        elif own_id and id_of_job(job.name) == own_id:  # of a planner that died, or is at it
+        elif own_id and id_in(job.name) == own_id:  # of a planner that died, or is at it
             if not here:
                 found.elsewhere.append(job)
         elif job.run_path is None:
             continue
         elif here:
-            if own_id or id_of_job(job.name) or not run.exists():
+            if own_id or id_in(job.name) or not run.exists():
                 found.strangers.append(job)
-        elif job.uid == os.getuid() and _is_called(job.name, campaign) and not _is_run(job.run_path):
+        elif job.uid == os.getuid() and is_called(job.name, campaign) and not _is_run(job.run_path):
             found.orphans.append(job)
     return found
 
@@ -90,14 +81,7 @@ def is_of_run(job: QueuedJob, own_id: str, titles: dict[str, str]) -> bool:
     """True when a plan names the job, by number and by name. titles: job id -> what it does, of all plans."""
     if job.main not in titles:
         return False
-    mark = id_of_job(job.name)
-    name = job.name.removesuffix(f".{mark}") if mark else job.name
-    return mark in ("", own_id) and re.fullmatch(rf"mlseg-.+-{re.escape(titles[job.main])}", name) is not None
-
-
-def _is_called(name: str, campaign: str) -> bool:
-    title = _ID.sub("", name.removeprefix(job_prefix(campaign)))
-    return name.startswith(job_prefix(campaign)) and _TITLE.fullmatch(title) is not None
+    return id_in(job.name) in ("", own_id) and has_title(job.name, titles[job.main])
 
 
 def _is_run(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from launch.private import private_logs
 from launch.resources.blocks import Block, JobConfig
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import run_id
-from launch.slurm.job_plans import job_prefix
+from launch.slurm.job_names import job_name
 from launch.slurm.nodes import excluding
 from mlseg_core.errors import UserError
 
@@ -36,8 +36,7 @@ class Submitter:
         self.run = run
         self.config: CampaignConfig = run.config()
         self.ids: list[str] = []
-        own_id = run_id(run)
-        self._suffix = f".{own_id}" if own_id else ""
+        self._mark = run_id(run)
 
     def submit(self, phase: Phase, after: Sequence[str], again: bool = False) -> dict[str, str]:
         """Submit the phase's jobs to start when the jobs `after` have ended well. Returns part -> job id.
@@ -57,7 +56,7 @@ class Submitter:
         """One job that plans again as soon as one of the watched jobs fails, and that SLURM drops when all end well."""
         folder = self.run.path / "plans" / "logs"
         job = self.config.cluster.job("small")
-        executor = job_executor(self.run, self.config, folder, f"replan{self._suffix}", job)
+        executor = job_executor(self.run, self.config, folder, "replan", job, mark=self._mark)
         if job.container:
             executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
         executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
@@ -68,9 +67,9 @@ class Submitter:
     def _submit(
         self, phase: Phase, part: str, block: Block, again: bool, dependency: str | None, workers: int = 1
     ) -> str:
-        name, job = f"{phase.folder}-{part}{self._suffix}", self.config.cluster.job(block)
+        title, job = f"{phase.folder}-{part}", self.config.cluster.job(block)
         job = job.again() if again else job
-        executor = job_executor(self.run, self.config, self.run.logs(phase), name, job)
+        executor = job_executor(self.run, self.config, self.run.logs(phase), title, job, mark=self._mark)
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
@@ -104,11 +103,18 @@ def submitting_environment() -> dict[str, str]:
 
 
 def job_executor(
-    run: RunFolder, config: CampaignConfig, folder: Path, name: str, job: JobConfig, code: Path | None = None
+    run: RunFolder,
+    config: CampaignConfig,
+    folder: Path,
+    title: str,
+    job: JobConfig,
+    code: Path | None = None,
+    mark: str = "",
 ) -> SlurmExecutor:
     """An executor that submits jobs with these resources.
 
     folder: for logs and pickles.  code: folder of the packages, instead of the run folder's.
+    mark: the run's id, for the job's name.
     """
     executor = SlurmExecutor(folder, python=_interpreter(job))
     optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
@@ -118,7 +124,7 @@ def job_executor(
     if code is not None:
         variables["PYTHONPATH"] = str(code)
     executor.update_parameters(
-        job_name=job_prefix(config.name) + name,
+        job_name=job_name(run, config.name, title, mark),
         time=job.minutes,
         nodes=job.nodes,
         ntasks_per_node=job.tasks_per_node,

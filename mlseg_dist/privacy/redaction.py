@@ -21,7 +21,7 @@ from shards.manifest import kept_manifest
 from shards.slide_table import Slide
 
 HIDDEN = "…"
-SECRET_KEYS = frozenset({"setup", "extra", "account"})
+SECRET_KEYS = frozenset({"setup", "extra", "account", "alerts"})
 """Keys of a config whose values may hold tokens, accounts and mail addresses."""
 _QUOTED_PATH = re.compile(r"""(['"])(?:~/|/|…/)[^'"\n]+\1""")
 _PATH = re.compile(r"(?:(?<![\w.…~/:<-])~?/|…/|file://)[^\s'\",;:()\[\]{}<>|]+")

@@ -1,11 +1,11 @@
-"""Which events reach people as W&B alerts, and in which words. Pure.
+"""Which events reach people as alerts, on W&B, by mail and by webhook, and in which words. Pure.
 
-shown: what makes free text fit to leave the run folder (Redaction.text), called before anything is escaped.
+Texts are as they stand in the run folder: who sends them takes names out (Redaction.text) and escapes them, in this order.
 """
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ _FACTS = ("step", "rank", "host")
 
 @dataclass(frozen=True)
 class Alert:
-    """title: at most 63 characters. text: Markdown. level: INFO, WARN or ERROR. key: an alert is sent once a key, if it has one."""
+    """title: at most 63 characters. level: INFO, WARN or ERROR. key: an alert is sent once a key, if it has one."""
 
     title: str
     text: str
@@ -45,27 +45,24 @@ class Alert:
     key: str = ""
 
 
-Shown = Callable[[str], str]
-
-
-def alert_of(event: dict[str, Any], phase: str, shown: Shown) -> Alert | None:
-    """The alert of an event, or None for what nobody has to be told."""
+def alert_of(event: dict[str, Any], phase: str) -> Alert | None:
+    """The alert of an event, or None for what nobody has to be told. phase: CAMPAIGN/PHASE."""
     name, level = str(event.get("event", "")), str(event.get("level", "warning"))
     if name not in TITLES and level != "error":
         return None
     facts = ", ".join(f"{fact} {event[fact]}" for fact in _FACTS if event.get(fact) not in (None, ""))
     text = f"{event.get('text', '')} ({facts})" if facts else str(event.get("text", ""))
     words = TITLES.get(name, name)
-    return Alert(_title(phase, words), escape(shown(text)), LEVELS.get(level, "WARN"), "done" if name in _DONE else "")
+    return Alert(_title(phase, words), text, LEVELS.get(level, "WARN"), "done" if name in _DONE else "")
 
 
 def done_alert(phase: str, seconds: float) -> Alert:
     return Alert(_title(phase, TITLES["finished"]), f"its last job took {seconds:.0f} s", "INFO", "done")
 
 
-def failed_alert(phase: str, state: dict[str, Any], shown: Shown) -> Alert:
+def failed_alert(phase: str, state: dict[str, Any]) -> Alert:
     """state: state.json of an attempt that failed."""
-    text = escape(shown(f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})"))
+    text = f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})"
     return Alert(_title(phase, "job failed"), text, "ERROR", f"failed {state.get('attempt', '')}")
 
 
@@ -77,18 +74,23 @@ def storms(started: Sequence[dict[str, Any]], phase: str) -> list[Alert]:
         first, time = started[last - STORM_STARTS + 1], float(started[last].get("time", 0))
         if time >= quiet_until and time - float(first.get("time", 0)) <= STORM_S:
             text = f"{STORM_STARTS} starts in {(time - float(first.get('time', 0))) / 60:.0f} min, last on host "
-            text = escape(f"{text}{started[last].get('host', '?')}: it is requeued and gets nowhere?")
+            text = f"{text}{started[last].get('host', '?')}: it is requeued and gets nowhere?"
             found.append(Alert(_title(phase, "requeue storm"), text, "ERROR", f"storm {time}"))
             quiet_until = time + STORM_S
     return found
 
 
+def escape_title(title: str) -> str:
+    """A title as it is, where W&B reads HTML."""
+    return html.escape(title, quote=False)
+
+
 def escape(text: str) -> str:
-    """Text as it is, where W&B, Slack and mail read Markdown and HTML."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False))
+    """Text as it is, where W&B reads Markdown and HTML."""
+    return _MARKDOWN.sub(r"\\\1", escape_title(text))
 
 
 def _title(phase: str, words: str) -> str:
     """phase: CAMPAIGN/PHASE, cut at its start where it is too long."""
     room = _TITLE_CHARS - len(words) - 2
-    return html.escape(f"{phase[-room:] if room > 0 else ''}: {words}"[:_TITLE_CHARS], quote=False)
+    return f"{phase[-room:] if room > 0 else ''}: {words}"[:_TITLE_CHARS]

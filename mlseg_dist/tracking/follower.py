@@ -217,7 +217,7 @@ class Follower:
                 self._started.append(event)
             if end > self._sent.get("events", 0):
                 self._sent["events"] = end
-                alert = alert_of(event, self._label, self._shown)
+                alert = alert_of(event, self._label)
                 if alert and self._is_recent(float(event.get("time", 0))):
                     self._alert(alert)
                 sent = True
@@ -232,7 +232,7 @@ class Follower:
         """The contents of done.json and state.json."""
         assert self._run is not None
         failed = _failed_attempt(self.phase)
-        sent = bool(failed) and self._alert(failed_alert(self._label, failed, self._shown))
+        sent = bool(failed) and self._alert(failed_alert(self._label, failed))
         done = _read(self.phase / "done.json")
         if done and not self._sent.get("complete"):
             rows, figures = published(self.phase, done)
@@ -252,7 +252,7 @@ class Follower:
             return False
         if alert.key:
             keys.append(alert.key)
-        self._run.alert(alert)
+        self._run.alert(alert, self._shown(alert.text))
         return True
 
     def _is_recent(self, when: float) -> bool:

@@ -16,7 +16,7 @@ from mlseg_core.own import remove_own
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking import media
-from mlseg_dist.tracking.alerts import Alert
+from mlseg_dist.tracking.alerts import Alert, escape, escape_title
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
 from mlseg_dist.tracking.rows import AXES
 
@@ -128,8 +128,9 @@ class Run:
     def summary(self, figures: dict[str, Any]) -> None:
         self._run.summary.update(figures)
 
-    def alert(self, alert: Alert) -> None:
-        self._run.alert(alert.title, alert.text, level=alert.level)
+    def alert(self, alert: Alert, text: str) -> None:
+        """text: the alert's, without names."""
+        self._run.alert(escape_title(alert.title), escape(text), level=alert.level)
 
     def finish(self) -> None:
         folder = Path(self._run.dir).parent

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.commands import is_quiet, main_id, mlseg, said_by, sbatch, status
+from tests.launch.servers import web_server
 
 pytestmark = pytest.mark.cluster
 
@@ -45,12 +46,25 @@ def test_sbatch_master_runs_every_phase(slurm, make_campaign) -> None:
     assert len(list((run / "plans").glob("0*.json"))) == 1
 
 
-def test_a_users_mistake_ends_the_dependents_and_is_told(slurm, make_campaign) -> None:
-    config = make_campaign()
-    master = sbatch(slurm, config, "loss.heads.answer=0")  # the base has no other head: found by its job
-    slurm.wait_for(lambda: slurm.jobs().get(master) == "COMPLETED", 60)
-    slurm.wait_for(lambda: is_quiet(slurm, master), 180, 1)
+def test_a_users_mistake_ends_the_dependents_and_is_told(slurm, make_campaign, tmp_path) -> None:
+    secret = tmp_path / "hook"
+    config = make_campaign(alerts={"webhook_file": str(secret)})
+    with web_server() as hook:
+        secret.write_text(hook.url)
+        master = sbatch(slurm, config, "loss.heads.answer=0")  # the base has no other head: found by its job
+        slurm.wait_for(lambda: slurm.jobs().get(master) == "COMPLETED", 60)
+        watch = mlseg(slurm, "status", config, "--watch", "--every", "1", "--json")
+        slurm.wait_for(lambda: is_quiet(slurm, master), 180, 1)
+    assert watch.returncode == 1, watch.stderr
+    (told,) = hook.texts
+    assert (
+        told.startswith("*tiny: a person is needed*\nphase base stopped") and "every head (high) has weight 0" in told
+    )
     shown = status(slurm, config)
+    run = Path(shown["run"])
+    assert shown["fix"] == f"mlseg retry {run} base" and not shown["goes_on"], shown
+    written = [path for path in run.rglob("*") if path.is_file() and "code" not in path.parts]
+    assert not any(b"s3cret" in path.read_bytes() for path in written), "the webhook's address is written nowhere"
     phases = {phase["name"]: phase for phase in shown["phases"]}
     assert phases["shards"]["state"] == "done"
     assert phases["base"]["state"] == "failed"

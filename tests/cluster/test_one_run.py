@@ -95,7 +95,7 @@ def test_a_run_that_is_moved_renamed_or_deleted_while_its_jobs_run_is_not_submit
     first = str(min(map(int, ids(run))))
     names = slurm.run("squeue", "-h", "-t", "all", "-j", ",".join(ids(run)), "-o", "%j").splitlines()
     mark = json.loads((run / "run.json").read_text())["id"]
-    assert all(name.startswith("mlseg-tiny-0") and name.endswith(f".{mark}") for name in names), names
+    assert all(name.startswith("0") and name.endswith(f".mlseg-tiny.{mark}") for name in names), names
     queue = slurm.jobs()
 
     run.rename(other)

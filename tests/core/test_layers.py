@@ -22,29 +22,31 @@ MAY_IMPORT = {
 }
 
 FLOORS_OF_LAUNCH = (
-    ("paths", "resources", "version"),
+    ("paths", "resources", "version", "alerts.config"),
     ("config",),
     ("graph", "graph_picture", "private"),
     ("run_folder",),
     ("checks", "endings", "environment", "working_folder"),
     ("phases",),
-    ("completion", "estimate", "phase_progress", "rehearsal"),
+    ("completion", "estimate", "phase_progress", "phase_time", "rehearsal"),
     (
+        "slurm.job_names",
         "slurm.job_plans",
         "slurm.nodes",
         "slurm.queue",
         "slurm.run_jobs",
+        "slurm.silence",
         "local.console",
         "local.liveness",
         "local.record",
     ),
-    ("guard", "planner"),
+    ("guard", "planner", "outside", "alerts"),
     ("job",),
     ("slurm", "slurm_plan", "local"),
-    ("status",),
+    ("status", "status_page"),
     ("campaign",),
     ("preflight", "sweep"),
-    ("commands",),
+    ("commands", "plan_table"),
     ("cli",),
 )
 """The rooms of launch, the lowest floor first: a module imports its own floor and those below. A name covers what is inside."""

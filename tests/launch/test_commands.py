@@ -39,6 +39,14 @@ def test_mistakes_are_one_line_and_status_2(words, said, config_path: Path, caps
     assert not (config_path.parent / "runs").exists()
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "preflight", "rehearse", "resume"])
+def test_overrides_are_not_required(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("the following arguments are required: CONFIG\n")
+
+
 def test_status_before_anything_ran(config: CampaignConfig, capsys: pytest.CaptureFixture[str]) -> None:
     from launch.campaign import prepare
 

@@ -118,9 +118,42 @@ def test_plan_shows_costs_and_takes_rates_of_another_run(config_path: Path, conf
 
 def test_plan_without_slides_shows_the_graph_and_says_why_costs_are_unknown(make_campaign, capsys) -> None:
     config = make_campaign(phantom=None, slides="missing.csv")
-    assert main(["plan", str(config)]) == 0
-    shown = capsys.readouterr().out
-    assert "00 shards" in shown and "missing.csv: no such slide table" in shown
+    assert main(["plan", str(config)]) == 2
+    shown = capsys.readouterr()
+    assert "00 shards" in shown.out and shown.err.count("\n") == 1
+    assert (
+        shown.err.startswith("mlseg: error: what it will take is unknown: ")
+        and "missing.csv: no such slide table" in shown.err
+    )
+    assert main(["plan", str(config), "--json"]) == 2
+    assert "missing.csv: no such slide table" in json.loads(capsys.readouterr().out)["problem"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_says_what_each_phase_asks_for_at_any_width(
+    config_path: Path, width: int, capsys, monkeypatch
+) -> None:
+    """A site with 8 GPUs: CPU work is on CPUs."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    site = config_path.parent / "mysite.yaml"
+    site.write_text(
+        "cluster: {default: {gpus: 8, time: 1-12:00:00}, cut: {workers: 64, time: 45},"
+        " label: {workers: 4, nodes: 2, gpus: 'a100:2'}}\n"
+    )
+    words = ["plan", str(config_path), "--cluster", str(site), "cluster.default.workers=8", "cluster.train.nodes=2"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= max(width, len(lines[0])), lines
+    found = {line.split()[1]: " ".join(line.split()[2:]) for line in lines if line[:2].isdigit()}
+    assert found["slides"].startswith("cut array of 64 – 45m"), found
+    assert found["shards"].startswith("cut array of 64 – 45m"), found
+    assert found["base"].startswith("train 2 × 1 16 1d 12h"), found
+    assert found["label-1"].startswith("label array of 4, 2 × 1 16 a100 1d 12h"), found
+    assert found["report"].startswith("small 1 × 1 – 1d 12h"), found
+    titles = set(lines[1].split())
+    assert {"block", "GPUs", "limit"} <= titles and ("writes" in titles or width < 200), titles
+    missed = next((line for line in lines if "no room for: work" in line), "")
+    assert bool(missed) == ("work" not in titles) and (missed or width > 60), lines
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])

@@ -10,7 +10,7 @@ import pytest
 from launch.campaign import prepare
 from launch.config import load_campaign
 from launch.private import holds_secrets, private_logs
-from launch.resources import JobConfig
+from launch.resources.blocks import JobConfig
 from mlseg_core.files import write_atomic
 
 SETUP = "cluster.label.setup=[export WANDB_API_KEY=0123]"

@@ -1,5 +1,6 @@
-"""status: what a person is told of each phase, at 80 columns; why jobs wait, in words."""
+"""status: what a person is told of each phase, at 80 columns; why jobs wait, in words; when a watch ends."""
 
+import dataclasses
 import io
 import json
 import os
@@ -10,18 +11,24 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from launch import commands, phase_time
 from launch.campaign import prepare
 from launch.cli import main
-from launch.commands.status import page
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
+from launch.local.console import Console as LocalConsole
 from launch.local.liveness import local_planner
 from launch.phase_progress import last_alert, last_metrics
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import JobPlan, publish_plan
 from launch.slurm.queue import in_words
-from launch.status import CampaignStatus, PhaseStatus
+from launch.slurm.silence import silence_in_words
+from launch.status import CampaignStatus, PhaseStatus, campaign_status
+from launch.status_page import page, told_of
+from mlseg_core.config import dump_config
+from mlseg_core.progress import Tally
 from mlseg_dist.events import Events
+from tests.cluster import slurm_host
 from tests.cluster.second_user import as_nobody, need_root
 
 
@@ -87,7 +94,9 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
     run.events(base).log("non-finite", "loss is nan at step 4")
     capsys.readouterr()
     assert main(["status", str(run.path), "--json"]) == 0
-    shown = {phase["name"]: phase for phase in json.loads(capsys.readouterr().out)["phases"]}["base"]
+    whole = json.loads(capsys.readouterr().out)
+    assert not whole["goes_on"] and not whole["awaits_planner"] and whole["fix"] == f"mlseg retry {run.path} base"
+    shown = {phase["name"]: phase for phase in whole["phases"]}["base"]
     assert (shown["state"], shown["why"]) == ("failed", "it broke")
     assert shown["metrics"]["step"] == 4 and shown["alert"]["text"] == "loss is nan at step 4"
     assert main(["status", str(run.path)]) == 0
@@ -100,6 +109,197 @@ def test_status_holds_metrics_alert_and_error_of_a_failed_phase(config: Campaign
         "/somewhere/log",
     ):
         assert words in told
+
+
+def shown_in(now: CampaignStatus, height: int | None = None, footer: str = "") -> str:
+    """What a terminal of 80 columns shows."""
+    out = io.StringIO()
+    console = Console(file=out, width=80, highlight=False)
+    console.print(page(now, console, height, footer))
+    return out.getvalue().replace("\u00a0", " ")
+
+
+def night(alert: str = "", **changes: object) -> CampaignStatus:
+    """A campaign of 22 phases in the middle of the night: an arm failed, one trains, one is next, SLURM is slow."""
+    job = {"main": "7", "id": "7", "state": "RUNNING", "reason": "", "nodes": "gpu-node-[101-164]", "start": ""}
+    steps = Tally("steps", 120, 20000, 1.2, "loss 0.51", 0.0)
+    progress = {**vars(steps), "eta_s": steps.eta_s}
+    metrics = {"step": 120, "loss": 0.51, "miou": 0.6, "val_miou": 0.5, "val_step": 100}
+    warned = {
+        "level": "warning",
+        "text": "rank 17 on gpu-node-117 takes 1.7 times the median of all ranks",
+        "time": 1.0,
+    }
+    failed = {"level": "error", "text": "RuntimeError: the GPU fell off the bus", "time": 1.0}
+    error = "RuntimeError: the GPU fell off the bus"
+    phases = [
+        PhaseStatus(n, f"human-only-master-{n}", "train", "done", took="in 9:12:03, 3 attempts", metrics=metrics)
+        for n in range(10)
+    ]
+    log = "/runs/night/phases/10-human-only-master-10/logs/123_0_log.out"
+    phases.append(PhaseStatus(10, "human-only-master-10", "train", "failed", error, log, alert=failed))
+    phases.append(PhaseStatus(11, "base", "train", "running", "", "", [job], progress, metrics, warned))
+    queued = [{**job, "state": "PENDING", "nodes": ""}] * 64
+    phases.append(PhaseStatus(12, "label-1", "label", "queued", in_words("Priority"), "", queued))
+    behind = in_words("Dependency")
+    phases += [PhaseStatus(n, f"master-{n}", "train", "queued", behind, "", [job]) for n in range(13, 22)]
+    values = {"fix": "mlseg retry /runs/night human-only-master-10", "goes_on": True, **changes}
+    return CampaignStatus("/runs/night", "night", False, "slurm", alert, phases, **values)  # type: ignore[arg-type]
+
+
+ALERT = "phase human-only-master-10 failed 4 times; at last: RuntimeError: the GPU fell off the bus"
+
+
+@pytest.mark.parametrize("height", [40, 24, 16, 12, 8, 5])
+def test_whatever_the_terminals_height_what_matters_is_seen_first_and_all_fits(height: int) -> None:
+    shown = shown_in(night(ALERT), height, "12:00:00, every 5 s; Ctrl-C ends this view only")
+    lines = shown.splitlines()
+    assert len(lines) <= height and max(map(len, lines)) <= 80, shown
+    assert "10 of 22 phases done" in lines[0] and "every 5 s" in lines[-1]
+    assert "ALERT: phase human-only-master-10 failed 4 times" in lines[2], shown
+    if height >= 8:
+        assert "then: mlseg retry /runs/night human-only-master-10" in shown, shown
+    if height >= 12:
+        assert shown.index("10 human-only-master-10") < shown.index("11 base"), shown
+        assert "120/20,000 steps" in shown, shown
+        assert shown.index("11 base") < shown.index("00 human-only-master-0"), "what is done comes last"
+    if height >= 24:
+        for words in (
+            "ETA 4:36:06",
+            "val 0.500 at 100",
+            "gpu-node-[101-164]",
+            "13 master-13",
+            "09 human-only-master-9",
+        ):
+            assert words in " ".join(shown.split()), shown
+
+
+def test_what_went_wrong_is_said_once_with_what_to_do() -> None:
+    for height in (None, 24):
+        shown = " ".join(shown_in(night(ALERT), height).split())
+        assert shown.count("the GPU fell off the bus") == 1 and shown.count("→ correct the cause, then:") == 1, shown
+        assert "log:phases/10-human-only-master-10/logs/123_0_log.out" in shown.replace(" ", ""), shown
+    here = night("", fix="mlseg retry /runs/night human-only-master-10", goes_on=False)
+    assert " ".join(shown_in(here).split()).count("the GPU fell off the bus") == 1, "without an alert, in its row"
+    assert "nothing runs" in shown_in(here)
+
+
+def test_a_failed_phase_ends_with_the_end_of_its_log_and_the_error_once(
+    config: CampaignConfig, tmp_path: Path, capsys
+) -> None:
+    log = tmp_path / "log"
+    error = "RuntimeError: there is no teacher: " + "why " * 200
+    log.write_text(f"step 1\nTraceback\n  File x, line 1\n{error}\n\nERROR failed: {error}\n")
+    LocalConsole().fail(phase_of(config, "base"), error[:500], log)
+    said = capsys.readouterr().err
+    assert said.count("there is no teacher") == 1 and said.startswith("  | step 1\n  | Traceback\n  |   File x"), said
+
+
+def test_a_merging_map_and_one_that_is_about_to_merge_say_so(config: CampaignConfig) -> None:
+    prepare(config)
+    run, shards = RunFolder.of(config), phase_of(config, "shards")
+    merging = {"units": 1203, "unit": "slides", "since": time.time() - 42}
+    run.write_state(shards, status="running", merging=merging, job="7")
+    with local_planner(run.path):
+        shown = campaign_status(run, config).phases[shards.number]
+    assert shown.doing.startswith("merging for 0:42: checks that all 1,203 slides are done, then writes data/shards/")
+    assert told_of(shown, campaign_status(run, config))[0] == shown.doing
+    run.write_state(shards, status="failed", error="it broke", merging=merging, job="7")
+    assert campaign_status(run, config).phases[shards.number].doing == ""
+
+
+def test_a_phase_took_all_its_attempts_and_its_array(config: CampaignConfig) -> None:
+    """Two workers of a map, one of them requeued; the merge, which writes done.json, began an hour later."""
+    prepare(config)
+    run, slides, base = RunFolder.of(config), phase_of(config, "slides"), phase_of(config, "base")
+    now = time.time()
+    run.write_task(slides, 0, part="work", begun=now - 7200, starts=1)
+    run.write_task(slides, 1, part="work", begun=now - 7190, starts=3)
+    run.write_task(slides, 0, part="merge", begun=now - 60, starts=1)
+    known = phase_time.begun(run, slides, now - 60)
+    done = {"seconds": 60.0, "ended": now, "kind": "slides", **known}
+    assert phase_time.took(run.phase(slides), done) == phase_time.Took(7200.0, 3)
+    assert str(phase_time.took(run.phase(slides), done)) == "in 2:00:00, 3 attempts"
+    earlier = {"seconds": 60.0, "ended": now, "kind": "slides"}
+    assert str(phase_time.took(run.phase(slides), earlier)) == "its last job took 1:00", "earlier code kept no more"
+    run.phase(base).mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        run.events(base).log("started", "2 ranks", "info", ranks=2)
+    found = phase_time.took(run.phase(base), {"seconds": 1.0, "ended": time.time() + 100, "kind": "train"})
+    assert found is not None and found.attempts == 2 and 99 < found.seconds < 110
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", "(slurmctld) is down"),
+        ("Slurmctld(primary) at host is DOWN", "(slurmctld) is down"),
+        ("slurm_load_jobs error: Socket timed out on send/recv operation", "busy"),
+        ("slurm_load_jobs error: Zero Bytes were transmitted or received", "restarts"),
+        (
+            "slurm_load_jobs error: something new",
+            "SLURM does not answer: squeue failed: slurm_load_jobs error: something",
+        ),
+    ],
+)
+def test_slurms_line_is_explained(said: str, means: str) -> None:
+    words = silence_in_words(RuntimeError(f"squeue failed: {said}"))
+    assert means in words and said in words and words.count("SLURM does not answer") == 1
+
+
+def test_without_slurmctld_the_run_folders_files_are_shown(
+    config_path: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """SLURM's real commands, and a controller that is not there."""
+    if missing := slurm_host.missing_programs():
+        pytest.skip(f"no SLURM on this machine: {missing}")
+    host = slurm_host.SlurmHost(tmp_path / "slurm")
+    host.write_conf()
+    monkeypatch.setenv("SLURM_CONF", str(host.conf))
+    config = load_campaign(config_path, ["cluster.executor=slurm"])
+    dump_config(config, RunFolder.of(config).config_path)
+    run, base = RunFolder.of(config), phase_of(config, "base")
+    run.plans.mkdir()
+    publish_plan(
+        run, JobPlan(1, "person", {"base": {"work": "14"}, "label-1": {"work": "15", "merge": "16"}}, replan="17")
+    )
+    run.write_state(base, status="running", job="14")
+    write_metrics(run.phase(base), 4)
+    capsys.readouterr()
+    assert main(["status", str(run.path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    phases = {phase["name"]: phase for phase in shown["phases"]}
+    assert phases["base"]["state"] == "unknown" and phases["base"]["metrics"]["step"] == 4
+    assert phases["base"]["why"].startswith("running by its files, last written 0:0"), phases["base"]
+    label = phases["label-1"]
+    assert (label["state"], label["why"], shown["goes_on"], shown["fix"]) == ("unknown", "", True, "")
+    assert main(["status", str(run.path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("SLURM does not answer: its controller (slurmctld) is down, or cannot be reached") == 1, told
+    assert "It said: " in told and "shown is what the run folder's files say" in told and "step 4 loss" in told, told
+
+
+def test_a_watch_ends_with_the_campaign_and_its_status(config: CampaignConfig, monkeypatch) -> None:
+    prepare(config)
+    run, end = RunFolder.of(config), commands.status._End()
+    clock = [0.0]
+    monkeypatch.setattr(commands.status.time, "monotonic", lambda: clock[0])
+
+    def seen(seconds: float, **changes: object) -> int | None:
+        clock[0] += seconds
+        return end.of(night(**changes), run)
+
+    assert seen(0, goes_on=False) is None, "a job that has just ended may have submitted others"
+    assert seen(5, goes_on=True) is None and seen(1e6, goes_on=True) is None
+    assert seen(1, goes_on=False) is None and seen(9, goes_on=False) == 1
+    assert seen(1, goes_on=True) is None and seen(1, goes_on=False, awaits_planner=True) is None
+    assert seen(61, goes_on=False, awaits_planner=True) is None, "the planner on the login node looks every minute"
+    assert seen(120, goes_on=False, awaits_planner=True) == 1
+    done = dataclasses.replace(night(), done=True)
+    assert end.of(done, run) == 0
+    run.report.mkdir()
+    (run.report / "checks.json").write_text('{"passed": false}')
+    assert end.of(done, run) == 1
 
 
 def test_a_page_fits_80_columns_and_is_not_markup() -> None:
@@ -122,15 +322,13 @@ def test_a_page_fits_80_columns_and_is_not_markup() -> None:
         "slurm",
         "phase base failed 4 times",
         [
-            PhaseStatus(0, "slides", "slides", "done", seconds=83.0),
+            PhaseStatus(0, "slides", "slides", "done", seconds=83.0, took="in 1:23"),
             PhaseStatus(1, "base", "train", "running", "", "", [job], progress, metrics, alert),
             PhaseStatus(2, "label-1", "label", "queued", in_words("Priority"), "", [{**job, "state": "PENDING"}] * 64),
             PhaseStatus(3, "master-1", "train", "lost", "job 9 FAILED NonZeroExitCode", "/logs"),
         ],
     )
-    out = io.StringIO()
-    Console(file=out, width=80, highlight=False).print(page(now))
-    shown = out.getvalue()
+    shown = shown_in(now)
     assert max(map(len, shown.splitlines())) <= 80
     for words in (
         "in 1:23",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launch.run_folder import find_run
 from launch.status import campaign_status
+from tests.launch.servers import web_server
 
 MISTAKE = ("loss.heads.answer=0", "train.engine=ddp")
 """Found by the training job, so that a campaign ends after the shards; DDP starts sooner than DeepSpeed."""
@@ -27,8 +28,12 @@ def states(config_path: Path) -> dict[str, str]:
 
 def test_a_mistake_found_in_a_job_is_one_line_and_the_phases_before_it_stay_done(tmp_path: Path, make_campaign) -> None:
     """The base has one head, and its loss has no weight: the training job tells."""
-    config = make_campaign(name='it\'s $(touch pwned) "q"')
-    ended = mlseg("run", config, *MISTAKE)
+    config, secret = make_campaign(name='it\'s $(touch pwned) "q"'), tmp_path / "hook"
+    with web_server() as hook:
+        secret.write_text(hook.url)
+        ended = mlseg("run", config, *MISTAKE, f"cluster.alerts.webhook_file={secret}")
+    (told,) = hook.texts
+    assert "a person is needed" in told and "phase base: error: loss.heads: every head (high) has weight 0" in told
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("mlseg: error: phase base: loss.heads: every head (high) has weight 0"), ended.stderr
     assert "(log: " in ended.stderr

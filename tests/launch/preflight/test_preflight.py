@@ -220,7 +220,7 @@ def test_online_without_a_server_stays_offline(config_path: Path, capsys, monkey
 
 
 def test_every_check_is_in_the_registry() -> None:
-    names = ["config", "slides", "styles", "shards", "write", "space", "slurm", "python", "wandb", "node"]
+    names = ["config", "slides", "styles", "shards", "write", "space", "slurm", "python", "wandb", "alerts", "node"]
     assert list(CHECKS) == names
 
 

@@ -10,6 +10,7 @@ import pytest
 from launch.guard import check_jobs
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import LENGTH, ensure_id, run_id
+from launch.slurm.job_names import id_in, is_ours, job_name
 from launch.slurm.job_plans import JobPlan
 from launch.slurm.queue import QueuedJob
 from launch.slurm.run_jobs import RunJobs, sort_jobs
@@ -62,6 +63,38 @@ def test_a_run_whose_frozen_code_knows_no_ids_gets_none_until_it_does(tmp_path: 
     assert run_id(run) == "" and ensure_id(run) == ""
     (run.code / "launch" / "identity.py").touch()  # --accept-code
     assert ensure_id(run) and run.is_of_earlier_version
+
+
+def test_a_name_begins_with_what_the_job_does_where_the_frozen_code_knows_such_names(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    mark = run_id(run)
+    assert job_name(run, "tiny", "02-base-work", mark) == f"mlseg-tiny-02-base-work.{mark}"
+    (run.code / "launch" / "slurm").mkdir()
+    (run.code / "launch" / "slurm" / "job_names.py").touch()  # wherever it lies by then
+    name = job_name(run, "tiny", "02-base-work", mark)
+    assert (
+        name == f"02-base-work.mlseg-tiny.{mark}" and name[:8] == "02-base-" and is_ours(name) and id_in(name) == mark
+    )
+    assert job_name(run, "tiny", "replan") == "replan.mlseg-tiny" and not id_in("replan.mlseg-tiny")
+
+
+def test_jobs_of_a_run_with_an_id_by_both_forms_of_names(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    mark, other = run_id(run), "x" * LENGTH
+    queue = [
+        job(14, f"02-base-work.mlseg-tiny.{mark}", run.path),
+        job(17, f"replan.mlseg-tiny.{mark}", run.path, uid=ME + 1),
+        job(15, f"03-label-1-work.mlseg-tiny.{mark}", tmp_path / "before"),
+        job(16, "03-label-1-work.mlseg-tiny", run.path),
+        job(20, f"02-base-work.mlseg-tiny.{other}", run.path),
+        job(21, f"02-base-work.mlseg-tiny.{other}", tmp_path / "gone"),
+        job(22, f"02-base-work.mlseg-tiny.{mark}", run.path),
+        job(23, "preflight.mlseg-tiny", None),
+        job(24, f"02-base-work.mlseg-tiny.{other}", tmp_path / "gone", uid=ME + 1),
+        job(25, f"02-base-work.mlseg-tiny-rehearsal.{other}", tmp_path / "gone"),
+    ]
+    expected = {"mine": ["14", "17"], "elsewhere": ["15"], "strangers": ["16", "20"], "orphans": ["21"]}
+    assert sorted_of(queue, run) == expected
 
 
 def test_jobs_of_a_run_with_an_id(tmp_path: Path) -> None:
