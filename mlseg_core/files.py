@@ -67,11 +67,11 @@ def write_atomic(
     temporary = temporary_beside(path)
     content = data.encode() if isinstance(data, str) else memoryview(data)
 
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o666 if mode is None else mode)
+    def private(name: str, flags: int) -> int:
+        return os.open(name, flags, mode or 0)
 
     try:
-        with in_folder(temporary, lambda: open(temporary, "wb", opener=opener)) as file:
+        with in_folder(temporary, lambda: open(temporary, "wb", opener=None if mode is None else private)) as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(content)

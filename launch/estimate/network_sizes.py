@@ -15,8 +15,11 @@ KNOWN = {
     "5d2525b8ca23f483": 24_212_751,  # paper.yaml, master-1 to master-5
     "373448d516a5213b": 5_783_128,  # recommended.yaml, base
     "9869bab523009f43": 23_759_021,  # recommended.yaml, master-1 to master-5
+    "fb50953cda957efa": 2_033_321,  # paper-deeplab.yaml, base
+    "42e798d4c18f9114": 5_206_377,  # paper-deeplab.yaml, master-1 to master-5
+    "3c1351ce27212099": 70_247_730,  # paper-hooknet.yaml, master-1 to master-5
 }
-"""size_key -> parameters and buffers; tests/launch/test_network_sizes.py counts them again."""
+"""size_key -> parameters and buffers; tests/launch/estimate/test_network_sizes.py counts them again."""
 
 
 def size_key(model: ModelConfig, ratio: int) -> str:

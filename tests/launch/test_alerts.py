@@ -17,14 +17,14 @@ from launch.alerts.delivery import Sender, unsent
 from launch.alerts.notices import Notice, of_alert, of_end, of_phase
 from launch.alerts.watch import Watch
 from launch.cli import main
-from launch.completion import Completion, recipe
+from launch.completion import Completion, recipe_hash
 from launch.config import CampaignConfig, load_campaign
 from launch.graph import Phase, build_graph
 from launch.preflight.alerts import alerts as preflight
 from launch.preflight.site import Site
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import JobPlan, publish_plan
-from launch.slurm_plan import _alert
+from launch.slurm.replan import _alert
 from mlseg_core.config import dump_config
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
@@ -254,8 +254,8 @@ def test_the_end_is_told_once_with_the_verdict_of_the_checks(made: Made, hook: H
 def test_alerts_are_in_no_fingerprint_and_in_no_file_of_a_run_without_them(config_path: Path, made: Made) -> None:
     without = load_campaign(config_path)
     run, config = made(mail="a@example.org")
-    assert [recipe(config, phase) for phase in build_graph(config)] == [
-        recipe(without, phase) for phase in build_graph(without)
+    assert [recipe_hash(config, phase) for phase in build_graph(config)] == [
+        recipe_hash(without, phase) for phase in build_graph(without)
     ]
     assert "alerts" not in without.model_dump(mode="json")["cluster"]
     recorded = yaml.safe_load(run.config_path.read_text())["cluster"]["alerts"]

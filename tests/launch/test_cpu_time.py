@@ -23,10 +23,12 @@ SCRIPT = "import sys; from launch.cli import main; status = main(sys.argv[1:]); 
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The paper's campaign on three slides that can be read at its resolution."""
+    """The paper's campaign on four slides of two scanners that can be read at its resolution."""
     folder = tmp_path_factory.mktemp("campaign")
     table = write_corpus(folder / "slides")
-    for number in range(3):
+    with table.open("a") as rows:
+        rows.write("s3.tif,P3,ER,Morphle,DS1,train,s0.geojson,,5\n")
+    for number in range(4):
         write_slide(folder / "slides" / f"s{number}.tif", tissue_slide(number), mpp=0.5)
     return [str(PAPER), f"slides={table}", f"runs={folder / 'runs'}"]
 

@@ -6,7 +6,7 @@ from launch.config import CampaignConfig, load_campaign
 from launch.estimate.network_sizes import KNOWN, count, parameters, size_key
 from mlseg_dist.config import ModelConfig
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def networks() -> dict[str, tuple[ModelConfig, int]]:

@@ -16,7 +16,7 @@ def earlier(config: CampaignConfig) -> RunFolder:
     """A run whose frozen code knows only numbers as `train.workers`, as that of earlier versions does."""
     prepare(config)
     run = RunFolder.of(config)
-    source = run.code / "mlseg_dist" / "config.py"
+    source = run.code / "mlseg_dist" / "config" / "training.py"
     known = source.read_text()
     newer = 'workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"'
     assert newer in known
