@@ -4,7 +4,6 @@
 site's file.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.resources import JobConfig
+from launch.slurm_submit import sbatch_environment
 from mlseg_core.errors import UserError
 
 _TIMEOUT_S = 60
@@ -42,7 +42,7 @@ def start_as_job(job: JobConfig, words: Sequence[str]) -> str:
         text=True,
         timeout=_TIMEOUT_S,
         check=False,
-        env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
+        env=sbatch_environment(),
     )
     if answer.returncode:
         said = (answer.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("sbatch: error: ")

@@ -97,6 +97,12 @@ def submitting_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
 
 
+def sbatch_environment() -> dict[str, str]:
+    """For `sbatch` called by its name: this process's environment without the settings of the job that we may run in."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_"))}
+    return inherited | submitting_environment()
+
+
 def job_executor(
     run: RunFolder, config: CampaignConfig, folder: Path, name: str, job: JobConfig, code: Path | None = None
 ) -> SlurmExecutor:

@@ -66,5 +66,5 @@ def _dali(site: Site, known: Required) -> Iterator[Finding]:
         yield from check_dali(here, known)
     for key, job in wanted:
         if not asked_gpus(site.jobs[job]):
-            mend = f"Set cluster.{job}.gpus, or {key}=cpu."
-            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", mend)
+            fix = f"Set cluster.{job}.gpus, or {key}=cpu."
+            yield Finding("DALI", "bad", f"{key} is gpu, but cluster.{job} asks for no GPU", fix)

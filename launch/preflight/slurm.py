@@ -4,7 +4,6 @@
 """
 
 import bisect
-import os
 import re
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from launch.preflight.partitions import (
 )
 from launch.preflight.site import Site
 from launch.resources import WITHOUT_GPUS, Block, JobConfig
-from launch.slurm_submit import script
+from launch.slurm_submit import sbatch_environment, script
 from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60
@@ -195,7 +194,7 @@ def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, list[st
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
-            env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
+            env=sbatch_environment(),
         )
     return answer.returncode == 0, [line.strip() for line in answer.stderr.splitlines() if line.strip()]
 
