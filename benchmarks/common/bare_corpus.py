@@ -22,21 +22,23 @@ _SLIDES = 459
 _UNANNOTATED, _ACCEPTED = 0.3, 0.8
 
 
+def train_slide(slug: str, number: int) -> SlideEntry:
+    """Number `number` of the train split, with one stain of four and one scanner of three."""
+    return SlideEntry(
+        slug=slug,
+        slide=f"{slug}.svs",
+        patient=f"P{number}",
+        stain=f"stain{number % 4}",
+        scanner=f"scanner{number % 3}",
+        source="DS1",
+        split="train",
+    )
+
+
 def write_corpus(folder: Path, pairs: int, shards: int) -> tuple[Path, Path]:
     """Folders of the corpus and of the round."""
     random = np.random.default_rng(0)
-    slides = [
-        SlideEntry(
-            slug=f"s{n:03d}",
-            slide=f"s{n:03d}.svs",
-            patient=f"P{n}",
-            stain=f"stain{n % 4}",
-            scanner=f"scanner{n % 3}",
-            source="DS1",
-            split="train",
-        )
-        for n in range(min(_SLIDES, shards))
-    ]
+    slides = [train_slide(f"s{n:03d}", n) for n in range(min(_SLIDES, shards))]
     of_slide = np.sort(random.integers(0, len(slides), shards))
     mixes = random.dirichlet((1.5, 1.0, 0.5), len(slides))
     sizes = np.full(shards, pairs // shards)

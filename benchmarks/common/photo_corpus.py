@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import skimage.data
 
+from benchmarks.common.bare_corpus import train_slide
 from benchmarks.common.processes import ROOT
 from mlseg_core.config import read_yaml
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file, write_atomic
 from mlseg_dist.config import IGNORED
-from shards.manifest import Manifest, ShardEntry, SlideEntry, pack_seeds, publish_seeds, totals, write_manifest_file
+from shards.manifest import Manifest, ShardEntry, pack_seeds, publish_seeds, totals, write_manifest_file
 from shards.sample import MEMBERS, Pair, encode_pair, make_key
 from shards.tar import ShardReader, wds2idx_text, write_shard
 
@@ -44,7 +45,7 @@ def write_corpus(folder: Path, pairs: int, shards: int, store_px: int, quality: 
             path = folder / f"{slug}-00000000-000.tar"
             members = pool.map(lambda pair: encode_pair(pair, quality), made)
             write_shard(path, zip((pair.key for pair in made), members, strict=True))
-            slides.append(_slide(slug, number))
+            slides.append(train_slide(slug, number))
             entries.append(_publish(path, slug))
             packed[path.name] = pack_seeds(seeds)
     manifest = Manifest(
@@ -104,18 +105,6 @@ def _cut(
     )
     label[: store_px // _MARGIN] = IGNORED
     return image, label
-
-
-def _slide(slug: str, number: int) -> SlideEntry:
-    return SlideEntry(
-        slug=slug,
-        slide=f"{slug}.svs",
-        patient=f"P{number}",
-        stain=f"stain{number % 4}",
-        scanner=f"scanner{number % 3}",
-        source="DS1",
-        split="train",
-    )
 
 
 def _publish(path: Path, slug: str) -> ShardEntry:

@@ -13,6 +13,7 @@ from typing import Any
 
 from launch.environment import export_ranks
 from launch.preflight.versions import check_dali, check_packages, required
+from launch.slurm.refusal import refusal
 from mlseg_core.files import write_json
 
 _TIMEOUT_S = 60
@@ -47,8 +48,7 @@ def _no_sbatch() -> str:
         return "there is no sbatch"
     command = ["sbatch", "--test-only", "--wrap=true"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    said = (answer.stderr.strip().splitlines() or [f"sbatch ended with {answer.returncode}"])[-1]
-    return said.removeprefix("sbatch: error: ") if answer.returncode else ""
+    return refusal(answer.stderr) if answer.returncode else ""
 
 
 def _free(path: Path) -> int | None:

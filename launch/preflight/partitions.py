@@ -53,12 +53,12 @@ class Node:
 
 
 def read_partitions(text: str) -> dict[str, dict[str, str]]:
-    """Name -> settings, of `scontrol show partition --oneliner`."""
+    """Name -> settings, in the output of `scontrol show partition --oneliner`."""
     return {row["PartitionName"]: row for row in _rows(text) if "PartitionName" in row}
 
 
 def read_nodes(text: str) -> list[Node]:
-    """The nodes in the text of `scontrol show node --oneliner`."""
+    """The nodes in the output of `scontrol show node --oneliner`."""
     return [
         Node(
             frozenset(row.get("Partitions", "").split(",")),

@@ -4,7 +4,6 @@
 """
 
 import bisect
-import os
 import re
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from launch.preflight.partitions import (
 from launch.preflight.site import Site
 from launch.resources.blocks import WITHOUT_GPUS, Block, JobConfig
 from launch.resources.gpus import asked_gpus
+from launch.slurm.refusal import refusal
 from mlseg_core.progress import clock
 
 _TIMEOUT_S = 60
@@ -109,9 +109,10 @@ class _ClusterChecks:
         if key not in self._asked:
             problem, start = problem_of_partition(job, self.partitions), ""
             if problem is None:
-                taken, lines = _test_only(self.site, job)
-                start = next((found.group(1) for line in lines if (found := re.search(r"to start at (\S+)", line))), "")
-                problem = None if taken else problem_of_refusal(job, _reason(lines), self.partitions, self._nodes)
+                taken, printed = _test_only(self.site, job)
+                found = re.search(r"to start at (\S+)", printed)
+                start = found.group(1) if found else ""
+                problem = None if taken else problem_of_refusal(job, refusal(printed), self.partitions, self._nodes)
             self._asked[key] = problem, start
         return self._asked[key]
 
@@ -141,8 +142,8 @@ class _ClusterChecks:
 
     def _refusal_of(self, name: Block, jobs: int) -> str:
         """Why sbatch would not accept so many more jobs; empty if it would."""
-        taken, lines = _test_only(self.site, self.cluster.job(name), f"--array=0-{jobs - 1}")
-        return "" if taken else _reason(lines)
+        taken, printed = _test_only(self.site, self.cluster.job(name), f"--array=0-{jobs - 1}")
+        return "" if taken else refusal(printed)
 
     def _jobs_at_once(self, first: Block) -> tuple[int, int]:
         """(elements of maps' arrays, a plan's other jobs) under the account and qos of the block `first`.
@@ -183,9 +184,9 @@ def _where(site: Site, name: Block, key: str, value: object) -> str:
     return f"cluster.{block}.{key}" + (f"={value}" if value is not None else "") + (f" ({name})" if inherited else "")
 
 
-def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, list[str]]:
-    """Whether sbatch would take the job, and the lines that it says."""
-    from launch.slurm.submit import script  # loads submitit
+def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, str]:
+    """Whether sbatch would take the job, and what it prints."""
+    from launch.slurm.submit import sbatch_environment, script  # loads submitit
 
     with tempfile.TemporaryDirectory(prefix="mlseg-preflight-") as folder:
         path = Path(folder) / "job.sh"
@@ -196,14 +197,9 @@ def _test_only(site: Site, job: JobConfig, *options: str) -> tuple[bool, list[st
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
-            env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
+            env=sbatch_environment(),
         )
-    return answer.returncode == 0, [line.strip() for line in answer.stderr.splitlines() if line.strip()]
-
-
-def _reason(lines: list[str]) -> str:
-    said = next((line for line in lines if "error:" in line), lines[-1] if lines else "no reason given")
-    return said.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+    return answer.returncode == 0, answer.stderr
 
 
 def _said(*command: str) -> str:

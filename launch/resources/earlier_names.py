@@ -11,8 +11,7 @@ from launch.resources.quantities import megabytes
 
 _BLOCKS = {"map": ("cut", "style", "label", "evaluate"), "single": ("small",)}
 _KEYS = {"gpus_per_node": "gpus", "mem_gb": "mem", "timeout_min": "time"}
-_SAME = ("train",)
-_OTHERS = ("default", "cut", "style", "label", "evaluate", "small")
+_TODAY = ("train", "default", "cut", "style", "label", "evaluate", "small")
 _EARLIER_DEFAULTS: dict[str, Any] = {
     "workers": 1, "nodes": 1, "tasks_per_node": 1, "gpus": 0, "cpus_per_task": 1, "mem": None, "time": 60, "partition": None,
     "account": None, "qos": None, "setup": [], "container": [], "extra": {},
@@ -25,7 +24,7 @@ def translate_cluster(raw: Any) -> Any:
         return raw
     found = {key: value for key, value in raw.items() if key not in _BLOCKS}
     is_earlier = len(found) < len(raw)
-    for name in (*_SAME, *_OTHERS):
+    for name in _TODAY:
         if isinstance(found.get(name), dict):
             is_earlier |= any(key in found[name] for key in _KEYS)
             found[name] = _translate_block(found[name], name)
@@ -66,7 +65,7 @@ def _memory(value: Any) -> Any:
 
 def without_defaults(cluster: dict[str, Any]) -> None:
     """Drop what equals the defaults, in place, from a translated section of a run that recorded every key, set or not."""
-    for name in (*_SAME, *_OTHERS):
+    for name in _TODAY:
         if isinstance(block := cluster.get(name), dict):
             for key, value in _EARLIER_DEFAULTS.items():
                 if key in block and block[key] == value:

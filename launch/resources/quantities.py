@@ -15,7 +15,10 @@ _COUNT = re.compile(r"(?:[^:=,]+[:=])?(?P<count>\d+)")
 
 
 def minutes(text: str) -> float:
-    """Minutes that `minutes`, `minutes:seconds`, `hours:minutes:seconds` or `days-hours[:minutes[:seconds]]` says; else inf."""
+    """Read a time limit: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:minutes[:seconds]]`.
+
+    Anything else, such as UNLIMITED, is inf.
+    """
     if not _TIME.fullmatch(text):
         return math.inf
     days, _, rest = text.rpartition("-")
@@ -30,7 +33,7 @@ def minutes(text: str) -> float:
 
 
 def megabytes(text: str) -> int:
-    """MB that `64G`, `512M` or `480GB` says, rounded up. Raises ValueError."""
+    """Read an amount of memory (`64G`, `512M`, `480GB`) in MB, rounded up. Raises ValueError."""
     found = _MEMORY.fullmatch(text.strip())
     if not found:
         raise ValueError("memory is a whole number and a unit, as SLURM writes it: 512M, 64G, 1T")
@@ -48,8 +51,8 @@ def gpus_of_types(text: str) -> dict[str, int]:
 def gpus_of_gres(text: str) -> dict[str, int]:
     """Type -> GPUs, of what scontrol says of a node: `gpu:h100:8(S:0-1),nvme:1` -> {"h100": 8}; "" where no type is said."""
     total: dict[str, int] = {}
-    for part in _split(text):
-        if match := _GRES.fullmatch(part):
+    for part in re.split(r",(?![^(]*\))", text):
+        if match := _GRES.fullmatch(part.strip()):
             kind = match["type"] or ""
             total[kind] = total.get(kind, 0) + (int(match["count"]) if match["count"] else 1)
     return total
@@ -82,7 +85,3 @@ def _counted(value: str) -> int:
 def _listed(value: str) -> int:
     """`gpu`, `gpu:2`, `gpu:h100:8`, `gres/gpu:8`, `cpu:4,gres/gpu:h100=1`; other resources do not count."""
     return sum(gpus_of_gres(value).values())
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in re.split(r",(?![^(]*\))", value)]

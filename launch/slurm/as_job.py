@@ -4,7 +4,6 @@
 site's file.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 
 from launch.private import holds_secrets
 from launch.resources.blocks import JobConfig
+from launch.slurm.refusal import refusal
+from launch.slurm.submit import sbatch_environment
 from mlseg_core.errors import UserError
 
 _TIMEOUT_S = 60
@@ -43,10 +44,10 @@ def start_as_job(job: JobConfig, words: Sequence[str]) -> str:
         text=True,
         timeout=_TIMEOUT_S,
         check=False,
-        env={k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_")) or k == "SLURM_CONF"},
+        env=sbatch_environment(),
     )
     if answer.returncode:
-        said = (answer.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("sbatch: error: ")
+        said = refusal(answer.stderr)
         raise UserError(f"SLURM refused the job that starts the campaign: {said}", "cluster.small", "Correct it.")
     return answer.stdout.strip().split(";")[0]
 

@@ -23,6 +23,7 @@ from launch.run_folder import RunFolder
 from launch.run_folder.identity import run_id
 from launch.slurm.job_names import job_name
 from launch.slurm.nodes import excluding
+from launch.slurm.refusal import refusal
 from mlseg_core.errors import UserError
 
 _REPLAN = "launch.slurm_plan"  # by name: it plans with this module
@@ -82,13 +83,7 @@ class Submitter:
             with clean_env(), environment(kept):
                 job_id = submit()[0].job_id.split("_")[0]
         except FailedJobError as error:
-            said = (
-                str(error)
-                .strip()
-                .splitlines()[-1]
-                .removeprefix("sbatch: error: ")
-                .removeprefix("Batch job submission failed: ")
-            )
+            said = refusal(str(error))
             fix = f"Correct cluster.{block}."
             if "submit limit" in said:
                 fix = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
@@ -100,6 +95,12 @@ class Submitter:
 def submitting_environment() -> dict[str, str]:
     """Variables to keep: clean_env hides the settings of the job that we may run in, but also where SLURM's own config lies."""
     return {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+
+
+def sbatch_environment() -> dict[str, str]:
+    """For `sbatch` called by its name: this process's environment without the settings of the job that we may run in."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_"))}
+    return inherited | submitting_environment()
 
 
 def job_executor(
