@@ -27,7 +27,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from launch.run_folder import RunFolder
     from launch.sweep.compare import compare
     from launch.sweep.config import arms_of, load_sweep
-    from launch.sweep.rows import read_rows
+    from launch.sweep.rows import rows_of
     from launch.sweep.run import SweepRun
     from launch.sweep.table import markdown
 
@@ -39,16 +39,15 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise UserError(f"no arm {unknown[0]!r}", "--only", f"There are: {', '.join(wanted.arms)}.")
     rows = arguments.rows or arguments.file.parent / "rows" / wanted.name
     status = EXIT_DONE
+    folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
+    arms = list(arms_of(wanted, arguments.file, folder))
     if not arguments.table:
-        folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
-        arms = list(arms_of(wanted, arguments.file, folder))
         chosen = [arm for arm in arms if arguments.only is None or arm.name in arguments.only]
         beside = [RunFolder(path.parent) for path in sorted(folder.parent.glob("sweep-*/*/run.json"))]
         status = SweepRun(chosen, rows, arguments.jobs, beside, say=lambda text: print(text, flush=True)).run()
         if status not in (EXIT_DONE, EXIT_FAILED):
             return status
-    found = read_rows(rows)
-    found = [row for row in found if row["arm"] in wanted.arms and row["seed"] in wanted.seeds]
+    found = rows_of(arms, rows)
     results = compare(wanted, found)
     text = markdown(wanted, found, results)
     if found:

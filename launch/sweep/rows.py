@@ -1,15 +1,18 @@
 """A finished run -> one small JSON row: all that comparisons need of it. Torch-free.
 
 Rows are committed: they name patients and slides by numbers, in the order of the evaluation, which is the same for all arms.
+Campaigns with equal settings have equal results, so that a row is found wherever a sweep left it: `human-only` is run once.
 """
 
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from launch.run_folder import RunFolder
 from launch.sweep.config import Arm
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json, sha256_file, write_json
+from mlseg_core.files import read_json, sha256_file, write_atomic
 
 VERSION = 1
 
@@ -69,16 +72,56 @@ def _core_hours(run: RunFolder) -> float:
     return total / 3600
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows in the folder. Raises UserError for a file that is not a row."""
-    rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    for path, row in zip(sorted(folder.glob("*.json")), rows, strict=True):
+def rows_of(arms: Sequence[Arm], folder: Path) -> list[dict[str, Any]]:
+    """The rows of those arms that have one, in the arms' order.
+
+    An arm's row lies in `folder`, or under any name in a sweep's folder beside it if that campaign had equal settings; then the
+    row's `found_in` says where. Raises UserError for a file that is no row, and for a row in `folder` that was made with other
+    settings.
+    """
+    own = {path.stem: (path, row) for path, row in _rows_in(folder)}
+    others = {row["config"]: (path, row) for path, row in _rows_beside(folder)}
+    found = []
+    for arm in arms:
+        if arm.key in own:
+            path, row = own[arm.key]
+            if row["config"] != arm.fingerprint:
+                fix = "Move it away to run the arm again, or restore the sweep file."
+                raise UserError("the row was made with other settings", path, fix)
+            found.append(row)
+        elif arm.fingerprint in others:
+            path, row = others[arm.fingerprint]
+            place = f"{path.parent.name}/{path.name}"
+            found.append({**row, "arm": arm.name, "overrides": list(arm.overrides), "found_in": place})
+    return found
+
+
+def _rows_beside(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for other in sorted(folder.parent.glob("*/")):
+        if other.name != folder.name:
+            yield from _rows_in(other)
+
+
+def _rows_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob("*.json")):
+        row = read_json(path)
         if not isinstance(row, dict) or row.get("version") != VERSION or "slides" not in row:
             raise UserError("not a row of a sweep", path, "Move it away, or run its arm again.")
-    return rows
+        yield path, row
 
 
 def write_row(folder: Path, arm: Arm, row: dict[str, Any]) -> Path:
+    """Write the row, one line a slide, so that a committed row is short and a change in it is seen."""
     path = folder / f"{arm.key}.json"
-    write_json(path, row)
+    write_atomic(path, _text(row))
     return path
+
+
+def _text(row: dict[str, Any]) -> str:
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_value(value)}" for key, value in row.items()) + "\n}\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n " + ",\n ".join(json.dumps(item) for item in value) + "\n]"
+    return json.dumps(value)

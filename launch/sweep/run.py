@@ -19,8 +19,8 @@ from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from launch.sweep.adopt import adopt
 from launch.sweep.config import Arm
-from launch.sweep.rows import read_rows, row_of, write_row
-from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
+from launch.sweep.rows import row_of, rows_of, write_row
+from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from mlseg_core.files import fingerprint
 
 _POLL_S = 3.0
@@ -51,7 +51,8 @@ class SweepRun:
         say: Callable[[str], None] = print,
     ) -> None:
         self._rows, self._jobs, self._say = rows, jobs, say
-        self._left = [arm for arm in arms if not has_row(arm, rows)]
+        found = {(row["arm"], row["seed"]) for row in rows_of(arms, rows)}
+        self._left = [arm for arm in arms if (arm.name, arm.seed) not in found]
         self._running: list[_Running] = []
         own = [RunFolder.of(arm.config) for arm in arms]
         self._runs = [*own, *(run for run in beside if run.path not in {one.path for one in own})]
@@ -138,21 +139,6 @@ class SweepRun:
                 one.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 one.process.kill()
-
-
-def has_row(arm: Arm, rows: Path) -> bool:
-    """Raises UserError for a row that was made with other settings."""
-    path = rows / f"{arm.key}.json"
-    if not path.exists():
-        return False
-    row = next(row for row in read_rows(rows) if (row["arm"], row["seed"]) == (arm.name, arm.seed))
-    if row["config"] != arm.fingerprint:
-        raise UserError(
-            "the row was made with other settings",
-            path,
-            "Move it away to run the arm again, or restore the sweep file.",
-        )
-    return True
 
 
 def _here(config: CampaignConfig) -> CampaignConfig:

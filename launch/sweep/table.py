@@ -12,9 +12,12 @@ from launch.sweep.config import SweepConfig
 def markdown(sweep: SweepConfig, rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> str:
     """The table as a page of Markdown; the same rows give the same text."""
     wanted = len(sweep.arms) * len(sweep.seeds)
-    hours = sum(row["core_hours"] for row in rows)
+    hours = sum(row["core_hours"] for row in rows if "found_in" not in row)
     lines = [f"# Sweep {sweep.name}", "", f"**Hypothesis.** {sweep.hypothesis}", "", f"**Budget.** {sweep.budget}", ""]
-    lines += [f"{len(rows)} of {wanted} arms are finished; they took {hours:.1f} core hours.", ""]
+    lines += [f"{len(rows)} of {wanted} arms are finished; {hours:.1f} core hours were spent on them here.", ""]
+    elsewhere = [f"{row['arm']}-{row['seed']} is {row['found_in']}" for row in rows if "found_in" in row]
+    if elsewhere:
+        lines += [f"Rows that other sweeps left for campaigns with equal settings: {', '.join(elsewhere)}.", ""]
     lines += ["| comparison | on | of | over | difference | 95 % interval | wanted | verdict |", "|---" * 8 + "|"]
     lines += [_line(result) for result in results]
     lines += [

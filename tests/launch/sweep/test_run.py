@@ -76,14 +76,18 @@ def test_a_sweep_shares_phases_goes_on_after_a_signal_and_ends_with_its_table(tm
 
 
 def take_over_from_another_sweep(folder: Path, rows: Path) -> None:
-    """What a sweep beside this one has done is not done again."""
+    """What a sweep beside this one has done is not done again: a row is found there, and without the row the phases are."""
     path = write_sweep(folder, name="other", arms={"again": []}, compare=[])
     out = folder / "runs" / "sweep-other"
     assert main(["sweep", str(path), "--out", str(out)]) == 0
+    assert not out.exists()
+    text = (folder / "rows" / "other.md").read_text()
+    assert "again-3 is trial/plain-3.json" in text and "1 of 1 arms are finished; 0.0 core hours" in text
+    assert main(["sweep", str(path), "--out", str(out), "--rows", str(folder / "elsewhere" / "other")]) == 0
     done = {found.parent.name: read_json(found) for found in (out / "again-3").glob("phases/*/done.json")}
     assert {name.partition("-")[2] for name, record in done.items() if "adopted_from" not in record} <= {"report"}
     first, again = (
-        json.loads(row.read_text()) for row in (rows / "plain-3.json", folder / "rows" / "other" / "again-3.json")
+        json.loads(row.read_text()) for row in (rows / "plain-3.json", folder / "elsewhere" / "other" / "again-3.json")
     )
     assert [slide["confusions"] for slide in again["slides"]] == [slide["confusions"] for slide in first["slides"]]
 
