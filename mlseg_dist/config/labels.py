@@ -20,6 +20,7 @@ class LabelConfig(StableDump):
         "on_harm",
         "adapt",
         "align",
+        "align_strength",
     )
 
     threshold: Annotated[float, Field(ge=0, lt=1)]
@@ -57,6 +58,9 @@ class LabelConfig(StableDump):
     align: Literal["none", "tissue"] = "none"
     """tissue: probabilities are weighted so that on each lab and scanner classes are no more common than they are estimated to be
     in tissue (docs/labelling.md)."""
+    align_strength: Fraction = 1.0
+    """Power of those weights: 1 takes the estimated shares at their word, 0 ignores them. Shares are estimated by regions that
+    people chose, where a teacher errs more than in plain tissue, so that rare classes are taken to be rarer than they are."""
 
     @property
     def adapts(self) -> bool:
@@ -75,6 +79,8 @@ class LabelConfig(StableDump):
     def _has_tissue_to_measure(self) -> Self:
         if self.adapts and not self.measured_pairs:
             raise ValueError("adapt and align measure the teacher: measured_pairs must be above 0")
+        if self.align == "none" and self.align_strength != 1:
+            raise ValueError("align_strength without align: set align to tissue")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ In: a step's teacher, the train split's unannotated tissue. Out, for each domain
 
 - BatchNorm's statistics, moved towards those that the domain's own tissue has (Schneider et al. 2020);
 - weights of the classes, with which the teacher finds classes as common in the domain as they are estimated to be in tissue
-  (distribution alignment, Berthelot et al. 2020).
+  (distribution alignment, Berthelot et al. 2020); `align_strength` below 1 weakens them.
 
 A network that was trained on 2 : 1 : 1 draws of regions that people chose takes too much plain tissue for tumour or others; the
 less it knows the scanner, the more. As its probabilities are all near 1 there, no threshold helps. What is written of a pixel is
@@ -238,7 +238,8 @@ def _weights(
             every = max(1, cells.shape[-1] // _CELLS)
             part = cells[:, :, ::every, ::every].permute(0, 2, 3, 1).cpu().numpy()[~off[view][:, ::every, ::every]]
             kept.setdefault(head, []).append(part.astype(np.float64))
-    return {head: tuple(aligned(np.concatenate(parts), shares).tolist()) for head, parts in kept.items()}
+    strength = settings.align_strength
+    return {head: tuple((aligned(np.concatenate(parts), shares) ** strength).tolist()) for head, parts in kept.items()}
 
 
 def aligned(probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:

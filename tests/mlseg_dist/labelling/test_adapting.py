@@ -133,6 +133,16 @@ def test_another_question_is_measured_anew(run):
     assert not torch.equal(other.domains[DOMAIN].norms[name], found.domains[DOMAIN].norms[name])
 
 
+def test_half_the_strength_is_the_square_root_of_the_weights(run):
+    full, half = (
+        adaptation_of(asked(run, align="tissue", measured_pairs=6, **strength), 1, run.path).domains[DOMAIN].weights
+        for strength in ({}, {"align_strength": 0.5})
+    )
+    assert full.keys() == half.keys() and any(min(weights) < 0.9 for weights in full.values())
+    for head, weights in full.items():
+        assert half[head] == pytest.approx([weight**0.5 for weight in weights])
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_damaged_statistics_are_refused_and_measured_again_once_deleted(run, damage):
     config = asked(run, adapt=0.5, measured_pairs=5)
@@ -158,8 +168,10 @@ def test_tissue_without_any_says_how_to_go_on(run, monkeypatch):
 
 def test_earlier_configs_say_nothing_of_it():
     plain = LabelConfig(threshold=0.9)
-    assert not {"adapt", "align"} & set(plain.model_dump(mode="json")) and not plain.adapts
+    assert not {"adapt", "align", "align_strength"} & set(plain.model_dump(mode="json")) and not plain.adapts
     assert "measured_pairs" not in plain.decides()
     assert {"adapt", "measured_pairs"} <= set(LabelConfig(threshold=0.9, adapt=0.5, measured_pairs=64).decides())
     with pytest.raises(UserError, match="measured_pairs must be above 0"):
         validate({"threshold": 0.9, "align": "tissue", "measured_pairs": 0}, LabelConfig, "test")
+    with pytest.raises(UserError, match="align_strength without align"):
+        validate({"threshold": 0.9, "align_strength": 0.5}, LabelConfig, "test")
