@@ -65,7 +65,11 @@ def test_somebody_else_sees_the_truth_and_starts_nothing(slurm, held, tmp_path) 
     for words in (("run", held), ("retry", run, "slides"), ("cancel", run)):
         answer = mine(*words)
         assert answer.returncode == 2 and answer.stderr.count("\n") == 1, answer.stderr
-        assert "of this campaign belong to root" in answer.stderr, answer.stderr
+        assert "of this campaign belong to root" in answer.stderr, (
+            words,
+            answer.stderr,
+            [path.stat() for path in (run, run / "plans")],
+        )
     assert plans(run) == ["person"] and slurm.jobs()[f"{min(map(int, ids(run)))}_0"] == "RUNNING"
 
 
