@@ -6,6 +6,7 @@ Campaigns with equal settings have equal results, so that a row is found whereve
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +98,23 @@ def rows_of(arms: Sequence[Arm], folder: Path) -> list[dict[str, Any]]:
 
 
 def _rows_beside(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for other in sorted(folder.parent.glob("*/")):
-        if other.name != folder.name:
-            yield from _rows_in(other)
+    """Rows of other sweeps. Whatever else lies in the folders beside is somebody else's, and passed over."""
+    for path in sorted(folder.parent.glob("*/*.json")):
+        if path.parent.name != folder.name and path.is_file():
+            with suppress(UserError, OSError):
+                yield path, _read_row(path)
 
 
 def _rows_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob("*.json")):
-        row = read_json(path)
-        if not isinstance(row, dict) or row.get("version") != VERSION or "slides" not in row:
-            raise UserError("not a row of a sweep", path, "Move it away, or run its arm again.")
-        yield path, row
+        yield path, _read_row(path)
+
+
+def _read_row(path: Path) -> dict[str, Any]:
+    row = read_json(path)
+    if not isinstance(row, dict) or row.get("version") != VERSION or not {"slides", "config"} <= row.keys():
+        raise UserError("not a row of a sweep", path, "Move it away, or run its arm again.")
+    return row
 
 
 def write_row(folder: Path, arm: Arm, row: dict[str, Any]) -> Path:

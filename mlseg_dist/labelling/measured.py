@@ -18,9 +18,8 @@ def question(config: LearningConfig, step_index: int, run: Path) -> str:
     asked: list[Any] = [settings.measured_pairs, settings.stride, settings.tta, config.training_classes]
     if settings.adapts:
         asked += [settings.adapt, settings.align]
-        asked += (
-            [settings.align_strength] if settings.align_strength != 1 else []
-        )  # as it was asked before there was the key
+        if settings.align_strength != 1:  # what was asked before there was the key stays the same question
+            asked.append(settings.align_strength)
     return fingerprint([teacher_record(run, step.name)["sha256"], asked])
 
 

@@ -79,6 +79,9 @@ def take_over_from_another_sweep(folder: Path, rows: Path) -> None:
     """What a sweep beside this one has done is not done again: a row is found there, and without the row the phases are."""
     path = write_sweep(folder, name="other", arms={"again": []}, compare=[])
     out = folder / "runs" / "sweep-other"
+    for name, text in (("package.json", "{}"), ("broken.json", "{")):
+        (folder / "rows" / "somebody").mkdir(exist_ok=True)
+        (folder / "rows" / "somebody" / name).write_text(text)
     assert main(["sweep", str(path), "--out", str(out)]) == 0
     assert not out.exists()
     text = (folder / "rows" / "other.md").read_text()
