@@ -17,7 +17,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--out", type=Path, metavar="DIR", help="where run folders go; default: runs/sweep-NAME")
     parser.add_argument("--rows", type=Path, metavar="DIR", help="where rows go; default: rows/NAME beside FILE")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="campaigns at a time; default: 1")
-    parser.add_argument("--only", action="append", metavar="ARM", help="run this arm only; may be given again")
+    parser.add_argument(
+        "--only", action="append", metavar="ARM", help="run this arm, or ARM-SEED, only; give more for more"
+    )
     parser.add_argument("--table", action="store_true", help="run nothing; show the table of the rows that are there")
     parser.set_defaults(run=sweep)
 
@@ -26,7 +28,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Run what has no row yet, then write and show the table. Exit status 1 when an arm failed or an expectation is not met."""
     from launch.run_folder import RunFolder
     from launch.sweep.compare import compare
-    from launch.sweep.config import arms_of, load_sweep
+    from launch.sweep.config import arms_of, choose, load_sweep
     from launch.sweep.rows import rows_of
     from launch.sweep.run import SweepRun
     from launch.sweep.table import markdown
@@ -34,15 +36,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 1:
         raise UserError(f"{arguments.jobs} campaigns at a time", "--jobs", "Give 1 or more.")
     wanted = load_sweep(arguments.file)
-    unknown = [name for name in arguments.only or () if name not in wanted.arms]
-    if unknown:
-        raise UserError(f"no arm {unknown[0]!r}", "--only", f"There are: {', '.join(wanted.arms)}.")
     rows = arguments.rows or arguments.file.parent / "rows" / wanted.name
     status = EXIT_DONE
     folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
     arms = list(arms_of(wanted, arguments.file, folder))
+    chosen = choose(arms, arguments.only)
     if not arguments.table:
-        chosen = [arm for arm in arms if arguments.only is None or arm.name in arguments.only]
         beside = [RunFolder(path.parent) for path in sorted(folder.parent.glob("sweep-*/*/run.json"))]
         status = SweepRun(chosen, rows, arguments.jobs, beside, say=lambda text: print(text, flush=True)).run()
         if status not in (EXIT_DONE, EXIT_FAILED):

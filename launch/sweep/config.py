@@ -1,6 +1,6 @@
 """The sweep file: what is tried, what is expected of it, and when it stops, written before the first run; and its campaigns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -119,3 +119,20 @@ def arms_of(sweep: SweepConfig, path: Path, folder: Path) -> Iterator[Arm]:
             place = (f"seed={seed}", f"name={name}-{seed}")
             config = load_campaign(campaign, [*sweep.overrides, *own, *place])
             yield Arm(name, seed, (*sweep.overrides, *own), config.model_copy(update={"runs": folder}))
+
+
+def choose(arms: Sequence[Arm], only: Sequence[str] | None) -> list[Arm]:
+    """Return what `only` names, in its order, each once: ARM for all its seeds, or ARM-SEED. None: all. Raises UserError."""
+    if only is None:
+        return list(arms)
+    chosen: dict[str, Arm] = {}
+    for name in only:
+        named = [arm for arm in arms if name in (arm.name, arm.key)]
+        if not named:
+            there = ", ".join(dict.fromkeys(arm.name for arm in arms))
+            seeds = ", ".join(str(seed) for seed in dict.fromkeys(arm.seed for arm in arms))
+            raise UserError(
+                f"no arm {name!r}", "--only", f"There are: {there}; with one seed: ARM-SEED, seeds {seeds}."
+            )
+        chosen |= {arm.key: arm for arm in named}
+    return list(chosen.values())

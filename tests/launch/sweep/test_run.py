@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from launch.cli import main
+from launch.sweep.config import arms_of, choose, load_sweep
 from mlseg_core.files import read_json, sha256_file
 from tests.launch.conftest import tiny_campaign
 
@@ -106,10 +107,28 @@ def refuse_other_settings(folder: Path, out: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    ("only", "keys"),
+    [
+        (None, ["plain-3", "faster-3", "plain-5", "faster-5"]),
+        (["faster-5", "plain"], ["faster-5", "plain-3", "plain-5"]),
+        (["plain-3", "plain-3"], ["plain-3"]),
+    ],
+)
+def test_only_the_arms_that_are_named_run_in_the_order_of_their_names(tmp_path, only, keys):
+    path = write_sweep(tmp_path, seeds=[3, 5])
+    arms = list(arms_of(load_sweep(path), path, tmp_path / "runs"))
+    assert [arm.key for arm in choose(arms, only)] == keys
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--jobs", "0"], "0 campaigns at a time"),
         (["--only", "nobody"], "no arm 'nobody'"),
+        (
+            ["--only", "plain-4"],
+            "no arm 'plain-4'. There are: plain, faster; with one seed: ARM-SEED, seeds 3.",
+        ),
     ],
 )
 def test_a_wrong_option_is_one_line(tmp_path, capsys, words, said):
