@@ -18,7 +18,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--rows", type=Path, metavar="DIR", help="where rows go; default: rows/NAME beside FILE")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="campaigns at a time; default: 1")
     parser.add_argument(
-        "--only", action="append", metavar="ARM", help="run this arm, or ARM-SEED, only; give more for more"
+        "--only", action="append", metavar="ARM", help="run only this arm, or only ARM-SEED; may be repeated"
     )
     parser.add_argument("--table", action="store_true", help="run nothing; show the table of the rows that are there")
     parser.set_defaults(run=sweep)
