@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.sweep.config import Comparison, Side, SweepConfig
+from launch.sweep.config import Comparison, Side, SlideSet, SweepConfig
 from mlseg_core.errors import UserError
 from mlseg_core.randomness import generator
 
@@ -64,9 +64,10 @@ def _result(sweep: SweepConfig, comparison: Comparison, rows: Sequence[dict[str,
     ]
     if not seeds:
         return Result(comparison, (), 0, np.empty(0), np.empty(0), None, None, wanted, None)
+    slides = sweep.slides_of(comparison)
     sides = []
     for side in (comparison.of, comparison.over):
-        sides.append(np.stack([_cells(by_key[side.arm, seed], side, comparison) for seed in seeds]))
+        sides.append(np.stack([_cells(by_key[side.arm, seed], side, comparison, slides) for seed in seeds]))
     patients = sides[0].shape[2]
     of, over = (scores(cells.sum(2)) for cells in sides)
     low = high = None
@@ -81,21 +82,36 @@ def _result(sweep: SweepConfig, comparison: Comparison, rows: Sequence[dict[str,
     return Result(comparison, tuple(seeds), patients, of, over, low, high, wanted, passed)
 
 
-def _cells(row: dict[str, Any], side: Side, comparison: Comparison) -> np.ndarray:
-    """int64 (groups, patients, 3, 3): confusions of the slides that are compared, by the factor of `mean_over`."""
-    step = side.step or next(name for name in reversed(row["own_steps"]) if name in row["steps"])
-    slides = [slide for slide in row["slides"] if slide["split"] == comparison.split]
-    slides = [s for s in slides if all(s[factor] in names for factor, names in comparison.only.items())]
-    if not slides or step not in slides[0]["confusions"]:
-        what = f"step {step} has no figures there" if slides else "no slide is left"
-        raise UserError(
-            f"comparison {comparison.name!r}, arm {row['arm']}: {what}", comparison.split, "Correct `compare`."
-        )
-    groups = sorted({slide[comparison.mean_over] for slide in slides}) if comparison.mean_over else [""]
+def _cells(row: dict[str, Any], side: Side, comparison: Comparison, on: SlideSet) -> np.ndarray:
+    """As cells_of. Raises UserError when a side has no figures there."""
+    step = side.step or last_step(row)
+    cells = cells_of(row, step, on)
+    if cells is None:
+        left = cells_of(row, last_step(row), on) is not None
+        what = f"step {step} has no figures there" if left else "no slide is left"
+        raise UserError(f"comparison {comparison.name!r}, arm {row['arm']}: {what}", on.split, "Correct `compare`.")
+    return cells
+
+
+def last_step(row: dict[str, Any]) -> str:
+    """Return the last step of the campaign's own ladder that was scored."""
+    return str(next(name for name in reversed(row["own_steps"]) if name in row["steps"]))
+
+
+def cells_of(row: dict[str, Any], step: str, on: SlideSet) -> np.ndarray | None:
+    """Return the confusions of a step's teacher, int64 (groups, patients, 3, 3).
+
+    on: the slides; groups are those of its `mean_over`. None: none of them was scored with that step.
+    """
+    slides = [slide for slide in row["slides"] if slide["split"] == on.split and step in slide["confusions"]]
+    slides = [s for s in slides if all(s[factor] in names for factor, names in on.only.items())]
+    if not slides:
+        return None
+    groups = sorted({slide[on.mean_over] for slide in slides}) if on.mean_over else [""]
     patients = sorted({slide["patient"] for slide in slides})
     cells = np.zeros((len(groups), len(patients), 3, 3), np.int64)
     for slide in slides:
-        group = groups.index(slide[comparison.mean_over]) if comparison.mean_over else 0
+        group = groups.index(slide[on.mean_over]) if on.mean_over else 0
         cells[group, patients.index(slide["patient"])] += np.array(slide["confusions"][step]).reshape(3, 3)
     return cells
 

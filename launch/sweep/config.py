@@ -24,17 +24,29 @@ class Side(Strict):
     """Whose teacher is scored; None: the last step of the campaign's own ladder."""
 
 
+class SlideSet(Strict):
+    """Slides that are scored together."""
+
+    split: Literal["val", "test", "dev-unseen", "final-unseen"] = "test"
+    only: dict[Factor, tuple[str, ...]] = {}
+    """Slides of these stains, scanners or sources; {}: all of the split."""
+    mean_over: Factor | None = None
+    """The mean of the figures of each stain, scanner or source; None: pixels of all slides pooled."""
+
+    def __str__(self) -> str:
+        only = "; ".join(f"{factor} {', '.join(names)}" for factor, names in self.only.items())
+        mean = f"mean over {self.mean_over}" if self.mean_over else ""
+        return ", ".join(part for part in (self.split, only, mean) if part)
+
+
 class Comparison(Strict):
     """A difference of mean IoU, and what is expected of it."""
 
     name: str
     of: Side
     over: Side
-    split: Literal["val", "test", "dev-unseen", "final-unseen"] = "test"
-    only: dict[Factor, tuple[str, ...]] = {}
-    """Slides of these stains, scanners or sources; {}: all of the split."""
-    mean_over: Factor | None = None
-    """The mean of the figures of each stain, scanner or source; None: pixels of all slides pooled."""
+    on: str | SlideSet = SlideSet()
+    """The slides, or the name of one of the sweep's `sets`; default: all of test."""
     at_least: float
     """Least mean difference."""
     low_above: float | None = None
@@ -60,7 +72,13 @@ class SweepConfig(Strict):
     arms: Annotated[dict[Name, tuple[str, ...]], Field(min_length=1)]
     """Arm -> key.path=value, on top of `overrides`."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    sets: dict[str, SlideSet] = {}
+    """Name -> slides; each arm's figures on each of them are shown."""
     compare: tuple[Comparison, ...] = ()
+
+    def slides_of(self, comparison: Comparison) -> SlideSet:
+        """Return the slides on which both sides of a comparison are scored."""
+        return self.sets[comparison.on] if isinstance(comparison.on, str) else comparison.on
 
     @model_validator(mode="after")
     def _names_meet(self) -> Self:
@@ -73,6 +91,9 @@ class SweepConfig(Strict):
                     raise ValueError(
                         f"compare {comparison.name!r}: no arm {side.arm!r}; there are {', '.join(self.arms)}"
                     )
+            if isinstance(comparison.on, str) and comparison.on not in self.sets:
+                there = ", ".join(self.sets) or "none"
+                raise ValueError(f"compare {comparison.name!r}: no set {comparison.on!r}; there are: {there}")
             if comparison.share_of is not None and comparison.share_of not in names:
                 raise ValueError(f"compare {comparison.name!r}: no comparison {comparison.share_of!r}")
         if len(set(names)) < len(names):

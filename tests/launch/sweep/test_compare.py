@@ -77,7 +77,7 @@ def test_pairing_makes_the_interval_narrow():
 
 def test_only_some_slides_and_the_mean_over_groups():
     found = rows(0.7, 0.8)
-    only = {**GAIN, "only": {"scanner": ["X"]}}
+    only = {**GAIN, "on": {"only": {"scanner": ["X"]}}}
     (result,) = compare(sweep(compare=[only]), found)
     assert result.patients == 6
     direct = [
@@ -88,8 +88,10 @@ def test_only_some_slides_and_the_mean_over_groups():
         if one["arm"] == "b"
     ]
     assert result.of == pytest.approx(direct)
-    (mean,) = compare(sweep(compare=[{**GAIN, "mean_over": "scanner"}]), found)
-    parts = [compare(sweep(compare=[{**GAIN, "only": {"scanner": [name]}}]), found)[0].of for name in ("X", "Y")]
+    (mean,) = compare(sweep(compare=[{**GAIN, "on": {"mean_over": "scanner"}}]), found)
+    parts = [
+        compare(sweep(compare=[{**GAIN, "on": {"only": {"scanner": [name]}}}]), found)[0].of for name in ("X", "Y")
+    ]
     assert mean.of == pytest.approx(np.mean(parts, 0))
 
 
@@ -121,7 +123,7 @@ def test_too_little_for_an_interval_or_a_verdict():
 
 def test_a_comparison_that_cannot_be_made_is_named():
     for change, said in (
-        ({"split": "val"}, "no slide is left"),
+        ({"on": {"split": "val"}}, "no slide is left"),
         ({"of": {"arm": "b", "step": "nobody"}}, "step nobody has no figures"),
     ):
         with pytest.raises(UserError, match=said):
@@ -132,3 +134,36 @@ def test_a_comparison_that_cannot_be_made_is_named():
         sweep(compare=[{**GAIN, "share_of": "gap"}])
     with pytest.raises(UserError, match="twice"):
         sweep(seeds=[1, 1])
+
+
+SETS = {"some": {"only": {"scanner": ["X"]}}, "each": {"mean_over": "scanner"}, "nobody's": {"split": "val"}}
+
+
+def test_a_set_of_slides_has_a_name():
+    found = rows(0.7, 0.8)
+    named, spelled = (
+        compare(sweep(sets=SETS, compare=[{**GAIN, "on": on}]), found)[0] for on in ("some", SETS["some"])
+    )
+    assert named.of == pytest.approx(spelled.of) and (named.low, named.high) == (spelled.low, spelled.high)
+    with pytest.raises(UserError, match="no set 'nowhere'; there are: some, each, nobody's"):
+        sweep(sets=SETS, compare=[{**GAIN, "on": "nowhere"}])
+
+
+def test_the_table_has_each_arm_on_each_set():
+    found = rows(0.7, 0.8, seeds=(1, 2), noise=0.02)
+    wanted = sweep(sets=SETS, compare=[{**GAIN, "on": "some"}])
+    results = compare(wanted, found)
+    text = markdown(wanted, found, results)
+    assert "| gain | some, 6 patients |" in text and "- **some**: test, scanner X\n" in text
+    (cells,) = [line.split(" | ") for line in text.splitlines() if line.startswith("| b | last | 2 |")][:1]
+    assert cells[3] == f"{results[0].of.mean():.3f} ± {results[0].of.std(ddof=1):.3f}"
+    assert cells[5] == "– |", "no slide of val was scored"
+    each = [line.split(" | ")[3] for line in text.splitlines() if line.startswith("| b | last |")][1:]
+    assert each == [f"{score:.3f}" for score in results[0].of]
+    assert "| arm | step | seeds | test |" in markdown(sweep(), found, compare(sweep(), found)), "no sets: each split"
+
+
+def test_rows_that_lie_elsewhere_are_named_in_one_line_an_arm():
+    found = [{**one, "found_in": f"bench/{one['arm']}-{one['seed']}.json"} for one in rows(0.7, 0.8)]
+    text = markdown(sweep(), found, compare(sweep(), found))
+    assert "\n- a, seeds 1, 2, 3: bench/a\n- b, seeds 1, 2, 3: bench/b\n" in text and "; 0.0 core hours" in text

@@ -16,7 +16,7 @@ from launch.sweep.config import arms_of, choose, load_sweep
 from mlseg_core.files import read_json, sha256_file
 from tests.launch.conftest import tiny_campaign
 
-GAIN = {"name": "gain", "of": {"arm": "faster"}, "over": {"arm": "plain"}, "split": "test", "at_least": -1.0}
+GAIN = {"name": "gain", "of": {"arm": "faster"}, "over": {"arm": "plain"}, "at_least": -1.0}
 
 
 def write_sweep(folder: Path, **changes: object) -> Path:
