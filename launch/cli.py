@@ -11,6 +11,7 @@ from pathlib import Path
 from launch.version import ShowVersion
 from mlseg_core.errors import EXIT_INTERRUPTED, Interrupted, UserError, exit_status, for_a_person
 from mlseg_core.files import find_shipped
+from mlseg_core.logs import log_as_command
 
 COMMANDS = {
     "init": ("init", "lay out a working folder: configs, slurm/master.sh, a README"),
@@ -34,6 +35,7 @@ COMMANDS = {
     "predict": ("learning", "heat map, class map and areas of one slide"),
     "report": ("learning", "write the report of what there is so far"),
     "evaluate": ("evaluate", "figures of the steps' teachers on slides, every annotated pixel once"),
+    "review": ("review", "which regions people should annotate next, for QuPath"),
     "model": ("model", "parameters, multiply-adds, memory and time of networks, side by side"),
     "augment": ("augment", "augmentation of a campaign"),
     "style": ("style", "patches in the styles of other scanners or data sources (gan_style)"),
@@ -43,6 +45,7 @@ COMMANDS = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
+    log_as_command()
     parser = argparse.ArgumentParser(
         prog="mlseg",
         description="Distributed training for tissue segmentation: shards, self-training campaigns, reports.",

@@ -1,15 +1,16 @@
 """What runs inside a job: one process of one phase. Pickles hold only the run folder, the phase and the worker's place.
 
+
 It ends with the project's exit statuses and leaves its state in the phase's folder: 0 done, 1 failed, 2 the user's
 mistake, 75 interrupted (requeued on SLURM).
 """
 
+import logging
 import os
 import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +36,11 @@ from launch.slurm.queue import requeue
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, UserError, exit_status
 from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import read_json
+from mlseg_core.logs import log_as_job
 from mlseg_core.node import node_name
+
+_log = logging.getLogger(__name__)
+
 
 JobPart = Literal["work", "merge", "both"]
 _FENCE_POLL_S = 5.0
@@ -52,6 +57,7 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
     run = RunFolder(Path(run_path))
     die_with_planner(run.path)
     environment = JobEnvironment()
+    log_as_job(environment.global_rank)
     ranks = environment.num_tasks
     worker, workers = worker * ranks + environment.global_rank, workers * ranks
     export_place(environment)
@@ -77,8 +83,7 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
         error = in_words_for_a_person(raised, run)
         status = exit_status(error)
         process.try_to_report(phase, OF_EXIT.get(status, "failed"), error)
-        said = f"mlseg: {one_line(error)}" if status in OF_EXIT else traceback.format_exc()
-        print(said, file=sys.stderr, flush=True)
+        _log.error(one_line(error), exc_info=None if status in OF_EXIT else raised)
         if phase is not None and (process.index == 0 or status != EXIT_INTERRUPTED):
             facts = {"process": process.index, "attempt": process.attempt}
             if status == EXIT_INTERRUPTED:
@@ -172,7 +177,7 @@ class PhaseProcess:
         try:
             self.report(phase, status, error)
         except OSError as trouble:
-            print(f"mlseg: {status} cannot be written down: {trouble}", file=sys.stderr, flush=True)
+            _log.error("%s cannot be written down: %s", status, trouble)
 
     def begin(self, phase: Phase, recipe_hash: str, inputs: dict[str, str], alone: bool) -> None:
         """Record what the results are made from, before anything is written. alone: this attempt takes over from older ones."""
@@ -208,7 +213,7 @@ def _do(
 ) -> None:
     started = time.time()
     if is_done(config, graph, phase, run):
-        print(f"phase {phase.name} is done already", flush=True)
+        _log.info("phase %s is done already", phase.name)
         return
     inputs = input_hashes(graph, phase, run)
     kind = kind_of(phase)
@@ -238,7 +243,7 @@ def _do(
         if process.is_superseded(phase):
             raise Interrupted("a newer attempt of this phase has taken over")
     if publish_done(config, phase, run, inputs, started, process.attempt):
-        print(f"phase {phase.name} done: {phase_fingerprint(config, phase, inputs)[:12]}", flush=True)
+        _log.info("phase %s done: %s", phase.name, phase_fingerprint(config, phase, inputs)[:12])
         with suppress(OSError):  # the phase is done, whatever becomes of this
             rates.keep(run, rates.measured(config, graph, run))
 

@@ -3,16 +3,21 @@
 submitit pickles a job's function by name, and a run that an earlier version began finds it in its frozen code under this one.
 """
 
+import logging
 from pathlib import Path
 
 from launch.job import assert_frozen
 from launch.run_folder import RunFolder
 from launch.slurm.replan import plan_again
+from mlseg_core.logs import log_as_job
+
+_log = logging.getLogger(__name__)
 
 
 def replan(run_path: str) -> None:
     """What the job does that waits for a failure."""
+    log_as_job(0)
     run = RunFolder(Path(run_path))
     assert_frozen(run)
     run.enter_working_folder()
-    print(plan_again(run), flush=True)
+    _log.info(plan_again(run))

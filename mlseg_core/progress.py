@@ -1,10 +1,12 @@
 """Progress that people watch: units done, pieces, rates, ETA, failures.
 
+
 A worker keeps one small JSON file, its tally, up to date. Whoever shows progress adds up the tallies of all workers:
 a live bar on a terminal, a line now and then in a log.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +20,9 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from mlseg_core.files import write_atomic
+
+_log = logging.getLogger(__name__)
+
 
 _SILENT_S = 300.0  # a worker that says nothing for so long adds nothing to the rates
 
@@ -134,7 +139,7 @@ class Progress:
                 pass
         if self.prints and (show or now - self._printed > self.every_s):
             self._printed = now
-            print(describe(self.label, self.tally), flush=True)
+            _log.info(describe(self.label, self.tally))
 
 
 class Display:
@@ -157,7 +162,7 @@ class Display:
             self._bar.update(self._task, completed=tally.fraction, total=1.0, rest=_figures(tally))
         elif time.monotonic() - self._printed > self._every_s:
             self._printed = time.monotonic()
-            print(describe(self.label, tally), flush=True)
+            _log.info(describe(self.label, tally))
 
     def close(self) -> None:
         """Remove the bar."""

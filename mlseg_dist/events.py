@@ -4,16 +4,20 @@ metrics.jsonl says how training goes and loses what a resumed start does again; 
 """
 
 import json
+import logging
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mlseg_core.files import read_json_lines
 
+_log = logging.getLogger(__name__)
+
+
 Level = Literal["info", "warning", "error"]
+_LEVELS: dict[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class LogEvent(Protocol):
@@ -29,12 +33,12 @@ class Events:
         self.path = phase / "events.jsonl"
 
     def log(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
-        """event: a short name (`checkpoint-damaged`). text: one sentence for people. Never raises; also goes to stderr."""
-        print(f"{level.upper()} {event}: {text}", file=sys.stderr, flush=True)
+        """event: a short name (`checkpoint-damaged`). text: one sentence for people. Never raises; it is logged as well."""
+        _log.log(_LEVELS[level], "%s: %s", event, text)
         self.record(event, text, level, **facts)
 
     def record(self, event: str, text: str, level: Level = "warning", **facts: Any) -> None:
-        """As tell(), of what stands in the log already."""
+        """As log(), for what is in the job's log already."""
         host, now = socket.gethostname(), round(time.time(), 3)
         line = json.dumps({"event": event, "level": level, "text": text, **facts, "host": host, "time": now})
         try:
@@ -44,7 +48,7 @@ class Events:
             finally:
                 os.close(handle)
         except OSError as error:
-            print(f"WARNING {self.path}: {error}", file=sys.stderr, flush=True)
+            _log.warning("%s: %s", self.path, error)
 
 
 def read_events(phase: Path) -> list[dict[str, Any]]:

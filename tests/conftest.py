@@ -7,6 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from mlseg_core.logs import log_as_command
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_a_command() -> None:
+    """Whatever the test before set."""
+    log_as_command()
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

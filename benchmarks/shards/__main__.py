@@ -21,6 +21,7 @@ from benchmarks.shards.race import Result, run_row, share_for
 from benchmarks.shards.rows.job import write_job
 from benchmarks.shards.slides import write_regions, write_slides
 from mlseg_core.config import read_yaml
+from mlseg_core.logs import log_as_command
 
 REAL = ROOT / "../shared/realdata/wsi"
 ROWS = ("ours", "floor", "loop_jpeg", "loop_png", "hs2p_tar")
@@ -36,6 +37,7 @@ _LEAST_ROUNDS = 2
 
 def main() -> int:
     """Run the table and write it."""
+    log_as_command()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shards", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--slides", type=Path, metavar="CSV", help="a slide table of your own; default: slides made here"

@@ -32,6 +32,7 @@ from launch.config import load_campaign
 from mlseg_core.config import validate
 from mlseg_core.exactly_once.run import map_in_processes, merge
 from mlseg_core.files import fingerprint, sha256_file
+from mlseg_core.logs import log_as_command
 from mlseg_dist.config import ModelConfig
 from mlseg_dist.evaluation.figures import constant, mean_iou
 from mlseg_dist.model import build_model
@@ -44,6 +45,7 @@ SLIDES = {"train": 10, "val": 4, "test": 8, "dev_unseen": 4, "final_unseen": 0}
 
 def main(words: list[str] | None = None) -> int:
     """Write down the plan where there is no page yet, run what is missing, write the tables."""
+    log_as_command()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="of the phantoms; default: all")
     parser.add_argument("--glas", type=Path, metavar="DIR", help="study merges on these tiles instead")

@@ -24,6 +24,7 @@ from benchmarks.common.processes import ROOT
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import run_units
+from mlseg_core.logs import log_as_command
 from mlseg_dist.device import device_for, device_kind, settle_cpu
 from mlseg_dist.labelling.loading import InThreads
 from mlseg_dist.labelling.pipeline import batches_of
@@ -43,6 +44,7 @@ PAIR = StylePair("scanner0", "scanner1")
 
 def main(arguments: list[str]) -> int:
     """Measure, write the page."""
+    log_as_command()
     options = _parser().parse_args(arguments)
     device = device_for()
     try:

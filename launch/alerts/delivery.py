@@ -1,13 +1,14 @@
 """Sends notices, each once by each channel, whoever sends: a record for each try, RUN/alerts/KEY.CHANNEL.N.json.
 
+
 A record is made first-wins before the try and says afterwards whether it was sent. What failed is tried once more at once, later by
 another machine, as compute nodes often reach neither a mail server nor the internet, and after ten minutes by any.
 Never raises, never writes down a webhook's address, and takes names of slides and patients out, as for W&B.
 """
 
 import json
+import logging
 import os
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,6 +23,9 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, write_json
 from mlseg_core.node import node_name
 from mlseg_dist.privacy.redaction import Redaction
+
+_log = logging.getLogger(__name__)
+
 
 FOLDER = "alerts"
 _PAUSE_S = 2.0
@@ -40,7 +44,7 @@ class Sender:
         self._settled: set[tuple[str, str]] = set()
 
     def send(self, notices: Iterable[Notice]) -> None:
-        """One after the other; what cannot be sent is said on stderr and in its record."""
+        """One after the other; what cannot be sent is logged, and said in its record."""
         for notice in notices:
             for channel in self._channels:
                 if (notice.key, channel.name) in self._settled or time.monotonic() < self._resting.get(channel.name, 0):
@@ -82,7 +86,7 @@ class Sender:
             why = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__} in {channel.name}"
             facts["failed"] = why
             self._resting[channel.name] = time.monotonic() + self._rest_s
-            print(f"mlseg: an alert could not be sent by {channel.name}: {why}", file=sys.stderr, flush=True)
+            _log.warning("an alert could not be sent by %s: %s", channel.name, why)
         if record is not None:
             with suppress(OSError):
                 write_json(record, facts)

@@ -1,9 +1,10 @@
 """When alerts go out: while a job works and at its end, when a planner asks for a person, at the campaign's end.
 
+
 Everything here runs beside the work, in a thread that dies with the process, and costs a job at most FINAL_S at its end.
 """
 
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,9 @@ from launch.alerts.notices import Notice, asked_for, of_alert, of_end, of_phase
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
 
 EVERY_S = 15.0
 FINAL_S = 30.0
@@ -53,7 +57,7 @@ class Watch:
             if at_end:
                 self._sender.send([*of_alert(self._run, self._config), *of_end(self._run, self._config)])
         except Exception as error:  # whatever it is, it is no reason to disturb a job
-            print(f"mlseg: alerts: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            _log.warning("alerts: %s: %s", type(error).__name__, error)
 
     def _of_phase(self, phase: Phase) -> list[Notice]:
         """As of_phase; events.jsonl is read again only when it has grown."""

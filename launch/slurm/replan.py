@@ -1,9 +1,11 @@
 """Planning again with nobody awake, bounded by cluster.retries: by a job that waits for a failure, or from the login node.
 
+
 Where jobs may not submit jobs (cluster.replan: login), `mlseg run` stays on the login node, polls the queue and plans again. To end
 it ends no job, and `mlseg run` comes back to it; two that attend the same campaign do no harm.
 """
 
+import logging
 import subprocess
 import time
 from contextlib import suppress
@@ -17,6 +19,9 @@ from launch.slurm.job_plans import read_plans
 from launch.slurm.plan import Outcome, plan_on_slurm
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError, for_a_person
 from mlseg_core.files import write_json
+
+_log = logging.getLogger(__name__)
+
 
 EVERY_S = 60.0
 _PATIENCE_S, _AGAIN_S = 1200.0, 15.0
@@ -56,7 +61,7 @@ def _plan_patiently(run: RunFolder) -> Outcome:
         except (RuntimeError, UserError, subprocess.TimeoutExpired) as error:
             if time.monotonic() > deadline:
                 raise
-            print(f"planning again in {_AGAIN_S:.0f} s: {error}", flush=True)
+            _log.warning("planning again in %.0f s: %s", _AGAIN_S, error)
             time.sleep(_AGAIN_S)
 
 

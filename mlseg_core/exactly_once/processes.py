@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from mlseg_core import logs
 from mlseg_core.errors import Interrupted
 
 POLL_S = 0.25
@@ -59,7 +60,9 @@ def run_workers(
     def start(number: int) -> _Member:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(
-            target=_child, args=(theirs, job, arguments(number, lives[number]), number, count), daemon=True
+            target=_child,
+            args=(theirs, job, arguments(number, lives[number]), number, count, logs.style()),
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -125,7 +128,10 @@ def _tell(members: list[_Member]) -> None:
             member.process.terminate()
 
 
-def _child(connection: Connection, job: Job, arguments: tuple[Any, ...], number: int, count: int) -> None:
+def _child(
+    connection: Connection, job: Job, arguments: tuple[Any, ...], number: int, count: int, style: logs.Style | None
+) -> None:
+    logs.use(style)
     place = {
         "LOCAL_RANK": str(number),
         "LOCAL_WORLD_SIZE": str(count),

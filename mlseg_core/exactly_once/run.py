@@ -1,5 +1,6 @@
 """The one way to run a function over many units (slides -> shards, shards -> labels), exactly once, on any number of workers.
 
+
 A worker takes its own slice first, then steals from what is left of the others', each worker at another place. It writes to
 temporary files beside the targets, publishes them first-wins, and then writes a done record that hashes the *winner's* files.
 No leases, no clocks: doing a unit twice is harmless, losing one is impossible. `merge` proves that every unit is done.
@@ -9,6 +10,7 @@ and `progress/done-PLAN` (unit_status.py). A unit that fails is recorded and the
 the store ends the run.
 """
 
+import logging
 import os
 import secrets
 import time
@@ -36,6 +38,9 @@ from mlseg_core.own import temporaries
 from mlseg_core.progress import Display, Tally, add_up, clock
 from mlseg_core.progress import describe as progress_line
 from mlseg_core.store import Store, open_store
+
+_log = logging.getLogger(__name__)
+
 
 __all__ = [
     "Describe",
@@ -194,7 +199,7 @@ class _Crew:
         rate, piece_rate = ((now[name] - before[name]) / elapsed for name in ("done", "pieces"))
         tally = Tally(self._plan.progress_unit, 0, len(self._plan.units), rate, f"in {clock(elapsed)}", 0.0)
         tally = replace(tally, **now, piece_rate=piece_rate, piece_unit=self._plan.piece_unit)
-        print(progress_line(self._plan.label, tally), flush=True)
+        _log.info(progress_line(self._plan.label, tally))
 
     def _remove_temporaries(self, of: str) -> None:
         """Removes temporaries of this crew, or of one of its processes: the random token in a name says whose it is."""

@@ -1,11 +1,12 @@
 """One worker's part of a map: does the units that are not done, and records what came of each.
 
+
 In: the plan, a store, the worker's number. Out: published files with their records, failures, a tally of progress.
 """
 
 import json
+import logging
 import secrets
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,9 @@ from mlseg_core.exactly_once.unit_status import Marks, UnitStatus
 from mlseg_core.files import fingerprint, size_and_sha256_of
 from mlseg_core.progress import Progress, Tally, parse_tally
 from mlseg_core.store import DestinationError, Store, open_store
+
+_log = logging.getLogger(__name__)
+
 
 _COMPARED_BYTES = 1 << 20
 Work = Callable[[Unit, Scratch], None]
@@ -213,9 +217,7 @@ def _make_way(store: Store, name: str, new: Path) -> None:
             return
     kept = f"{name}.changed-{secrets.token_hex(4)}"
     store.move(name, kept)
-    print(
-        f"mlseg: warning: {store.where}/{name} was changed since it was written; it is kept as {kept}", file=sys.stderr
-    )
+    _log.warning("%s/%s was changed since it was written; it is kept as %s", store.where, name, kept)
 
 
 def read_tally(store: Store, worker: int) -> Tally | None:

@@ -1,5 +1,6 @@
 """Who opened final-unseen, when, with which networks and why. It is to be opened once, at the very end. Loads no torch.
 
+
 Each opening is a line in two places: in the run, so that a copy of the run carries it, and in the user's state folder, by the hash
 of the corpus, so that a copy made before, or a run under another name, does not open it anew. Either one refuses. An opening that
 never finished may be continued with the same inputs.
@@ -7,8 +8,8 @@ never finished may be continued with the same inputs.
 
 import fcntl
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -20,6 +21,9 @@ from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint
 from mlseg_core.node import user_name
+
+_log = logging.getLogger(__name__)
+
 
 SPLIT = "final-unseen"
 FILE = "final-unseen.jsonl"
@@ -161,7 +165,7 @@ def _write(run: Path, corpus: str, line: dict[str, Any]) -> None:
     except OSError as error:
         where = "the user's ledger" if path is None else path
         what = f"the opening of {SPLIT} is recorded in the run alone: {where} cannot be written ({error.strerror})"
-        print(f"mlseg: warning: {what}", file=sys.stderr)
+        _log.warning(what)
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Pseudonyms of slides and patients: what pages and W&B show instead of names. No torch.
 
+
 The key is RUN/private/names.csv, and names-2.csv, names-3.csv, … where slides came later. Each file appears whole, first writer
 wins, and is never changed, so that processes on several hosts agree without locks and no pseudonym ever means another slide.
 Numbers are drawn by lot: they say nothing about names or their order. The folder has mode 0700, the files 0600.
@@ -7,11 +8,11 @@ Numbers are drawn by lot: they say nothing about names or their order. The folde
 
 import csv
 import io
+import logging
 import os
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from mlseg_core.files import publish_first, temporary_beside
 from mlseg_core.node import user_name
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import kept_manifest
+
+_log = logging.getLogger(__name__)
+
 
 Kind = Literal["slide", "patient"]
 KINDS: tuple[Kind, ...] = ("slide", "patient")
@@ -52,7 +56,7 @@ class Pseudonyms:
     def __init__(self, run: Path, warn: Callable[[str], None] | None = None) -> None:
         """Reads the key if there is one; writes nothing."""
         self.run, self.folder = run, run / FOLDER
-        self._warn = warn or _to_stderr
+        self._warn = warn or _log.warning
         self._read()
 
     @classmethod
@@ -201,7 +205,3 @@ def _tighten(path: Path, mode: int) -> None:
 
 def _number(named: Named) -> int:
     return int(named.pseudonym.rpartition("-")[2])
-
-
-def _to_stderr(sentence: str) -> None:
-    print(f"WARNING {sentence}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import mlseg_dist
 from mlseg_dist.config import LearningConfig
+
+_log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -32,7 +35,7 @@ class Tracker:
             self._child.stdin.write(json.dumps(shown_config(config)).encode() + b"\n")
             self._child.stdin.flush()
         except OSError as error:
-            print(f"W&B is off for this phase: {error}", flush=True)
+            _log.warning("W&B is off for this phase: %s", error)
 
     def close(self) -> None:
         if self._child is None:

@@ -1,9 +1,11 @@
 """What rank 0 writes about training: metrics.jsonl (the source of truth), log lines, example pictures; W&B reads these.
 
+
 Lines of metrics.jsonl are appended, cut back when training goes on from an earlier step, and kept in memory while the disk is full.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -26,6 +28,8 @@ from mlseg_dist.model import output_head, view_of
 from mlseg_dist.tracking import Tracker
 from mlseg_dist.tracking.media import Example, drop_later, write_examples
 
+_log = logging.getLogger(__name__)
+
 
 class TrainingLog:
     """first_step: where this job start continues; later lines of an earlier start are cut off, they will come again.
@@ -46,7 +50,7 @@ class TrainingLog:
         """figures: those of Window.close(); `mfu` and others may be there too."""
         left = self._left_s(figures)
         self._write({"kind": "train", **figures, **({} if left is None else {"eta_s": round(left, 1)})})
-        print(console_line(figures, self.total_steps, left), flush=True)
+        _log.info(console_line(figures, self.total_steps, left))
 
     def order(self, order: Order, micro_batches: int) -> None:
         """What the phase draws; once, as the first line. passes: how often each class is gone through in the phase."""
@@ -56,7 +60,7 @@ class TrainingLog:
         by_class = {name: dict(zip(CLASSES, values, strict=True)) for name, values in figures.items()}
         self._write({"kind": "order", "step": 0, "lanes": order.lanes, **by_class})
         shown = "  ".join(f"{c} {by_class['pairs'][c]} × {by_class['passes'][c]:.2f}" for c in CLASSES)
-        print(f"pairs × passes in this phase: {shown}  ({order.lanes} lanes)", flush=True)
+        _log.info("pairs × passes in this phase: %s  (%d lanes)", shown, order.lanes)
 
     def excluded(self, step: int, pairs: list[dict[str, Any]]) -> None:
         """Pairs that could not be read in a step, from which they are drawn no more."""
@@ -74,7 +78,7 @@ class TrainingLog:
             except OSError as error:
                 self._log_event("media-failed", f"no example pictures of step {step}: {error}", step=step)
         self._write({"kind": "val", "step": step, **scores})
-        print(f"validation at step {step}: mIoU {scores['miou']:.4f}  {_by_class(scores['iou'])}", flush=True)
+        _log.info("validation at step %d: mIoU %.4f  %s", step, scores["miou"], _by_class(scores["iou"]))
         self._clock = None  # the time of a validation is not that of a step
 
     def rewind(self, step: int) -> None:

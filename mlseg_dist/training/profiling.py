@@ -1,6 +1,7 @@
 """A window of steps under torch.profiler: `profile/rank-0.json.gz` in the phase's folder, for chrome://tracing or Perfetto."""
 
 import gzip
+import logging
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 from mlseg_core.files import temporary_beside, write_atomic
 from mlseg_dist.config import ProfileConfig
 from mlseg_dist.training.engine import World
+
+_log = logging.getLogger(__name__)
 
 
 class StepProfiler:
@@ -48,4 +51,4 @@ class StepProfiler:
             write_atomic(self._folder / "rank-0.json.gz", gzip.compress(plain.read_bytes(), 6))
         finally:
             plain.unlink(missing_ok=True)
-        print(f"profile: {self._folder / 'rank-0.json.gz'} (open it in https://ui.perfetto.dev)", flush=True)
+        _log.info("profile: %s (open it in https://ui.perfetto.dev)", self._folder / "rank-0.json.gz")

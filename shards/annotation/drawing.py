@@ -14,6 +14,8 @@ import numpy as np
 from shards.annotation.origin import Format
 
 NO_CLASS = "(no class)"
+REVIEW = "mlseg review"
+"""Class of the regions that `mlseg review` asks people to look at: no annotation of theirs."""
 MOST_PX = 1e9
 """Coordinates beyond this are damage, not slides."""
 TOLERANCE_PX = 0.25

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shards.annotation.drawing import NO_CLASS, Drawing
+from shards.annotation.drawing import NO_CLASS, REVIEW, Drawing
 
 _FOUND_BY_SOFTWARE = {"detection", "cell", "tile", "tma_core", "root"} | {
     f"Path{kind}Object"
@@ -29,6 +29,9 @@ def parse_geojson(data: bytes) -> Drawing:
         name = _class_name(feature)
         if name is None:
             drawing.ignored["detection without a class"] += 1
+            continue
+        if name == REVIEW:
+            drawing.ignored["region of mlseg review"] += 1
             continue
         plane = _plane(feature, number)
         for rings in _polygons(feature["geometry"], drawing, number):

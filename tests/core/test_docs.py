@@ -20,6 +20,8 @@ MESSAGES = ROOT / "docs" / "troubleshooting.md"
 MADE = "benchmarks/results/gpu/"
 """What `make gpu` writes."""
 GAP = "…"
+_LOGGED = re.compile(r"%(?:\.\d+)?[sdrfg]")
+"""What `logging` fills in."""
 LEAST = 10
 """A shorter message would be found anywhere."""
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -200,7 +202,7 @@ def templates(tree: ast.AST) -> Iterator[str]:
             continue
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr) and (text := template(child)) is not None:
-                yield normal(text)
+                yield normal(_LOGGED.sub(GAP, text))
 
 
 def normal(message: str) -> str:

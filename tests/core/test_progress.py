@@ -120,6 +120,7 @@ def test_a_bar_on_a_terminal(tmp_path):
     """Through a real pseudo-terminal: the bar moves, is gone at the end, and the last line stays."""
     script = (
         "import sys; from pathlib import Path; from mlseg_core.exactly_once.run import map_in_processes;"
+        "from mlseg_core.logs import log_as_command; log_as_command();"
         "from tests.core.test_progress import slow_pairs, units;"
         "map_in_processes(units(5), slow_pairs, Path(sys.argv[1]), 2, label='shards', piece_unit='pairs')"
     )

@@ -131,7 +131,7 @@ def test_a_failing_way_is_logged_without_the_secret_address(
         monkeypatch.setenv("SITE_HOOK", addresses[trouble])
     Sender(run, config).send([Notice("alert-1", "title", "text")])
     said = capfd.readouterr().err
-    assert said.startswith("mlseg: an alert could not be sent by webhook: ") and said.count("\n") == 1, said
+    assert said.startswith("mlseg: warning: an alert could not be sent by webhook: ") and said.count("\n") == 1, said
     written = said + "".join(
         path.read_text() for path in run.path.rglob("*") if path.is_file() and "code" not in path.parts
     )

@@ -171,6 +171,6 @@ def test_the_key_counts_as_ours_and_is_never_cleaned(run, capsys):
 def test_a_report_made_again_shows_the_same_pseudonyms(run, capsys):
     page, key = run / "report" / "index.html", run / "private" / "names.csv"
     before, names = page.read_text(), key.read_bytes()
-    assert main(["report", str(run)]) == 0 and "WARNING" not in capsys.readouterr().err
+    assert main(["report", str(run)]) == 0 and "warning" not in capsys.readouterr().err
     shown = [re.findall(r"(?:slide|patient)-\d{4}", text) for text in (before, page.read_text())]
     assert shown[0] == shown[1] != [] and key.read_bytes() == names

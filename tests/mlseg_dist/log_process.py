@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mlseg_core.config import validate
+from mlseg_core.logs import log_as_job
 from mlseg_dist.config import LearningConfig
 from mlseg_dist.events import Events
 from mlseg_dist.tracking.media import Example
@@ -44,6 +45,7 @@ def figures(step: int) -> dict:
 
 def main() -> None:
     phase, mode, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    log_as_job(0)
     config = validate({**plain_config(), "tracking": {"mode": mode}}, LearningConfig, "test")
     events = Events(phase)
     events.log("started", "attempt", "info", attempt=first)

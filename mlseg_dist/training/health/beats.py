@@ -1,14 +1,15 @@
 """Heartbeats of all ranks through the job's own rendezvous store: no file system, no clock of another host.
 
+
 The store's client knows no time-out while it waits for an answer, so a thread of its own talks to it: when the store stands
 still (its host is rank 0's) that thread does too, and whoever reads `Beats` sees how long ago the last answer came.
 """
 
 import json
+import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 import torch.distributed as dist
+
+_log = logging.getLogger(__name__)
+
 
 _CONNECT = timedelta(seconds=10)
 
@@ -130,7 +134,7 @@ class Beats:
                 self._round(self._store, leaving)
             except (RuntimeError, OSError) as error:  # dist.DistError is a RuntimeError
                 if self._store:
-                    print(f"WARNING heartbeat: {str(error).splitlines()[0][:200]}", file=sys.stderr, flush=True)
+                    _log.warning("heartbeat: %s", str(error).splitlines()[0][:200])
                 self._store = None
             if self.alone or (leaving and self._may_leave()):
                 return

@@ -1,11 +1,13 @@
 """Names a rank that stands still, and ends the job when it goes on: heartbeats in, events and stacks out.
 
+
 The watch thread needs the interpreter now and then, as the main thread leaves it in every collective, read and kernel. An
 extension that never gives it back stops this rank's heartbeats: the others name it and end; its own stacks go to stderr by a
 timer of faulthandler's that needs no interpreter. Alone in its job such a rank stands until the time limit.
 """
 
 import faulthandler
+import logging
 import os
 import sys
 import threading
@@ -24,6 +26,9 @@ from mlseg_dist.training.health import process
 from mlseg_dist.training.health.beats import Beat, Beats, Seen, keep_signals_out
 from mlseg_dist.training.health.pulse import Pulse
 from mlseg_dist.training.health.verdict import Verdict, judge, sentence
+
+_log = logging.getLogger(__name__)
+
 
 _DISK_S = 5.0  # a file system that hangs may be why ranks stand still: it must not hang the watch
 T = TypeVar("T")
@@ -282,7 +287,7 @@ def _within(seconds: float, work: Callable[[], T]) -> T | None:
         try:
             answers.append(work())
         except Exception as error:
-            print(f"WARNING watch: {error}", file=sys.stderr, flush=True)
+            _log.warning("watch: %s", error)
 
     thread = threading.Thread(target=run, name="mlseg-watch-writes", daemon=True)
     thread.start()

@@ -1,18 +1,21 @@
 """Pairs that cannot be read: an error, or left out by all ranks alike and counted.
 
+
 A rank that meets a bad pair while it trains replaces it at once as everyone would (order.Order); one met while validating is not
 scored. Then all ranks tell each other; from there on nobody draws or scores those pairs, and what was prepared ahead is made again.
 The cursor keeps them, so a resumed run does the same, on any number of ranks. (A pair that could not be read once and can later,
 met again after a crash that lost the step, is used after all.)
 """
 
-import sys
+import logging
 from typing import Any, Protocol
 
 from mlseg_dist.config import TrainConfig
 from mlseg_dist.data.batches import MicroBatch
 from mlseg_dist.data.corpus import BadPair
 from mlseg_dist.training.engine import World
+
+_log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -66,7 +69,7 @@ class Exclusions:
         records = [{"pair": pair, "why": new[pair]} for pair in sorted(new)]
         if self._world.rank == 0:
             for record in records:
-                print(f"EXCLUDED from {self._where}: {record['why']}", file=sys.stderr, flush=True)
+                _log.warning("excluded from %s: %s", self._where, record["why"])
         if len(self._reader.excluded) > self._train.max_excluded * self._total:
             latest = next(iter(new.values()))
             raise BadPair(

@@ -16,9 +16,11 @@ ROOT = Path(__file__).parents[3]
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from mlseg_core.logs import log_as_job
 from mlseg_dist.events import Events
 from mlseg_dist.training.log import MetricsFile
 
+log_as_job(0)
 phase = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -44,11 +46,11 @@ def test_a_full_disk_keeps_lines_in_memory_and_tells_once(tmp_path):
         timeout=100,
         check=True,
     )
-    first, size = done.stdout.split()
+    first, size = next(line for line in done.stdout.splitlines() if " rank 0 " not in line).split()
     assert first == "1" and int(size) == len(json.dumps({"step": 1, "text": "x" * 100})) + 1, "no torn line"
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 5]
-    assert done.stderr.count("WARNING metrics-failed") == 1 and "INFO metrics-written" in done.stderr
+    assert done.stderr.count("rank 0 WARNING metrics-failed") == 1 and "rank 0 INFO metrics-written" in done.stdout
     assert read_events(tmp_path)[-1]["event"] == "metrics-written"
 
 
