@@ -9,6 +9,7 @@ from launch.completion import Completion, set_aside, survey
 from launch.config import CampaignConfig, load_campaign, load_recorded
 from launch.estimate.styling import check_styles
 from launch.graph import build_graph
+from launch.growth import growth
 from launch.guard import check_free
 from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
@@ -75,7 +76,9 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
         ensure_id(run)
         write_config(config, run.config_path)
         return Campaign(run, config, survey(config, graph, run), _look_at_slides(config, run))
-    completions = survey(config, graph, run)
+    grown, completions = growth(config, run), survey(config, graph, run)
+    if grown is not None and (accept or any(_are_stale_shards(completion) for completion in completions)):
+        completions = survey(config, graph, run, grown)
     if any(completion.state != "done" for completion in completions):
         check_free(run, config)
     known = check_cut_corpus(config, run, completions)
@@ -100,10 +103,16 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     elif changed:
         record(run, config, run.config_path)
     warnings = known + ([f"the run's config changes: {_in_short(changed)}"] if changed else [])
+    if grown is not None and not accept:
+        warnings.append(f"{grown}. This run goes on with the shards that it has; --accept takes the change in")
     warnings += _check_code(run, accept_code)
     if may_write(run):
         ensure_id(run)
     return Campaign(run, config, completions, warnings)
+
+
+def _are_stale_shards(completion: Completion) -> bool:
+    return completion.phase.kind == "shards" and completion.state == "stale"
 
 
 def _look_at_slides(config: CampaignConfig, run: RunFolder) -> list[str]:

@@ -6,12 +6,13 @@ A phase's fingerprint hashes its kind, recipe_version, the config that concerns 
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from launch.config import CampaignConfig
 from launch.graph import Phase
+from launch.growth import Growth, keeps_shards
 from launch.phase_time import begun
 from launch.phases import MapKind, kind_of
 from launch.run_folder import RunFolder
@@ -27,21 +28,38 @@ class Completion:
     """Whether a phase is done, by its files.
 
     why: what made it stale. A phase that was begun under another config is stale too, as parts of it are there.
-    done: the content of done.json, or of state.json while there is none.
+    done: the content of done.json, or of state.json while there is none. keeps: its outputs stay where they are when it is done
+    again, as its units know by themselves which of them are valid.
     """
 
     phase: Phase
     state: CompletionState
     why: str = ""
     done: dict[str, Any] = field(default_factory=dict)
+    keeps: bool = False
 
 
-def survey(config: CampaignConfig, graph: Sequence[Phase], run: RunFolder) -> list[Completion]:
-    """The completion of every phase under `config`. Cheap: stats files, hashes only what was touched."""
+def survey(
+    config: CampaignConfig, graph: Sequence[Phase], run: RunFolder, grown: Growth | None = None
+) -> list[Completion]:
+    """The completion of every phase under `config`. Cheap: stats files, hashes only what was touched.
+
+    grown: what changed in the corpus and is to be taken in; the shards are stale then.
+    """
     completions: dict[str, Completion] = {}
     for phase in graph:
-        completions[phase.name] = _stand(config, phase, run, completions)
+        completion = _stand(config, phase, run, completions)
+        if phase.kind == "shards":
+            completion = _taking_in(completion, config, run, grown)
+        completions[phase.name] = completion
     return [_needed(completion, completions, run) for completion in completions.values()]
+
+
+def _taking_in(completion: Completion, config: CampaignConfig, run: RunFolder, grown: Growth | None) -> Completion:
+    """The shards, stale if the corpus has grown; they stay in place where only slides changed."""
+    if grown is not None and completion.state != "missing":
+        return replace(completion, state="stale", why=str(grown), keeps=True)
+    return replace(completion, keeps=True) if completion.state == "stale" and keeps_shards(config, run) else completion
 
 
 def _needed(completion: Completion, completions: dict[str, Completion], run: RunFolder) -> Completion:
@@ -148,7 +166,8 @@ def set_aside(completions: Sequence[Completion], run: RunFolder) -> None:
     """
     for completion in reversed(completions):
         if completion.state == "stale":
-            for path in (*kind_of(completion.phase).outputs(run, completion.phase), run.phase(completion.phase)):
+            outputs = () if completion.keeps else kind_of(completion.phase).outputs(run, completion.phase)
+            for path in (*outputs, run.phase(completion.phase)):
                 run.set_aside(path)
 
 

@@ -19,6 +19,7 @@ from launch.estimate import rates
 from launch.estimate.amounts import measure
 from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
+from launch.growth import growth
 from launch.phases import block_of, job_of
 from launch.plan_table import rows_of, table_of, wall
 from launch.resources.cluster_files import add_cluster_option
@@ -50,9 +51,14 @@ def plan(arguments: argparse.Namespace) -> int:
         enter_working_folder(RunFolder(arguments.where))
     check_ranks(config)
     run, graph = RunFolder.of(config), build_graph(config)
-    completions = survey(config, graph, run)
+    grown = growth(config, run) if run.exists() else None
+    completions = survey(config, graph, run, grown)
     check_class_maps(config)
     warnings = check_cut_corpus(config, run, completions, or_begun=True)
+    if grown is not None:
+        warnings.append(
+            "`mlseg run` goes on with the shards that the campaign has; with --accept it does what is shown here"
+        )
     known, problem = _known_rates(config, run, arguments.rates), ""
     costs: list[Cost | None]
     try:
