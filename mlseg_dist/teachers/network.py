@@ -7,22 +7,17 @@ from mlseg_core.errors import UserError
 from mlseg_dist.device import device_for, settle_cpu, settle_gpu
 from mlseg_dist.inference import Predictor, Turns
 from mlseg_dist.model import Network, build_model
-from mlseg_dist.teachers.teacher import Teacher
-
-_SAFETENSORS = ".safetensors"
+from mlseg_dist.teachers.teacher import SAFETENSORS, Teacher
 
 
 def read_weights(teacher: Teacher) -> dict[str, torch.Tensor]:
     """Its state, on the CPU. Raises UserError when the file is missing, or not the one that was published."""
     teacher.check_weights()
-    if teacher.weights.suffix != _SAFETENSORS:
+    if teacher.weights.suffix != SAFETENSORS:
         state: dict[str, torch.Tensor] = torch.load(teacher.weights, weights_only=True, map_location="cpu")
         return state
-    try:
-        from safetensors.torch import load_file
-    except ImportError:
-        fix = "Install it: pip install 'mlseg-tissue[bundle]'."
-        raise UserError("reading a bundle needs the package safetensors", teacher.weights, fix) from None
+    from safetensors.torch import load_file
+
     found: dict[str, torch.Tensor] = load_file(teacher.weights)
     return found
 

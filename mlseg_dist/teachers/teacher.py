@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from mlseg_dist.sides import check_side
 from shards.config import HOLE, IGNORED, ShardsConfig
 from shards.manifest import Manifest
 
+SAFETENSORS = ".safetensors"
 MEAN, SPREAD = 127.5, 64.0
 """Pixels are normalised to (value - MEAN) / SPREAD (inference.py:normalise)."""
 _CATCH_ALL = ("others", "other", "unknown")
@@ -68,9 +70,9 @@ class Seen(Strict):
 class TeacherConfig(Strict):
     """A teacher without its weights.
 
-    corpus_sha256: of the corpus' manifest. weights_sha256: of the weights as the run has them. batch, threads: as slides are predicted,
-    on which the last bits of answers depend. training_classes: fine class -> 0, 1, 2 or 255. shards: how its slides are audited and
-    its annotations read.
+    corpus_sha256: of the corpus' manifest. weights_sha256: of the weights as the run has them. batch, threads: with which slides
+    are predicted; the last bits of answers depend on them. training_classes: fine class -> 0, 1, 2 or 255. shards: how slides are
+    audited and annotations read.
     """
 
     version: Literal[1] = 1
@@ -105,10 +107,13 @@ class Teacher:
     workers: int | Literal["auto"] = "auto"
 
     def check_weights(self) -> None:
-        """Raises UserError when the file is missing, or is not the one that was published."""
+        """Raises UserError when the file is missing, is not the one that was published, or cannot be read here."""
         if not self.weights.is_file() or sha256_file(self.weights) != self.file_sha256:
             fix = f"Restore it, or make the teacher of step {self.config.step} again."
             raise UserError("the teacher's weights are missing or damaged", self.weights, fix)
+        if self.weights.suffix == SAFETENSORS and find_spec("safetensors") is None:
+            fix = "Install it: pip install 'mlseg-tissue[bundle]'."
+            raise UserError("reading a bundle needs the package safetensors", self.weights, fix)
 
     def check_view(self, side: int, where: str) -> None:
         """Raises UserError unless the network takes views of `side` px."""

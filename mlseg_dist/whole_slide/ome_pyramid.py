@@ -53,7 +53,8 @@ def pick(cells: np.ndarray) -> np.ndarray:
 
 def average(cells: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 cells, rounded."""
-    sums = sum(cells[y::2, x::2].astype(np.uint16) for y in (0, 1) for x in (0, 1))
+    parts = [cells[y::2, x::2].astype(np.uint16) for y in (0, 1) for x in (0, 1)]
+    sums = parts[0] + parts[1] + parts[2] + parts[3]
     return ((sums + 2) >> 2).astype(np.uint8)
 
 
@@ -63,7 +64,8 @@ class OmePyramid:
     def __init__(self, path: Path, size: tuple[int, int], cell_um: float, content: Content) -> None:
         """size: rows and columns of cells. path: a temporary one; it is whole after finish, and nobody syncs it here."""
         self._path, self._size, self._cell_um, self._content = path, size, cell_um, content
-        self._spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=path.parent))
+        spool = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(path.parent))  # noqa: SIM115  (closed by give_up)
+        self._spool = cast(BinaryIO, spool)
         self._levels = _levels(size, len(content.channels), content.shrink, self._spool)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="map")
         self._pending: deque[Future[None]] = deque()
@@ -181,7 +183,7 @@ class _Level:
         self._band[self._filled :] = 0
         for channel, tiles in enumerate(self.tiles):
             for left in range(0, self._band.shape[1], TILE):
-                data = zlib.compress(np.ascontiguousarray(self._band[:, left : left + TILE, channel]), 6)
+                data = zlib.compress(self._band[:, left : left + TILE, channel].tobytes(), 6)
                 tiles.append((self.spool.seek(0, 2), len(data)))
                 self.spool.write(data)
         rows = self._band[: self._filled, : self.size[1]]

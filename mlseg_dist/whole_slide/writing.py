@@ -1,7 +1,7 @@
 """Strips -> OME-TIFFs of classes and of probabilities, written while the next strips are predicted.
 
-Both have a pyramid, their µm/px and names and colours of classes, and open in QuPath and in any TIFF reader. The same strips give the
-same bytes.
+Both have a pyramid, their µm/px and names and colours of classes, and open in QuPath and in any TIFF reader. The same strips
+give the same bytes.
 """
 
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ class MapFiles:
     """
 
     def __init__(self, grid: SlideGrid, threshold: float, classes: Path, probabilities: Path | None) -> None:
-        self._threshold = threshold
+        self.grid, self._threshold = grid, threshold
         self.counts = MapCounts()
         self._classes = OmePyramid(classes, grid.size, grid.cell_um, CLASS_MAP)
         self._probabilities = (
