@@ -15,7 +15,8 @@ from shards.manifest import Manifest
 _FILES = {
     "teacher.json": "network, views, classes, threshold, temperature, normalisation, hashes",
     "weights.safetensors": "the weights, float32",
-    "model.onnx": "the same network; `high` and `low` (those that it sees) are uint8 (B, S, S, 3), any B; out come `logits` and `probabilities`",
+    "model.onnx": "the same network: views `high` and `low` (those that it sees), uint8 (B, S, S, 3), any B -> `logits` and "
+    "`probabilities`",
     "predict.py": "a slide -> class map and areas; needs onnxruntime, NumPy, Pillow and openslide-python alone",
 }
 _LIMITS = """\
