@@ -1,4 +1,5 @@
-# make demo      the whole campaign on phantom slides, on this machine; then how right its pseudo-labels are, by the whole truth
+# make demo      the whole campaign on phantom slides, on this machine; then how right its pseudo-labels are, by the whole truth, and
+#                the last teacher as a bundle, runs/demo/bundle
 # make test      the tests, on two processes (J=1: one after the other)
 # make test-torch TORCH=2.11.0  the tests of what depends on torch, with another release of it (PyPI's build, some gigabytes, in
 #                .venv-torch-2.11.0; all else comes from .venv); TESTS=... chooses others
@@ -7,7 +8,7 @@
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
 # make cluster-chaos  N campaigns on a SLURM on this host, with faults at random moments; each has to end with the same labels and
 #                weights as an undisturbed one (N=50)
-# make install   .venv with the package, at the versions of constraints.txt (CONSTRAINTS= takes what pip finds); `make test` and
+# make install   .venv with the package and its extra `bundle`, at the versions of constraints.txt (CONSTRAINTS= takes what pip finds); `make test` and
 #                `make check` add the test extras; both do nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,7 +26,7 @@ install-test: .venv/installed-test
 .venv/installed: pyproject.toml setup.py $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip uninstall -qqq -y mlseg
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e '.[bundle]'
 	touch $@
 
 .venv/installed-test: .venv/installed
@@ -35,6 +36,7 @@ install-test: .venv/installed-test
 demo: install
 	bash slurm/master.sh configs/demo.yaml
 	$(BIN)/python -m benchmarks.pseudo_labels runs/demo --brief
+	$(BIN)/mlseg bundle runs/demo --out runs/demo/bundle
 
 test: install-test
 	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup --durations 40

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.campaign import load_where
-from launch.commands.learning import step_index
 from launch.config import CampaignConfig
+from launch.teachers import step_index
 from mlseg_core.errors import EXIT_DONE
 from mlseg_dist.config import ModelConfig, StepConfig
 

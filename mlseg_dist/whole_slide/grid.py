@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from mlseg_core.errors import UserError
 
+OVERLAP = 0.25
+"""How much neighbouring patches overlap, as a share of their side: 1.78 forwards per patch area."""
 MOST_OVERLAP = 0.75
 _FEWEST_CELLS = 8  # along a patch
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from mlseg_core.errors import UserError
 from shards.annotation import Annotation, Frame, read_annotation
 from shards.audit import Audit
-from shards.audit.config import AuditConfig, TissueConfig
-from shards.audit.inspect import BadSlide, inspect_annotated, inspect_slide
+from shards.audit.inspect import BadSlide, inspect_annotated
 from shards.config import ShardsConfig
 from shards.reader import SlideReader, open_slide
 from shards.scale import ScaleConflict, ScaleUnknown, check_fine_enough
@@ -52,23 +51,3 @@ def open_named(slide: Path, high_mpp: float, mpp: float | None = None, override:
         reader.close()
         raise
     return reader
-
-
-def check_named(slide: Path, high_mpp: float, mpp: float | None = None, override: bool = False) -> None:
-    """Raises UserError for a slide that open_named refuses. Takes a moment, where loading torch takes seconds."""
-    open_named(slide, high_mpp, mpp, override).close()
-
-
-def audit_named(reader: SlideReader, tissue: TissueConfig, audit: AuditConfig) -> Audit:
-    """Raises UserError for a slide without tissue, and for one that `shards build` would put into quarantine."""
-    try:
-        found = inspect_slide(reader, tissue, audit)
-    except BadSlide as error:
-        raise UserError(str(error), reader.path, "Copy or export the slide again.") from None
-    why, has_tissue = found.quarantined(audit), bool(found.tissue.mask.any())
-    if why is not None and (has_tissue or found.flags.keys() - {"empty"}):
-        what = f"`shards build` would quarantine the slide. {why}"
-        raise UserError(what, reader.path, "Look at it; shards.audit in the campaign's config has the limits.")
-    if not has_tissue:
-        raise UserError("no tissue found on the slide", reader.path, "Look at it: Otsu's threshold finds only glass.")
-    return found

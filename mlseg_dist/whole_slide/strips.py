@@ -14,7 +14,7 @@ import torch
 
 from mlseg_dist.config import IGNORED
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
-from mlseg_dist.whole_slide.grid import SlideGrid
+from mlseg_dist.whole_slide.grid import OVERLAP, SlideGrid
 from mlseg_dist.whole_slide.network import SlideNetwork
 from mlseg_dist.whole_slide.reading import SlideViews
 from mlseg_dist.whole_slide.regions import Region, wanted_patches
@@ -22,8 +22,7 @@ from mlseg_dist.whole_slide.stitching import RollingStitcher, Window, window
 from shards.audit.inspect import MOST_UNREADABLE, BadSlide, check_unreadable
 from shards.manifest import Manifest
 
-OVERLAP = 0.25
-"""How much neighbouring patches overlap, as a share of their side: 1.78 forwards per patch area."""
+__all__ = ["OVERLAP", "Facts", "Strip", "WholeSlide", "strongest_class", "view_side"]
 _AHEAD = 2
 
 

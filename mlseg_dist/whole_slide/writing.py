@@ -1,29 +1,40 @@
-"""Strips -> two tiled TIFFs, written while the next strips are predicted: classes, and probabilities in steps of 1/255.
+"""Strips -> OME-TIFFs of classes and of probabilities, written while the next strips are predicted.
 
-Both open in QuPath and in any TIFF reader, and say their µm/px. Nothing of them is kept in memory but the tiles at hand. The same
-strips give the same bytes.
+Both have a pyramid, their µm/px and names and colours of classes, and open in QuPath and in any TIFF reader. The same strips
+give the same bytes.
 """
 
-import queue
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import tifffile
 import torch
 
 from mlseg_core.files import replace_synced, temporary_beside
 from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.report.look import CLASS_COLOURS, PAPER
 from mlseg_dist.whole_slide.grid import SlideGrid
+from mlseg_dist.whole_slide.ome_pyramid import Content, OmePyramid, average, pick
 from mlseg_dist.whole_slide.strips import Strip
 
-TILE = 256
-_AHEAD = 2  # bands of tiles that wait to be compressed
-_BIG = 1 << 31  # bytes of pixels from which a TIFF of 32-bit offsets might not do
+CLASS_MAP = Content(
+    "classes",
+    {"class": PAPER},
+    pick,
+    {**{number: CLASS_COLOURS[name] for number, name in enumerate(CLASSES)}, IGNORED: PAPER},
+    {**{str(number): name for number, name in enumerate(CLASSES)}, str(IGNORED): "no answer, or not of interest"},
+)
+"""One channel of class numbers."""
+PROBABILITY_MAP = Content(
+    "probabilities",
+    {name: CLASS_COLOURS[name] for name in CLASSES},
+    average,
+    notes={"unit": "1/255 of probability", "0": "also where there is no answer: see the class map"},
+)
+"""A channel a class, in steps of 1/255."""
 
 
 @dataclass
@@ -48,16 +59,17 @@ class MapFiles:
     """Writes both maps; leave its `with` block to finish them, by an exception to give them up.
 
     classes: path of a uint8 map of classes 0, 1, 2, IGNORED outside the region and where there is no answer.
-    probabilities: path of a map of three uint8 samples, 0 there; None: not written. The paths are temporary ones: neither file
+    probabilities: path of a map of three uint8 channels, 0 there; None: not written. The paths are temporary ones: neither file
     is whole before the end, and nobody syncs them here.
     """
 
     def __init__(self, grid: SlideGrid, threshold: float, classes: Path, probabilities: Path | None) -> None:
-        self._threshold = threshold
+        self.grid, self._threshold = grid, threshold
         self.counts = MapCounts()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="maps")
-        self._classes = _TiledFile(classes, grid, 1, self._pool)
-        self._probabilities = _TiledFile(probabilities, grid, len(CLASSES), self._pool) if probabilities else None
+        self._classes = OmePyramid(classes, grid.size, grid.cell_um, CLASS_MAP)
+        self._probabilities = (
+            OmePyramid(probabilities, grid.size, grid.cell_um, PROBABILITY_MAP) if probabilities else None
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -73,19 +85,27 @@ class MapFiles:
             for file in files:
                 file.give_up()
             raise
-        finally:
-            self._pool.shutdown()
 
-    def add(self, strip: Strip) -> None:
-        """The next strip, from the top. Raises what writing an earlier one raised (OSError)."""
+    def add(self, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
+        """The next strip, from the top. Raises what writing an earlier one raised (OSError).
+
+        Returns what is written: classes (h, columns) and probabilities (h, columns, 3), uint8.
+        """
         classes = strip.classes(self._threshold).cpu().numpy()
         classes[~strip.region] = IGNORED
         self.counts.add(classes, strip.region)
         self._classes.add(classes[..., None])
+        levels = _in_levels(strip.probabilities)
+        levels[classes == IGNORED] = 0
         if self._probabilities is not None:
-            levels = _in_levels(strip.probabilities)
-            levels[classes == IGNORED] = 0
             self._probabilities.add(levels)
+        return classes, levels
+
+    @property
+    def overview(self) -> tuple[np.ndarray, np.ndarray]:
+        """After the end: classes (h, w) and probabilities (h, w, 3) of the whole slide at a size for pictures, uint8."""
+        assert self._probabilities is not None
+        return self._classes.overview[..., 0], self._probabilities.overview
 
 
 def _in_levels(probabilities: torch.Tensor) -> np.ndarray:
@@ -112,92 +132,3 @@ def write_maps(
         for path in temporary:
             path.unlink(missing_ok=True)
     return files.counts
-
-
-class _TiledFile:
-    """A TIFF whose tiles a thread compresses and writes; rows come from the top, as many at a time as they come."""
-
-    def __init__(self, path: Path, grid: SlideGrid, samples: int, pool: ThreadPoolExecutor) -> None:
-        rows, columns = grid.size
-        self._shape = (rows, columns, samples)
-        self._across = -(-columns // TILE)
-        self._bands: queue.Queue[np.ndarray | None] = queue.Queue(_AHEAD)
-        self._band = self._fresh()
-        self._filled, self._missing = 0, rows
-        self._given_up = False
-        self._writing = pool.submit(self._write, path, grid.cell_um)
-
-    def add(self, rows: np.ndarray) -> None:
-        """uint8 (h, W, samples)."""
-        self._missing -= len(rows)
-        while len(rows):
-            part = rows[: TILE - self._filled]
-            self._band[self._filled : self._filled + len(part), : part.shape[1]] = part
-            self._filled += len(part)
-            rows = rows[len(part) :]
-            if self._filled == TILE:
-                self._put(self._band)
-                self._band, self._filled = self._fresh(), 0
-
-    def finish(self) -> None:
-        """Raises what writing raised."""
-        if self._missing:
-            raise AssertionError(f"{self._missing} rows of the map did not come")
-        if self._filled:
-            self._put(self._band)
-        self._writing.result()
-
-    def give_up(self) -> None:
-        """Ends the thread; what was written stays where it is."""
-        self._given_up = True
-        while not self._writing.done():
-            try:
-                self._bands.put(None, timeout=0.05)
-            except queue.Full:
-                continue
-
-    def _fresh(self) -> np.ndarray:
-        return np.zeros((TILE, self._across * TILE, self._shape[2]), np.uint8)
-
-    def _put(self, band: np.ndarray) -> None:
-        while True:
-            if self._writing.done():
-                self._writing.result()
-                raise RuntimeError("the map was finished before its last rows came")
-            try:
-                self._bands.put(band, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def _tiles(self) -> Iterator[np.ndarray]:
-        while (band := self._bands.get()) is not None and not self._given_up:
-            for column in range(self._across):
-                yield band[:, column * TILE : (column + 1) * TILE].squeeze()
-        if self._given_up:
-            raise _GivenUp
-
-    def _write(self, path: Path, cell_um: float) -> None:
-        rows, columns, samples = self._shape
-        try:
-            with tifffile.TiffWriter(path, bigtiff=rows * columns * samples > _BIG) as tiff:
-                tiff.write(
-                    self._tiles(),
-                    shape=(rows, columns, samples) if samples > 1 else (rows, columns),
-                    dtype=np.uint8,
-                    tile=(TILE, TILE),
-                    photometric="rgb" if samples > 1 else "minisblack",
-                    compression="deflate",
-                    compressionargs={"level": 1},
-                    resolution=(1e4 / cell_um, 1e4 / cell_um),
-                    resolutionunit="CENTIMETER",
-                    software="mlseg",
-                    metadata=None,
-                    maxworkers=1,
-                )
-        except _GivenUp:
-            pass
-
-
-class _GivenUp(Exception):
-    """The rest of the map is no longer wanted."""

@@ -26,7 +26,7 @@ FLOORS_OF_LAUNCH = (
     ("config",),
     ("graph", "graph_picture", "private"),
     ("run_folder",),
-    ("checks", "endings", "environment", "working_folder"),
+    ("checks", "endings", "environment", "teachers", "working_folder"),
     ("phases",),
     ("completion", "estimate", "phase_progress", "phase_time", "rehearsal"),
     (
@@ -112,7 +112,9 @@ def test_what_is_imported_is_declared():
     """What another package happens to bring may be gone with its next release."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    declared = {normal(line) for line in (*project["dependencies"], *extras["cuda12"], *extras["cuda13"])}
+    declared = {
+        normal(line) for line in (*project["dependencies"], *extras["cuda12"], *extras["cuda13"], *extras["bundle"])
+    }
     distributions = importlib.metadata.packages_distributions()
     for path in (path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")):
         for name in imports(path) - set(MAY_IMPORT) - sys.stdlib_module_names:

@@ -1,13 +1,11 @@
 """Whatever learning deletes, files of somebody else in the same folders stay as they are; what it writes over is ours."""
 
-import json
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
@@ -16,7 +14,6 @@ from mlseg_dist import report
 from mlseg_dist.augment import show
 from mlseg_dist.data.cache import ShardCache, ShardFile
 from mlseg_dist.events import Events, read_events
-from mlseg_dist.predict import predict_slide
 from mlseg_dist.run_folder import forget_cleaned, is_cleaned, mark_cleaned
 from mlseg_dist.tracking.media import Example, drop_later, read_examples, write_examples
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
@@ -24,7 +21,7 @@ from mlseg_dist.training.checkpoint import Saver, newest
 from mlseg_dist.training.checkpoint.leftovers import sweep, temporary_for
 from shards.manifest import ShardEntry
 from shards.tar import size_and_index_sha256, write_shard
-from tests.mlseg_dist.tiny_run import MPP, SIZE, tiny_run
+from tests.mlseg_dist.tiny_run import tiny_run
 from tests.mlseg_dist.training.checkpoint.saves import state_of, steps_in
 from tests.planted import lost, plant
 
@@ -189,22 +186,6 @@ def test_the_mark_of_a_cleaned_folder_is_ours(tmp_path):
     assert is_cleaned(tmp_path)
     forget_cleaned(tmp_path)
     assert not is_cleaned(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["summary.json", "heatmap.png", "classes.png"])
-def test_a_prediction_does_not_take_the_place_of_somebodys_file(run, tmp_path, name):
-    slide, out = tmp_path / "slide.tif", tmp_path / "out"
-    picture = np.full((SIZE, SIZE, 3), 245, np.uint8)
-    picture[100:300, 100:300] = (200, 70, 80)
-    tifffile.imwrite(slide, picture, tile=(256, 256), photometric="rgb")
-    out.mkdir()
-    (out / name).write_text('{"mine": 1}')
-    with pytest.raises(UserError, match=f"{name}: is not a file that mlseg wrote here"):
-        predict_slide(run.config, 0, run.path, slide, out, MPP)
-    assert [path.name for path in out.iterdir()] == [name] and json.loads((out / name).read_text()) == {"mine": 1}
-    (out / name).unlink()
-    for _ in range(2):  # our own are replaced
-        predict_slide(run.config, 0, run.path, slide, out, MPP)
 
 
 @pytest.mark.parametrize("name", ["index.html", "spread.png", "op-rotate.png"])
