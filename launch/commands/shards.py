@@ -2,18 +2,19 @@
 
 import argparse
 import contextlib
+import difflib
 import json
 import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from launch.commands import shards_look
-from launch.config import load_campaign
+from launch.config import CampaignConfig, load_campaign
 from launch.phases import slide_table
 from launch.run_folder import RunFolder
-from mlseg_core.config import Strict, load_config, read_yaml
+from mlseg_core.config import Strict, load_config, read_yaml, unknown_key
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.exactly_once.run import map_in_processes, merge
 from shards.config import ShardsConfig
@@ -24,6 +25,8 @@ from shards.tiles_config import TilesConfig
 if TYPE_CHECKING:
     from shards.cutting import Change, CutPlan, Pruning
 
+_SECTIONS = ("phantom", "tiles", "shards")
+"""What a campaign or class file may hold for these commands, and a file of one part is by itself."""
 Settings = TypeVar("Settings", bound=Strict)
 
 
@@ -217,6 +220,18 @@ def _folder(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
+def _refuse_unknown(raw: dict[str, Any], section: str, model: type[Strict], where: Path) -> None:
+    """Of a file that is no campaign, one section may be used alone: the keys beside it are a campaign's. Raises UserError."""
+    for key in map(str, raw):
+        if section and key not in CampaignConfig.model_fields:
+            if close_matches := difflib.get_close_matches(key, model.model_fields, n=1):
+                fix = f"Did you mean '{section}.{close_matches[0]}'? The file has a section {section!r}."
+                raise UserError(f"unknown key {key!r}", where, fix)
+            raise unknown_key(key, key, CampaignConfig.model_fields, where)
+        if not section and key not in model.model_fields:
+            raise unknown_key(key, key, {*model.model_fields, *_SECTIONS}, where)
+
+
 class _Config:
     """The config that a command names, read once: a campaign file, or a file of this part alone. Raises UserError."""
 
@@ -229,7 +244,11 @@ class _Config:
         """The settings from a file of their own, or from their section in a campaign or class file. Raises UserError."""
         if self._campaign is None:
             section = name if isinstance(self._raw.get(name), dict) else ""
-            return load_config(self._arguments.config, model, self._arguments.overrides, section)
+
+            def after(raw: dict[str, Any]) -> None:
+                _refuse_unknown(raw, name if section else "", model, self._arguments.config)
+
+            return load_config(self._arguments.config, model, self._arguments.overrides, section, after=after)
         settings = getattr(self._campaign, name)
         if settings is None:
             what = f"the campaign has no {name!r} section"

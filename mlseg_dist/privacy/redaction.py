@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlseg_core import yaml_text
+from mlseg_core.errors import UserError
 from mlseg_dist.privacy.pseudonyms import Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import kept_manifest
@@ -82,7 +81,7 @@ class Redaction:
         """A campaign.yaml as it may be shown; one that cannot be read is left out."""
         try:
             return yaml_text.write(self.tree(yaml_text.parse(text)))
-        except yaml.YAMLError:
+        except yaml_text.BadYaml:
             return ""
 
     def _learn(self, name: str, pseudonym: str) -> None:
@@ -147,8 +146,8 @@ def _of_table(run: Path) -> Iterator[Row]:
 def _slides_of(run: Path) -> Path | None:
     """The slide table that campaign.yaml names."""
     try:
-        slides = yaml_text.parse((run / "campaign.yaml").read_text(encoding="utf-8"))["slides"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        slides = yaml_text.read(run / "campaign.yaml")["slides"]
+    except (OSError, UserError, KeyError, TypeError):
         return None
     return Path(slides) if isinstance(slides, str) else None
 
