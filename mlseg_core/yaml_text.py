@@ -143,7 +143,7 @@ def _check_events(text: str) -> None:
                 what = f"the alias *{event.anchor} lies inside of what it stands for" if contains else None
                 raise BadYaml(what or f"the alias *{event.anchor} stands for nothing", line)
             values += sizes[event.anchor]
-        elif isinstance(event, yaml.NodeEvent):
+        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             if event.tag is not None and event.tag not in _TAGS:
                 raise BadYaml(f"the tag {_short(event.tag)} has no place in a config", line)
             values += 1

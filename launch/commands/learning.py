@@ -7,6 +7,7 @@ from launch.campaign import load_where
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.own import check_folder
 from mlseg_dist.whole_slide.opening import check_named
 from shards.slide_table import slide_name
 
@@ -50,6 +51,7 @@ def predict(arguments: argparse.Namespace) -> int:
     out = arguments.out or run.path / "predictions" / slide_name(arguments.slide)
     if arguments.mpp_override and arguments.mpp is None:
         raise UserError("--mpp-override without --mpp", "command line", "Add --mpp, the µm/px of level 0.")
+    check_folder(out, "Name another folder with --out.")
     check_named(arguments.slide, config.shards.high_mpp, arguments.mpp, arguments.mpp_override)
     from mlseg_dist.predict import predict_slide
 

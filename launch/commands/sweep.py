@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import write_atomic
+from mlseg_core.own import check_folder
 
 _TITLE = "# Sweep "
 
@@ -38,6 +39,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     if unknown:
         raise UserError(f"no arm {unknown[0]!r}", "--only", f"There are: {', '.join(wanted.arms)}.")
     rows = arguments.rows or arguments.file.parent / "rows" / wanted.name
+    for option, place in (("--out", arguments.out), ("--rows", arguments.rows)):
+        if place is not None:
+            check_folder(place, f"Name another folder with {option}.")
     status = EXIT_DONE
     folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
     arms = list(arms_of(wanted, arguments.file, folder))

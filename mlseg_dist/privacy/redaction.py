@@ -131,13 +131,19 @@ def _of_table(run: Path) -> Iterator[Row]:
             continue
         with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             try:
-                rows = list(csv.DictReader(file))
+                header, *rows = list(csv.reader(file)) or [[]]
             except csv.Error:
                 continue
         for row in rows:
-            slide, patient, annotation = ((row.get(name) or "").strip() for name in ("slide", "patient", "annotation"))
-            if slide:
-                files = [file for file in (slide, annotation) if file]
+            cells: dict[
+                str, list[str]
+            ] = {}  # a column may be there twice: the reader of tables says so, naming the file
+            for name, cell in zip(header, row, strict=False):
+                cells.setdefault(name, []).extend(filter(None, [cell.strip()]))
+            patient = next(iter(cells.get("patient", [])), "")
+            annotations = cells.get("annotation", [])
+            for slide in cells.get("slide", []):
+                files = [slide, *annotations]
                 names = [name for file in files for name in _names_of_file(table.parent, file)]
                 folders = [folder for file in files for folder in _folders_of_file(table.parent, file)]
                 yield Row(_slug(table.parent / slide), patient, tuple(names), tuple(folders))
