@@ -123,7 +123,7 @@ def check_folder(folder: Path, fix: str = "Name another folder.") -> None:
     """Before any work: files can be made in a folder, which need not be there yet. Raises UserError."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise UserError("is not a folder", there, fix)
+        raise UserError("is a file, not a folder", there, fix)
     try:
         tempfile.TemporaryFile(dir=there).close()  # leaves nothing; permissions alone do not tell
     except OSError as error:

@@ -12,6 +12,7 @@ import io
 import os
 import struct
 import tarfile
+import weakref
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property
@@ -269,11 +270,13 @@ class ShardReader:
     """
 
     def __init__(self, path: Path, members: tuple[str, ...], opened: BinaryIO | None = None) -> None:
-        self.path, self.members, self._opened = path, members, opened
+        self.path, self.members, self._kept = path, members, opened
         try:
             self._file = open_regular_handle(path) if opened is None else opened.fileno()
         except OSError as error:
             raise _bad(path, error) from None
+        # A reader that nobody closes must not keep the file open.
+        self._release = weakref.finalize(self, os.close, self._file) if opened is None else None
         try:
             self._place = Place.find(self._file)
             if self._place.members != len(members):
@@ -289,8 +292,8 @@ class ShardReader:
         self.close()
 
     def close(self) -> None:
-        if self._opened is None:
-            os.close(self._file)
+        if self._release is not None:
+            self._release()
 
     def __len__(self) -> int:
         return self._place.rows

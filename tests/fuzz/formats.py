@@ -14,6 +14,7 @@ import numpy as np
 
 from launch.config import load_campaign
 from mlseg_core.errors import UserError
+from mlseg_core.files import fingerprint
 from mlseg_dist.training.checkpoint.reading import Damaged, load
 from shards import tiles
 from shards.annotation import Frame, read_annotation
@@ -60,7 +61,7 @@ def _manifest(folder: Path) -> Any:
     if damage:
         raise UserError(f"{damage[0]}", folder)
     said = manifest.model_dump(mode="json", exclude={"fingerprint", "parents"})
-    return _sha256(repr(said).encode()), seeds
+    return fingerprint(said), seeds
 
 
 def _seeds(folder: Path) -> Any:

@@ -1,5 +1,6 @@
 """A corpus opens without its indices, joins labels by shard, keeps few shards open, and says which pair is bad."""
 
+import gc
 import json
 import os
 import re
@@ -124,6 +125,21 @@ def test_a_sidecar_of_other_keys_is_refused(run):
     rename_keys(folder / sidecar.name, corpus.round.members)
     with pytest.raises(UserError, match="sidecar row 0"):
         corpus.read_sidecar(corpus.ref(int(corpus.numbers("train")[0])))
+
+
+def test_corpora_that_nobody_closes_keep_no_files_open(run):
+    def open_files():
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    for _ in range(30):
+        corpus = opened(run)
+        corpus.read(corpus.ref(int(corpus.numbers("train")[0])))
+        corpus.read_sidecar(corpus.ref(int(corpus.numbers("train")[0])))
+    assert len(list(Path("/proc/self/fd").iterdir())) > before, "it is read through open files"
+    del corpus
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("what", ["byte", "tar", "cut"])
