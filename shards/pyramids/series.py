@@ -22,6 +22,8 @@ _COLOUR_SPACES = {
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
     32803: "a colour filter array",
+    32844: "LogL",
+    32845: "LogLuv",
 }
 _SINGLE = {0: "in grey, white is 0", 1: "in grey", 3: "with a palette of other than 8 bits", 4: "of a transparency mask"}
 _RGB, _PALETTE, _YCBCR = 2, 3, 6

@@ -193,7 +193,7 @@ def test_a_pipe_in_the_table_goes_into_quarantine_and_the_others_are_cut(tmp_pat
     (tmp_path / "slides/s3.tif").unlink()
     os.mkfifo(tmp_path / "slides/s3.tif")
     config = ROOT / "configs/classes/breast.yaml"
-    small = ["high_mpp=2.0", "low_mpp=8.0", "store_px=64", "stride_um=96.0"]
+    small = [f"shards.{setting}" for setting in ("high_mpp=2.0", "low_mpp=8.0", "store_px=64", "stride_um=96.0")]
     status = main(["shards", "build", str(config), *small, "--slides", str(table), "--out", str(tmp_path / "out")])
     told = capsys.readouterr()
     assert status == 1, told.err
