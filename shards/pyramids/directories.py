@@ -14,21 +14,24 @@ from mlseg_core.errors import UserError
 from shards.pyramids.pyramid import is_tiff
 
 _WIDTH, _LENGTH, _ORIENTATION, _SUB_IFDS, _NDPI = 256, 257, 274, 330, 65420
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # type of a tag -> bytes of a value: whole numbers and offsets only
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MOST_DIRECTORIES = 100_000
 _MOST_TAGS = 4096  # in a directory; tifffile reads no more either
 _MOST_PX = 4_000_000  # a side
 _MOST_AREA = 10**12
+_MOST_TILE_AREA = 1 << 28
 _RESTORE = "Restore the file or drop its row."
 
 
 @dataclass(frozen=True)
 class Directory:
-    """One picture. size: (width, height) px, 0 where the tags do not say. orientation: the tag, 1 where there is none."""
+    """One picture. size, tile: (width, height) px, 0 where the tags do not say. orientation: the tag, 1 where there is none."""
 
     size: tuple[int, int]
     orientation: int
+    tile: tuple[int, int] = (0, 0)
 
 
 def check_directories(path: Path) -> None:
@@ -52,6 +55,12 @@ def check_size(size: tuple[int, int], path: Path) -> None:
     if max(size) > _MOST_PX or size[0] * size[1] > _MOST_AREA:
         what = f"it says that it has {size[0]} × {size[1]} px, which no scanner makes"
         raise UserError(what, path, _RESTORE)
+
+
+def _check_tile(tile: tuple[int, int], path: Path) -> None:
+    """OpenSlide asks for the memory of a whole tile, and ends the process where there is none. Raises UserError."""
+    if tile[0] * tile[1] > _MOST_TILE_AREA:
+        raise UserError(f"it says that its tiles have {tile[0]} × {tile[1]} px, which no scanner makes", path, _RESTORE)
 
 
 _Found = tuple[Directory, int, tuple[int, ...]]
@@ -96,6 +105,7 @@ class _Walk:
                 raise UserError(what, self._path, _RESTORE)
             picture, following, below = found
             check_size(picture.size, self._path)
+            _check_tile(picture.tile, self._path)
             open_now.add(at)
             way.append((at, iter((*below, following))))
 
@@ -130,18 +140,26 @@ class _Walk:
         width, length, orientation = (self._values(tags.get(tag), 1) for tag in (_WIDTH, _LENGTH, _ORIENTATION))
         size = (width[0] if width else 0, length[0] if length else 0)
         below = self._values(tags.get(_SUB_IFDS), _MOST_DIRECTORIES)
-        return Directory(size, orientation[0] if orientation else 1), following, below
+        across, down = (self._values(tags.get(tag), 1) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+        tile = (across[0] if across else 0, down[0] if down else 0)
+        return Directory(size, orientation[0] if orientation else 1, tile), following, below
 
     def _values(self, entry: bytes | None, most: int) -> tuple[int, ...]:
         """The values of a tag of whole numbers; at most `most` of them."""
         if entry is None:
             return ()
         kind = self._number(entry[2:4])
-        count, place = (self._number(entry[4:12]), entry[12:]) if self._is_big else (self._number(entry[4:8]), entry[8:])
+        count, place = (
+            (self._number(entry[4:12]), entry[12:]) if self._is_big else (self._number(entry[4:8]), entry[8:])
+        )
         size = _SIZES.get(kind, 0)
         if not size:
             return ()
-        data = place[: count * size] if count * size <= len(place) else self._at(self._number(place), min(count, most) * size)
+        data = (
+            place[: count * size]
+            if count * size <= len(place)
+            else self._at(self._number(place), min(count, most) * size)
+        )
         whole = min(len(data) // size, most)
         return struct.unpack(f"{self._order}{whole}{_FORMATS[size]}", data[: whole * size])
 

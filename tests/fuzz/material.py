@@ -33,8 +33,8 @@ _TIFF = {
 
 
 def corpus(folder: Path) -> None:
-    """Three slides of a few pairs each, in `shards`, and a sidecar of one of them, sidecar.tar."""
-    table = write_corpus(folder / "slides")
+    """Two slides of a few pairs each, in `shards`, and a sidecar of one of them, sidecar.tar."""
+    table = write_corpus(folder / "slides", slides=2)
     config = shards_config(max_per_class=2, stride_um=64.0)
     todo = cutting.units(config, table)
     map_in_processes(todo, cutting.cut, folder / "shards", 1, describe=cutting.describe)

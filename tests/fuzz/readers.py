@@ -102,10 +102,22 @@ def slide(ours: Callable[[Path], tuple[np.ndarray, tuple[float, float]]], name: 
         if name.endswith(".scn"):  # the picture lies on a larger glass
             x, y = found["bounds"][:2] if found["bounds"] else (0, 0)
             rgb = rgb[y : y + theirs.shape[0], x : x + theirs.shape[1]]
-        same = rgb.shape == theirs.shape and float(np.abs(rgb.astype(float) - theirs).mean()) <= _MOST_LEVELS
+        same = rgb.shape == theirs.shape
+        if same:
+            away = np.abs(rgb.astype(float) - theirs).mean(axis=-1)
+            same = float(away[~_left_out(page)[: rgb.shape[0], : rgb.shape[1]]].mean()) <= _MOST_LEVELS
         return same and all(any(abs(value / own - 1) < 0.01 for own in said) for value in mpp)
 
     return read
+
+
+def _left_out(page: tifffile.TiffPage) -> np.ndarray:
+    """Pixels of tiles that lie nowhere in the file, bool; a reader may paint them as it likes."""
+    across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
+    lost = np.array(
+        [not (offset and count) for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    )
+    return np.kron(lost[: across * down].reshape(down, across), np.ones((page.tilelength, page.tilewidth), bool))
 
 
 def _said_mpp(file: tifffile.TiffFile, page: tifffile.TiffPage) -> list[float]:

@@ -1,6 +1,5 @@
 """What macOS, NFS, editors and people leave beside our records stops no command, and changes nothing that a command says."""
 
-import json
 import time
 from pathlib import Path
 
@@ -71,8 +70,8 @@ def _read(run: RunFolder) -> dict[str, object]:
 def _answers(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> list[object]:
     said: list[object] = []
     for words in (["plan", str(run.path), "--json"], ["clean", str(run.path), "--rounds", "--dry-run", "--json"]):
-        status = main(words)
-        said.append((words[0], status, json.loads(capsys.readouterr().out)))
+        status, told = main(words), capsys.readouterr()
+        said.append((words[0], status, told.out, told.err))
     said.append(main(["status", str(run.path)]))
     capsys.readouterr()
     return said
