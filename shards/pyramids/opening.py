@@ -181,7 +181,10 @@ def same_by_tiles(slide: OpenSlidePyramid, path: Path, cache_bytes: int) -> Tiff
 
 
 def same_pixels(slide: OpenSlidePyramid, tiles: Pyramid) -> bool:
-    """Compares windows that can be decoded, on level 0's diagonals and at the corner of each level, where OpenSlide does not round positions."""
+    """Compares windows on level 0's diagonals and at the corner of each level, where OpenSlide does not round positions.
+
+    Windows that are damaged say nothing. False where no window could be compared.
+    """
     places = [(level, (0, 0)) for level in range(len(slide.sizes))]
     width, height = slide.sizes[0]
     places += [(0, (int(width * x), int(height * y))) for x in _PLACES for y in _PLACES]
