@@ -70,9 +70,7 @@ def _is_dicom(file: Path) -> bool:
 def _refuse_preview(file: Path) -> None:
     """Raises UserError for Olympus' container: a TIFF, whose pictures are the label and a preview."""
     if file.suffix.lower() == ".vsi":
-        what = (
-            f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
-        )
+        what = f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
         raise UserError(what, file, "Export the slide as OME-TIFF (QuPath or Bio-Formats do that) and name that file.")
 
 
@@ -95,17 +93,16 @@ def _opened(file: Path, path: Path, cache_bytes: int) -> Pyramid:
     why = refusal(file)
     if why is not None:
         try:
-            if is_tiff(file) and not _begins_with_macro(file):
+            if is_tiff(file):
+                _refuse_overview(file, path)
                 return TiffPyramid(file, cache_bytes)
         except OSError as error:
             why = error.strerror or str(error)
         raise UserError(f"the slide cannot be opened ({why})", path, _RESTORE)
     slide = OpenSlidePyramid(file, cache_bytes)
-    if slide.properties.get("openslide.vendor") == GENERIC_TIFF and _begins_with_macro(file):
-        slide.close()
-        raise UserError("the slide is damaged: only its overview of the glass can be read", path, _RESTORE)
     if slide.properties.get("openslide.vendor") == GENERIC_TIFF and _wants_tifffile(file):
         slide.close()
+        _refuse_overview(file, path)
         return TiffPyramid(file, cache_bytes)
     tiles = same_by_tiles(slide, file, cache_bytes)
     if tiles is None:
@@ -114,22 +111,24 @@ def _opened(file: Path, path: Path, cache_bytes: int) -> Pyramid:
     return tiles
 
 
-_MACRO_FIRST = (b"leica-microsystems.com/scn", b"<iScan")
+_OVERVIEW_FIRST = (b"leica-microsystems.com/scn", b"<iScan")
 """What the first picture of a TIFF says where it is an overview of the glass, and OpenSlide finds the slide behind it."""
 
 
-def _begins_with_macro(file: Path) -> bool:
-    """Whether a TIFF is of a kind (Leica, Ventana) that only OpenSlide can tell the pictures of. Raises OSError."""
+def _refuse_overview(file: Path, path: Path) -> None:
+    """A TIFF is read from its first picture on, which in some files is an overview of the glass. Raises UserError, OSError."""
     with open(file, "rb") as data:
         head = data.read(1 << 20)
-    if any(mark in head for mark in _MACRO_FIRST):
-        return True
+    if any(mark in head for mark in _OVERVIEW_FIRST):
+        raise UserError("the slide is damaged: only the overview of its glass can be read", path, _RESTORE)
     try:
         with open_tiff(file) as tiff:
-            said = tiff.pages.first.description.encode()
-            return tiff.is_scn or tiff.is_bif or any(mark in said for mark in _MACRO_FIRST)
-    except Exception:  # nobody can read what it says
-        return False
+            areas = [series.keyframe.imagewidth * series.keyframe.imagelength for series in tiff.series]
+    except Exception:  # whoever opens it next says why
+        return
+    if areas and max(areas) > areas[0]:
+        what = "the TIFF's first picture is smaller than another one in it: nobody says which of them is the slide"
+        raise UserError(what, path, "Export the slide alone, as a pyramidal TIFF or OME-TIFF.")
 
 
 def _wants_tifffile(file: Path) -> bool:
