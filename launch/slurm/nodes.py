@@ -103,7 +103,7 @@ def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
 def avoided(run: RunFolder) -> dict[str, str]:
     """The nodes to avoid -> why, sorted by name."""
     found = {}
-    for path in own_files(run.path / _FOLDER, r"[^.].*\.json"):
+    for path in own_files(run.path / _FOLDER, r"[A-Za-z0-9][\w.-]*\.json"):
         record = read_json(path)
         if isinstance(record, dict) and record.get("node") == path.stem:  # else somebody's copy of one
             found[path.stem] = str(record.get("why", ""))

@@ -105,7 +105,8 @@ def slide(ours: Callable[[Path], tuple[np.ndarray, tuple[float, float]]], name: 
         same = rgb.shape == theirs.shape
         if same:
             away = np.abs(rgb.astype(float) - theirs).mean(axis=-1)
-            same = float(away[~_left_out(page)[: rgb.shape[0], : rgb.shape[1]]].mean()) <= _MOST_LEVELS
+            away[_left_out(page)[: rgb.shape[0], : rgb.shape[1]]] = 0
+            same = float(away.mean()) <= _MOST_LEVELS
         return same and all(any(abs(value / own - 1) < 0.01 for own in said) for value in mpp)
 
     return read
