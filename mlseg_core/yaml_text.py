@@ -132,7 +132,7 @@ def _check_events(text: str) -> None:
     open_nodes: list[tuple[str | None, int, int]] = []  # anchor, values before it, line
     values = documents = 0
     for event in yaml.parse(text, _Loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:

@@ -70,7 +70,9 @@ def _is_dicom(file: Path) -> bool:
 def _refuse_preview(file: Path) -> None:
     """Raises UserError for Olympus' container: a TIFF, whose pictures are the label and a preview."""
     if file.suffix.lower() == ".vsi":
-        what = f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
+        what = (
+            f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
+        )
         raise UserError(what, file, "Export the slide as OME-TIFF (QuPath or Bio-Formats do that) and name that file.")
 
 
@@ -104,6 +106,12 @@ def _opened(file: Path, path: Path, cache_bytes: int) -> Pyramid:
         slide.close()
         _refuse_overview(file, path)
         return TiffPyramid(file, cache_bytes)
+    if slide.properties.get("openslide.vendor") == GENERIC_TIFF:
+        try:
+            _refuse_overview(file, path, slide.sizes[0])
+        except UserError:
+            slide.close()
+            raise
     tiles = same_by_tiles(slide, file, cache_bytes)
     if tiles is None:
         return slide
@@ -115,8 +123,11 @@ _OVERVIEW_FIRST = (b"leica-microsystems.com/scn", b"<iScan")
 """What the first picture of a TIFF says where it is an overview of the glass, and OpenSlide finds the slide behind it."""
 
 
-def _refuse_overview(file: Path, path: Path) -> None:
-    """A TIFF is read from its first picture on, which in some files is an overview of the glass. Raises UserError, OSError."""
+def _refuse_overview(file: Path, path: Path, shown: tuple[int, int] | None = None) -> None:
+    """A TIFF is read from its first picture on, which in some files is an overview of the glass. Raises UserError, OSError.
+
+    shown: (width, height) px of what is taken for level 0; None: of the first picture.
+    """
     with open(file, "rb") as data:
         head = data.read(1 << 20)
     if any(mark in head for mark in _OVERVIEW_FIRST):
@@ -126,7 +137,8 @@ def _refuse_overview(file: Path, path: Path) -> None:
             areas = [series.keyframe.imagewidth * series.keyframe.imagelength for series in tiff.series]
     except Exception:  # whoever opens it next says why
         return
-    if areas and max(areas) > areas[0]:
+    first = shown[0] * shown[1] if shown is not None else areas[0] if areas else 0
+    if areas and max(areas) > first:
         what = "the TIFF's first picture is smaller than another one in it: nobody says which of them is the slide"
         raise UserError(what, path, "Export the slide alone, as a pyramidal TIFF or OME-TIFF.")
 

@@ -21,8 +21,14 @@ def overview_faults(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         if row.overview:
             try:
                 path = folder / row.overview
-                if json.loads(path.read_text(encoding="utf-8"))["slug"] != row.slug:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+                if facts["slug"] != row.slug:
                     raise ValueError(f"is not of slide {row.slug}")
+                inside = facts.get("inside")  # an earlier version did not say it
+                if row.inside is not None and inside is not None and inside != row.inside.model_dump(mode="json"):
+                    yield Finding(
+                        row.overview, "", "says that another part of the views lies on the slide than the manifest"
+                    )
                 decode_rgb(path.with_suffix(".thumb.jpg").read_bytes())
                 decode_label(path.with_suffix(".tissue.png").read_bytes())
             except (OSError, ValueError, KeyError, TypeError) as error:

@@ -54,13 +54,17 @@ def _shard(name: str, members: tuple[str, ...]) -> Any:
 
 
 def _manifest(folder: Path) -> Any:
-    """What it says. `fingerprint` and `parents` are left out: no data comes of them; a changed one makes a phase invalid."""
+    """What it says. `fingerprint` and `parents` are left out: no data comes of them; a changed one makes a phase invalid. Nor
+    does any come of the names of classes that no pixel has.
+    """
     manifest = read_manifest(folder / "shards" / "manifest.json")
     seeds = _sha256(read_seeds(folder / "shards", manifest).tobytes())
     damage = verify_corpus(folder / "shards", 1).damage
     if damage:
         raise UserError(f"{damage[0]}", folder)
-    said = manifest.model_dump(mode="json", exclude={"fingerprint", "parents"})
+    said = manifest.model_dump(mode="json", exclude={"fingerprint", "parents", "classes"})
+    used = {name for shard in manifest.shards for name in (*shard.seeds, *shard.pixels)}
+    said["classes"] = {name: number for number, name in enumerate(manifest.classes) if name in used}
     return fingerprint(said), seeds
 
 
