@@ -14,7 +14,7 @@ from mlseg_core.errors import UserError
 from shards.pyramids.pyramid import is_tiff
 
 _WIDTH, _LENGTH, _ORIENTATION, _SUB_IFDS, _NDPI = 256, 257, 274, 330, 65420
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_TILE_WIDTH, _TILE_LENGTH, _TILE_BYTES = 322, 323, 325
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # type of a tag -> bytes of a value: whole numbers and offsets only
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MOST_DIRECTORIES = 100_000
@@ -22,16 +22,21 @@ _MOST_TAGS = 4096  # in a directory; tifffile reads no more either
 _MOST_PX = 4_000_000  # a side
 _MOST_AREA = 10**12
 _MOST_TILE_AREA = 1 << 28
+_MOST_TILES = 1 << 22  # of one picture whose sizes are looked at
 _RESTORE = "Restore the file or drop its row."
 
 
 @dataclass(frozen=True)
 class Directory:
-    """One picture. size, tile: (width, height) px, 0 where the tags do not say. orientation: the tag, 1 where there is none."""
+    """One picture. size, tile: (width, height) px, 0 where the tags do not say. orientation: the tag, 1 where there is none.
+
+    tile_bytes: of the largest tile.
+    """
 
     size: tuple[int, int]
     orientation: int
     tile: tuple[int, int] = (0, 0)
+    tile_bytes: int = 0
 
 
 def check_directories(path: Path) -> None:
@@ -106,6 +111,9 @@ class _Walk:
             picture, following, below = found
             check_size(picture.size, self._path)
             _check_tile(picture.tile, self._path)
+            if picture.tile_bytes > self._end:
+                what = f"it says that a tile has {picture.tile_bytes} bytes, and the whole file has {self._end}"
+                raise UserError(what, self._path, _RESTORE)
             open_now.add(at)
             way.append((at, iter((*below, following))))
 
@@ -142,7 +150,8 @@ class _Walk:
         below = self._values(tags.get(_SUB_IFDS), _MOST_DIRECTORIES)
         across, down = (self._values(tags.get(tag), 1) for tag in (_TILE_WIDTH, _TILE_LENGTH))
         tile = (across[0] if across else 0, down[0] if down else 0)
-        return Directory(size, orientation[0] if orientation else 1, tile), following, below
+        tile_bytes = max(self._values(tags.get(_TILE_BYTES), _MOST_TILES), default=0)
+        return Directory(size, orientation[0] if orientation else 1, tile, tile_bytes), following, below
 
     def _values(self, entry: bytes | None, most: int) -> tuple[int, ...]:
         """The values of a tag of whole numbers; at most `most` of them."""

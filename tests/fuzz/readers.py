@@ -8,6 +8,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -94,29 +95,49 @@ def slide(ours: Callable[[Path], tuple[np.ndarray, tuple[float, float]]], name: 
 
     def read(folder: Path, found: Any) -> bool:
         rgb, mpp = ours(folder)
-        with tifffile.TiffFile(folder / name) as file:
-            pages = [page.aspage() for page in file.pages if page.is_tiled]
-            page = max(pages, key=lambda one: one.imagewidth * one.imagelength)
-            theirs = page.asarray(maxworkers=1)[..., :3]
-            said = _said_mpp(file, page)
+        try:
+            theirs, left_out, said = _by_tifffile(folder / name)
+        except Exception:  # it is stricter than libtiff, which Pillow hands the pixels to
+            theirs, left_out, said = _by_pillow(folder / name)
         if name.endswith(".scn"):  # the picture lies on a larger glass
             x, y = found["bounds"][:2] if found["bounds"] else (0, 0)
             rgb = rgb[y : y + theirs.shape[0], x : x + theirs.shape[1]]
-        same = rgb.shape == theirs.shape
-        if same:
-            away = np.abs(rgb.astype(float) - theirs).mean(axis=-1)
-            away[_left_out(page)[: rgb.shape[0], : rgb.shape[1]]] = 0
-            same = float(away.mean()) <= _MOST_LEVELS
-        return same and all(any(abs(value / own - 1) < 0.01 for own in said) for value in mpp)
+        if rgb.shape != theirs.shape:
+            return False
+        away = np.abs(rgb.astype(float) - theirs).mean(axis=-1)
+        away[left_out[: rgb.shape[0], : rgb.shape[1]]] = 0
+        return float(away.mean()) <= _MOST_LEVELS and all(
+            any(abs(value / own - 1) < 0.01 for own in said) for value in mpp
+        )
 
     return read
+
+
+_Picture = tuple[np.ndarray, np.ndarray, list[float]]
+"""Pixels; where tiles lie nowhere in the file; every µm/px that the file says in some place."""
+
+
+def _by_tifffile(path: Path) -> _Picture:
+    with tifffile.TiffFile(path) as file:
+        pages = [page.aspage() for page in file.pages if page.is_tiled]
+        page = max(pages, key=lambda one: one.imagewidth * one.imagelength)
+        return page.asarray(maxworkers=1)[..., :3], _left_out(page), _said_mpp(file, page)
+
+
+def _by_pillow(path: Path) -> _Picture:
+    with Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB"))
+        said = [float(text) for text in re.findall(rb"MPP = ([0-9.]+)", path.read_bytes())]
+        resolution = image.tag_v2.get(282)  # type: ignore[attr-defined]
+    said += [10000.0 / float(resolution)] if resolution else []
+    return rgb, np.zeros(rgb.shape[:2], bool), said
 
 
 def _left_out(page: tifffile.TiffPage) -> np.ndarray:
     """Pixels of tiles that lie nowhere in the file, bool; a reader may paint them as it likes."""
     across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
     lost = np.array(
-        [not (offset and count) for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        [not (offset and count) for offset, count in zip_longest(page.dataoffsets, page.databytecounts, fillvalue=0)]
     )
     return np.kron(lost[: across * down].reshape(down, across), np.ones((page.tilelength, page.tilewidth), bool))
 

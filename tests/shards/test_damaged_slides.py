@@ -81,3 +81,14 @@ def test_a_slide_that_goes_away_while_it_is_read_can_be_closed(tmp_path: Path) -
         slide.read(0, (100, 60), (64, 64))
     slide.close()
     slide.close()
+
+
+def test_a_tile_of_more_bytes_than_the_file_has_is_refused(tmp_path: Path) -> None:
+    """OpenSlide asks for the memory of it, and ends the process where there is none."""
+    path = tmp_path / "s.tif"
+    write_slide(path, tissue_slide(1, SIDE))
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        counts = list(file.pages[0].databytecounts)
+        file.pages[0].tags[325].overwrite([*counts[:3], 2_240_054_138, *counts[4:]])
+    with pytest.raises(UserError, match="a tile has 2240054138 bytes, and the whole file has"):
+        SlideReader(path)
