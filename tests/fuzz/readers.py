@@ -22,6 +22,7 @@ Rightly = Callable[[Path, Any], bool]
 _ORDER = ("Stroma", "Tumor", "DCIS")
 """Annotation names from weak to strong, in the order of their fine classes."""
 _MASK = {1: 0, 2: 1, 7: 2}
+_AREAS = ("0", "1", "2", "Polygon", "Freehand", "Rectangle", "Ellipse", "Spline")
 _NONE = 255
 _MOST_OTHER_PX = 60  # of 10,000: pixels whose centres lie on an edge
 _MOST_LEVELS = 6.0  # grey levels, mean: JPEG decoders differ
@@ -57,7 +58,12 @@ def geojson(folder: Path, found: Any) -> bool:
         geometry = feature["geometry"]
         if geometry is None or "Point" in geometry["type"] or "Line" in geometry["type"]:
             continue
-        polygons.append((feature["properties"]["classification"]["name"], shapely.geometry.shape(geometry)))
+        parts = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
+        for shell, *holes in parts:
+            area = shapely.make_valid(shapely.Polygon(shell))
+            for hole in holes:  # one that lies outside adds nothing
+                area = area - shapely.make_valid(shapely.Polygon(hole))
+            polygons.append((feature["properties"]["classification"]["name"], area))
     return _is_painted(found, polygons)
 
 
@@ -73,7 +79,7 @@ def xml(name: str) -> Rightly:
                 points = [*region.iter("Coordinate"), *region.iter("Vertex")]
                 points.sort(key=lambda point: float(point.get("Order", "0")))
                 ring = [(float(point.attrib["X"]), float(point.attrib["Y"])) for point in points]
-                if len(ring) > 2:
+                if len(ring) > 2 and region.get("Type", "0") in _AREAS:  # arrows and rulers enclose nothing
                     polygons.append((str(own), shapely.Polygon(ring)))
         return _is_painted(found, polygons)
 
