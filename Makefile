@@ -8,7 +8,9 @@
 # make chaos     N faults at random steps of real training jobs; each has to end as an undisturbed one, bit by bit (N=20)
 # make cluster-chaos  N campaigns on a SLURM on this host, with faults at random moments; each has to end with the same labels and
 #                weights as an undisturbed one (N=50)
-# make install   .venv with the package and its extra `bundle`, at the versions of constraints.txt (CONSTRAINTS= takes what pip finds); `make test` and
+# make fuzz      N mutated files of every format that is read; each has to end in the same data or in one clear error (N=3000)
+# make install   .venv with the package and its extra `bundle`, at the versions of constraints.txt (CONSTRAINTS= takes what pip
+#                finds); `make test` and
 #                `make check` add the test extras; both do nothing when up to date
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +18,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: install install-test demo test test-torch check gpu chaos cluster-chaos
+.PHONY: install install-test demo test test-torch check gpu chaos cluster-chaos fuzz
 
 install: .venv/installed
 
@@ -75,3 +77,6 @@ chaos: install-test
 
 cluster-chaos: install-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.chaos $(or $(N),50) $(if $(SEED),--seed $(SEED))
+
+fuzz: install-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(or $(N),3000) $(if $(SEED),--seed $(SEED))

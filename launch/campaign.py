@@ -23,6 +23,7 @@ from launch.slurm.queue import has_slurm
 from launch.slurm.run_jobs import read_run_jobs
 from mlseg_core.config import differences, validate
 from mlseg_core.errors import UserError
+from mlseg_core.own import check_folder
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import read_manifest
 
@@ -46,9 +47,11 @@ class Campaign:
 def check_inputs(config: CampaignConfig) -> None:
     """Before anything starts: the ranks of training, the class maps; before the first start also all that a user can get wrong in
     slides, tables and annotations. Raises UserError."""
+    run = RunFolder.of(config)
+    if not run.exists():
+        check_folder(run.path, "Set `runs` to a folder that you may write to.")
     check_ranks(config)
     check_class_maps(config)
-    run = RunFolder.of(config)
     if config.slides is not None and not run.exists():
         from shards.cutting import annotated_classes, check_slides, look_at_slides
 
@@ -71,7 +74,6 @@ def prepare(config: CampaignConfig, accept: bool = False, accept_code: bool = Fa
     graph = build_graph(config)
     if not run.exists():
         check_free(run, config)
-        run.path.mkdir(parents=True, exist_ok=True)
         run.freeze_code()
         ensure_id(run)
         write_config(config, run.config_path)

@@ -56,13 +56,13 @@ def main(words: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     words = sys.argv[1:] if words is None else words
     _add_commands(commands, next((word for word in words if not word.startswith("-")), ""))
-    arguments, rest = parser.parse_known_args(words)
-    if rest:  # overrides that come after an option
-        if not hasattr(arguments, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        arguments.overrides = [*arguments.overrides, *rest]
-    _find_configs(arguments)
     try:
+        arguments, rest = parser.parse_known_args(words)
+        if rest:  # overrides that come after an option
+            if not hasattr(arguments, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+                parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            arguments.overrides = [*arguments.overrides, *rest]
+        _find_configs(arguments)
         return int(arguments.run(arguments))
     except UserError as error:
         print(f"mlseg: error: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
 from launch.resources.blocks import ClusterConfig
 from launch.resources.earlier_names import translate_cluster, translate_override, without_defaults
-from mlseg_core.config import Reading, load_config, read_yaml
+from mlseg_core.config import Reading, load_config, read_yaml, unknown_key
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig
@@ -135,7 +135,7 @@ def load_recorded(
 
     def before(raw: dict[str, Any]) -> None:
         if site is not None:
-            raw["cluster"] = read_yaml(site, Reading(_translate)).get("cluster", {})
+            raw["cluster"] = _cluster_of(site)
         make_absolute(raw, folder, NOT_FINGERPRINTED)
         fingerprinted.update(raw.get("tiles") or {})
 
@@ -146,6 +146,17 @@ def load_recorded(
 
     reading = Reading(_translate_recorded)
     return load_config(path, CampaignConfig, _by_new_names(overrides), before=before, after=after, reading=reading)
+
+
+def _cluster_of(site: Path) -> Any:
+    """The section of a cluster file. Raises UserError where it holds anything else, or nothing."""
+    raw = read_yaml(site, Reading(_translate))
+    for key in raw:
+        if key != "cluster":
+            raise unknown_key(str(key), str(key), ("cluster",), site)
+    if "cluster" not in raw:
+        raise UserError("it has no section 'cluster'", site, "See configs/clusters/slurm-gpu.yaml.")
+    return raw["cluster"]
 
 
 def _by_new_names(overrides: Sequence[str]) -> list[str]:

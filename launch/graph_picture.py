@@ -7,6 +7,7 @@ from pathlib import Path
 from launch.graph import Phase
 from mlseg_core.errors import UserError
 from mlseg_core.files import replace_synced, temporary_beside
+from mlseg_core.own import check_file, refuse_foreign
 
 COLOURS = {
     "done": "#8fce9b",
@@ -36,10 +37,16 @@ class PhaseBox:
     below: str = ""
 
 
-def draw(nodes: Sequence[PhaseBox], title: str, out: Path) -> None:
-    """Write the picture. Raises UserError for an unsupported format."""
+def check_picture(out: Path) -> None:
+    """Before any work: a picture can be drawn there, over none but ours. Raises UserError."""
     if out.suffix.lower() not in _SUFFIXES:
         raise UserError(f"no picture format {out.suffix!r}", "--graph", f"Use one of {', '.join(_SUFFIXES)}.")
+    check_file(out, "Name another file with --graph.")
+    refuse_foreign([out], is_graph)
+
+
+def draw(nodes: Sequence[PhaseBox], title: str, out: Path) -> None:
+    """Write the picture, to where check_picture found nothing wrong."""
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 

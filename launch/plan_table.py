@@ -14,9 +14,9 @@ from launch.completion import Completion
 from launch.config import CampaignConfig
 from launch.estimate.costs import Cost, add_up
 from launch.phases import MapKind, block_of, job_of, kind_of
-from launch.preflight.space import size
 from launch.resources.blocks import JobConfig
 from launch.resources.gpus import asked_gpus
+from launch.resources.quantities import size
 from mlseg_core.progress import clock
 
 _LEFT_OUT_FIRST = ("work", "writes", "wall", "GPU-h")

@@ -3,8 +3,6 @@
 In: the config. Out: a config of its own run folder NAME-rehearsal; once it has run, the rates that `plan` goes by.
 """
 
-import csv
-import io
 import math
 import os
 import signal
@@ -19,6 +17,7 @@ from launch.graph import Phase, build_graph
 from launch.resources.gpus import tasks_here
 from launch.run_folder import RunFolder
 from mlseg_core.config import read_yaml
+from mlseg_core.csv_text import write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.files import write_atomic
 from mlseg_core.own import refuse_foreign
@@ -80,20 +79,18 @@ def _write_table(config: CampaignConfig, target: Path, share: float) -> Path:
         slide for split in dict.fromkeys(s.split for s in slides) for slide in _some(config, slides, split, share)
     ]
     text = _text(chosen)
-    _refuse_foreign_table(config, target, set(_text(slides).splitlines()))
+    _refuse_foreign_table(config, target, set(_text(slides).split("\r\n")))
     write_atomic(target, text)
     return target.absolute()
 
 
 def _text(slides: Sequence[Slide]) -> str:
-    rows = io.StringIO()
-    writer = csv.writer(rows)
-    writer.writerow([*REQUIRED, *OPTIONAL])
+    rows: list[Sequence[object]] = [(*REQUIRED, *OPTIONAL)]
     for slide in slides:
         paths = {"slide": slide.slide.absolute(), "annotation": slide.annotation and slide.annotation.absolute()}
         values = {**vars(slide), **paths}
-        writer.writerow([_cell(values[name]) for name in (*REQUIRED, *OPTIONAL)])
-    return rows.getvalue()
+        rows.append([_cell(values[name]) for name in (*REQUIRED, *OPTIONAL)])
+    return write_rows(rows, end="\r\n")
 
 
 def _refuse_foreign_table(config: CampaignConfig, target: Path, lines: set[str]) -> None:
@@ -104,7 +101,11 @@ def _refuse_foreign_table(config: CampaignConfig, target: Path, lines: set[str])
     run = RunFolder(config.runs / f"{config.name}-rehearsal")
     named = read_yaml(run.config_path).get("slides") if run.exists() else None
     is_named = isinstance(named, str) and Path(named).absolute() == target.absolute()
-    refuse_foreign([target], lambda path: is_named or set(path.read_text(errors="replace").splitlines()) <= lines)
+    refuse_foreign([target], lambda path: is_named or _lines(path) <= lines)
+
+
+def _lines(path: Path) -> set[str]:
+    return set(path.read_bytes().decode(errors="replace").split("\r\n"))
 
 
 def _cell(value: object) -> object:

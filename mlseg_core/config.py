@@ -7,12 +7,11 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mlseg_core import yaml_text
@@ -20,6 +19,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import find_shipped, write_atomic
 
 _MOST_SHOWN = 60
+_DEEPEST = 20  # files that extend each other
 
 
 class Strict(BaseModel):
@@ -132,12 +132,9 @@ def _read_extended(path: Path, seen: tuple[Path, ...], reading: Reading) -> dict
         raise UserError("`extends` goes round in a circle", path, "Remove one of the `extends` lines.")
     if not path.is_file():
         raise UserError("no such config file", path, "Give the path of a YAML file; mlseg init DIR lays some out.")
-    try:
-        raw = yaml_text.parse(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"not valid YAML{line}", path, "Fix the syntax.") from None
+    if len(seen) > _DEEPEST:
+        raise UserError(f"`extends` leads through more than {_DEEPEST} files", path, "Shorten the chain.")
+    raw = yaml_text.read(path)
     if not isinstance(raw, dict):
         raise UserError("the config must be a map of keys", path, "See configs/demo.yaml.")
     parents = raw.pop("extends", [])
@@ -146,12 +143,22 @@ def _read_extended(path: Path, seen: tuple[Path, ...], reading: Reading) -> dict
     except ValueError as error:
         raise UserError(str(error), path, "Correct the file.") from None
     tree: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
-        extended = find_shipped(str(parent), path.parent)
+    for parent in _extended(parents, path):
+        extended = find_shipped(parent, path.parent)
         tree = _merge(tree, _read_extended(extended, (*seen, path.resolve()), reading))
     if seen and reading.site is not None and reading.instead(raw):
         return tree
     return _merge(tree, raw)
+
+
+def _extended(parents: Any, path: Path) -> list[str]:
+    """The names that `extends` gives. Raises UserError."""
+    names = [parents] if isinstance(parents, str) else parents
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError("`extends` is neither the name of a file nor a list of them", path, "Correct the file.")
+    if len(set(names)) < len(names):
+        raise UserError("`extends` names one file twice", path, "Name each file once.")
+    return names
 
 
 def _merge(under: dict, over: dict) -> dict:
@@ -188,8 +195,8 @@ def _apply_override(raw: dict, override: str) -> None:
         raise UserError(f"override {override!r} is not of the form key.path=value", "command line", "Example: seed=7")
     try:
         value = yaml_text.parse(text)
-    except yaml.YAMLError:
-        raise UserError(f"the value of override {key!r} is not valid YAML", "command line", "Quote it.") from None
+    except yaml_text.BadYaml as error:
+        raise UserError(f"override {key!r}: not valid YAML: {error.what}", "command line", "Quote it.") from None
     *parents, last = key.split(".")
     node: Any = raw
     for part in parents:
@@ -233,10 +240,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
-        allowed = sorted(owner.model_fields) if owner else []
-        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        return UserError(f"unknown key {key!r}{more}", where, f"{hint}Allowed here: {', '.join(allowed)}.")
+        return unknown_key(key, str(location[-1]), owner.model_fields if owner else (), where, more)
     if first["type"] == "missing":
         return UserError(f"key {key!r} is missing{more}", where, "Add it.")
     if first["type"] == "union_tag_not_found":
@@ -252,6 +256,14 @@ def _explain(error: ValidationError, model: type[BaseModel], where: Path | str) 
     message = first["msg"].removeprefix("Value error, ")
     fix = "Write true or false." if first["type"] == "bool_type" else "Correct the value."
     return UserError(f"key {key!r}: {message}{shown}{more}", where, fix)
+
+
+def unknown_key(key: str, last: str, allowed: Iterable[str], where: Path | str, more: str = "") -> UserError:
+    """What to say of a key that nobody knows. last: its last part, as one of `allowed` might have been meant by it."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(last, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown key {key!r}{more}", where, f"{hint}Allowed here: {', '.join(names)}.")
 
 
 def _is_union_tag(part: Any) -> bool:

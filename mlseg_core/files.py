@@ -1,9 +1,12 @@
 """Files that someone reads later: hashes, atomic writes, first-wins publishing. POSIX: temporary file, fsync, link or rename."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -36,6 +39,33 @@ def fingerprint(value: Any) -> str:
     """Hex sha256 of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_regular_handle(path: Path) -> int:
+    """os.open for reading. Raises OSError for what is no file, at once: to open a named pipe waits for whoever writes it."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "not a regular file", str(path))
+    return handle
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """open(path, "rb") of a regular file; see open_regular_handle. Raises OSError."""
+    return open(open_regular_handle(path), "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of a regular file. Raises OSError, and UserError for what is no regular file."""
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.EINVAL):
+            raise UserError("is not a regular file", path, "Check the path.") from None
+        raise
 
 
 def fsync_folder(folder: Path) -> None:
@@ -115,6 +145,21 @@ def in_folder(path: Path, make: Callable[[], T]) -> T:
         return make()
 
 
+def own_files(folder: Path, form: str) -> list[Path]:
+    """Files directly in a folder whose whole name has the form of our records there, a regular expression; sorted by name.
+
+    People and systems leave other files beside ours (`._x.json`, `.DS_Store`, `x.json~`, `.nfs0001`, `x (copy).json`): none of them
+    is read. [] where there is no folder.
+    """
+    exact = re.compile(form)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if exact.fullmatch(entry.name) and entry.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in names]
+
+
 def find_shipped(name: str, start: Path) -> Path:
     """`start / name`. Where that is no file and the name is `configs/…`, the nearest one in a folder above: a project's own."""
     if name.startswith("configs/") and not (start / name).is_file():
@@ -143,10 +188,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises UserError when the file is missing or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path).decode("utf-8"))
     except FileNotFoundError:
         raise UserError("no such file", path, "Check the path, or run the phase that writes it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, a number of 5,000 digits; nested too deeply
         raise UserError(f"not valid JSON ({error})", path, "Restore the file or make it again.") from None
 
 
@@ -155,10 +200,12 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_regular(path).split(
+        b"\n"
+    ):  # a text may hold what str.splitlines takes for the end of a line, as U+2028
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            records.append(json.loads(line.decode("utf-8")))
+        except (ValueError, RecursionError):
             continue
     return [record for record in records if isinstance(record, dict)]
 

@@ -8,6 +8,7 @@ In: folders that a person may have put files into. Out: fewer of our own files; 
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import accumulate
@@ -116,6 +117,24 @@ def refuse_foreign(paths: Iterable[Path], is_ours: Callable[[Path], bool]) -> No
                 path,
                 "Move it away, or name another place.",
             )
+
+
+def check_folder(folder: Path, fix: str = "Name another folder.") -> None:
+    """Before any work: files can be made in a folder, which need not be there yet. Raises UserError."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise UserError("is a file, not a folder", there, fix)
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # leaves nothing; permissions alone do not tell
+    except OSError as error:
+        raise UserError(f"nothing may be written there ({os.strerror(error.errno or 0).lower()})", there, fix) from None
+
+
+def check_file(path: Path, fix: str = "Name another file.") -> None:
+    """Before any work: a file of this name can be made or replaced. Raises UserError."""
+    if path.is_dir():
+        raise UserError("is a folder, not a file", path, fix)
+    check_folder(path.parent, fix)
 
 
 def starts_with(path: Path, head: bytes) -> bool:

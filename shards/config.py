@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 class ShardsConfig(StableDump):
     """Views, sampling and classes of a corpus. Lengths in µm, resolutions in µm/px, sizes in px."""
 
-    added_later: ClassVar = ("hash_slides",)
+    added_later: ClassVar = ("hash_slides", "slide_hours")
 
     high_mpp: Positive = 0.5
     """Resolution of the high view, µm/px."""
@@ -55,6 +55,9 @@ class ShardsConfig(StableDump):
     hash_slides: bool = False
     """Record a sha256 of every byte of each slide that is cut; planning and `shards verify --slides` compare it."""
 
+    slide_hours: Positive = 6.0
+    """A slide that takes longer to be cut goes into quarantine. A large one with 20,000 patches takes about ten minutes."""
+
     tissue: TissueConfig = TissueConfig()
     audit: AuditConfig = AuditConfig()
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -79,7 +82,7 @@ class ShardsConfig(StableDump):
 
     def decides(self) -> dict[str, Any]:
         """What the shards depend on, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"hash_slides"})
+        return self.model_dump(mode="json", exclude={"hash_slides", "slide_hours"})
 
     @property
     def weak_to_strong(self) -> list[str]:

@@ -11,24 +11,54 @@ import gc
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mlseg_core.config import StableDump, Strict, validate
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json
+from mlseg_core.files import read_json, read_regular
 from mlseg_core.store import Store, open_store
-from shards.tar import BadShard, size_and_index_sha256
+from shards.tar import BadShard, array_of, size_and_index_sha256
 
 _MAKE_AGAIN = "Build the shards again (mlseg shards build, or a new campaign); what was made from them follows."
+
+
+def _inside(name: str) -> str:
+    """Of files in the manifest's own folder: the name leads nowhere else, and to no hidden file. Raises ValueError."""
+    parts = name.split("/")
+    if "\0" in name or any(not part or part.startswith(".") or len(part) > 255 for part in parts):
+        raise ValueError("the name leads out of the folder")
+    return name
+
+
+def _plain(name: str) -> str:
+    """Raises ValueError."""
+    if "/" in name:
+        raise ValueError("the name leads out of the folder")
+    return _inside(name)
+
+
+def _plain_if_any(name: str) -> str:
+    """Raises ValueError."""
+    return _plain(name) if name else name
+
+
+def _inside_if_any(name: str) -> str:
+    """Raises ValueError."""
+    return _inside(name) if name else name
+
+
+_SEEDS_NAME = re.compile(r"seeds-[0-9a-f]+\.npy")
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class ShardEntry(Strict):
@@ -38,16 +68,16 @@ class ShardEntry(Strict):
     of: for a sidecar, the name of the shard whose samples it speaks of.
     """
 
-    name: str
-    bytes: int
+    name: Annotated[str, AfterValidator(_plain)]
+    bytes: Count
     sha256: str
     index_sha256: str
-    samples: int
+    samples: Count
     slide: str
     split: str
-    of: str = ""
-    seeds: dict[str, int] = {}
-    pixels: dict[str, int] = {}
+    of: Annotated[str, AfterValidator(_plain_if_any)] = ""
+    seeds: dict[str, Count] = {}
+    pixels: dict[str, Count] = {}
 
 
 Box = tuple[int, int, int, int]
@@ -78,7 +108,7 @@ class SlideEntry(StableDump):
     source: str
     split: str
     score: float | None = None
-    overview: str = ""
+    overview: Annotated[str, AfterValidator(_inside_if_any)] = ""
     quarantined: str = ""
     inside: Inside | None = None
 
@@ -101,6 +131,17 @@ class Manifest(Strict):
     parents: dict[str, str] = {}
     facts: dict[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _names_its_seeds(self) -> Self:
+        said = self.facts.get("seeds")
+        if said is None:
+            return self
+        if not (isinstance(said, dict) and isinstance(said.get("name"), str) and isinstance(said.get("sha256"), str)):
+            raise ValueError("facts.seeds does not name a file of seeds and its sha256")
+        if not _SEEDS_NAME.fullmatch(said["name"]):
+            raise ValueError(f"the name of the seeds, {said['name']!r}, leads out of the folder or is not one of ours")
+        return self
+
     @property
     def ratio(self) -> int:
         """low µm/px over high µm/px."""
@@ -113,7 +154,7 @@ class Manifest(Strict):
 def read_manifest(path: Path) -> Manifest:
     """Raises UserError."""
     with suppress(OSError, ValidationError), _no_collecting():
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_regular(path))
     raw = read_json(path)  # to say what is wrong
     if isinstance(raw, dict) and raw.get("version") == 1:
         raise UserError("its shards have no index inside them (version 1)", path, _MAKE_AGAIN)
@@ -124,7 +165,7 @@ def parse_manifest(data: bytes, where: Path | str) -> Manifest:
     """A manifest's text. Raises UserError for one that is damaged, of version 1, or not ours."""
     try:
         raw = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not valid JSON ({error})", where, "Restore the file or make it again.") from None
     if isinstance(raw, dict) and raw.get("version") == 1:
         raise UserError("its shards have no index inside them (version 1)", where, _MAKE_AGAIN)
@@ -135,7 +176,7 @@ def is_manifest(data: bytes, kind: str) -> bool:
     """Whether some text is a manifest of ours, of whatever version. kind: `corpus`, `labels` or `styled`."""
     try:
         raw = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return (
         isinstance(raw, dict) and {"version", "fingerprint", "shards"} <= raw.keys() and raw.get("kind", kind) == kind
@@ -219,7 +260,7 @@ def write_seeds(store: Store | Path, seeds: np.ndarray) -> dict[str, str]:
 def seeds_name(manifest: Manifest) -> str | None:
     """Name of the file; None: there is none, as beside styled views."""
     facts = manifest.facts.get("seeds")
-    return facts["name"] if isinstance(facts, dict) else None
+    return str(facts["name"]) if isinstance(facts, dict) else None
 
 
 def read_seeds(folder: Path, manifest: Manifest) -> np.ndarray:
@@ -231,22 +272,17 @@ def read_seeds(folder: Path, manifest: Manifest) -> np.ndarray:
     if name is None:
         raise UserError("names no file of seeds", folder / "manifest.json", _FIX)
     try:
-        data = (folder / name).read_bytes()
+        data = read_regular(folder / name)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", folder / name, _FIX) from None
     is_its = hashlib.sha256(data).hexdigest() == manifest.facts["seeds"]["sha256"]
-    seeds = _array(data) if is_its else None
+    try:
+        seeds = array_of(data) if is_its else None
+    except ValueError:
+        seeds = None
     if seeds is None or seeds.dtype != np.uint8 or seeds.shape != (sum(shard.samples for shard in manifest.shards),):
         raise UserError("is not the file of the manifest beside it", folder / name, _FIX)
     return seeds
-
-
-def _array(npy: bytes) -> np.ndarray:
-    """What np.load gives, without another copy of a hundred million pairs."""
-    file = io.BytesIO(npy)
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.frombuffer(npy, dtype, offset=file.tell()).reshape(shape)
 
 
 def by_shard(manifest: Manifest, seeds: np.ndarray) -> Iterator[tuple[ShardEntry, np.ndarray]]:

@@ -5,7 +5,6 @@ Slides and annotations have plain names, NAME.tif and NAME.geojson, so a folder 
 with corrections by hand. The table's sha256 is kept in `.mlseg-written.json`, so that a table that was edited is known.
 """
 
-import csv
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlseg_core.csv_text import read_table
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.records import read_all_done
 from mlseg_core.exactly_once.run import Scratch, Unit
@@ -103,9 +103,8 @@ def _check_table(write_table: Callable[[Path], Path], out: Path) -> None:
 def _rows(path: Path) -> list[dict[str, str]]:
     """What a table says, whichever empty columns and quotes the version that wrote it used."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-    except (UnicodeDecodeError, csv.Error):
+        return [{name: cell for name, cell in row.items() if cell} for row in read_table(path).rows]
+    except UserError:
         return []
 
 

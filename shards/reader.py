@@ -18,6 +18,7 @@ from shards.pyramids import Unreadable, level_scales, open_pyramid
 from shards.pyramids.pyramid import Bounds, scanned_bounds
 from shards.scale import check_fine_enough, level0_mpp
 from shards.slide_table import Slide
+from shards.time_limit import OPENING_S, time_limit
 
 DARKEST = 180
 """No scanner's glass has a channel below this, in grey levels."""
@@ -105,7 +106,11 @@ class SlideReader:
     ) -> None:
         self.path = path
         self._opened_with = (mpp_given, override)
-        self._pyramid = open_pyramid(path, cache_bytes)
+        what = f"it took longer than {OPENING_S / 60:g} minutes to open the slide"
+        with time_limit(
+            OPENING_S, lambda: UserError(what, path, "Look at the file, and at the network that it lies on.")
+        ):
+            self._pyramid = open_pyramid(path, cache_bytes)
         self.levels = self._pyramid.sizes
         self.size = self.levels[0]
         self.properties = self._pyramid.properties

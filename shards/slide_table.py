@@ -1,12 +1,12 @@
 """The slide table: slides.csv -> checked rows. Paths are relative to the CSV."""
 
-import csv
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlseg_core.csv_text import read_table
 from mlseg_core.errors import UserError
 from shards.leaks import Row, look_alikes, refuse_split_patients
 
@@ -84,13 +84,8 @@ def read_slide_table(path: Path) -> list[Slide]:
     """Rows in the file's order. Raises UserError with the line for anything that is wrong, a patient in two splits included."""
     if not path.is_file():
         raise UserError("no such slide table", path, "Give the path of a CSV file.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not a CSV file in UTF-8 ({error})", path, "Save it as CSV, UTF-8.") from None
+    table = read_table(path)
+    header, rows = table.header, table.rows
     missing = [name for name in REQUIRED if name not in header]
     unknown = [name for name in header if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
@@ -106,10 +101,8 @@ def read_slide_table(path: Path) -> list[Slide]:
     return slides
 
 
-def _row(path: Path, number: int, row: dict) -> Slide:
+def _row(path: Path, number: int, row: dict[str, str]) -> Slide:
     where = f"{path} line {number}"
-    if None in row or None in row.values():
-        raise UserError("the row's field count differs from the header's", where, "Check the commas.")
     row = {key: value.strip() for key, value in row.items()}
     for name in ("slide", "patient", "split"):
         if not row[name]:

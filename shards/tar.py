@@ -12,6 +12,7 @@ import io
 import os
 import struct
 import tarfile
+import weakref
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property
@@ -22,6 +23,8 @@ from typing import BinaryIO, NamedTuple
 import google_crc32c
 import numpy as np
 
+from mlseg_core.files import open_regular, open_regular_handle
+
 NAME = "__index__"
 END_MARK = bytes(1024)
 _RECORD = 10240  # tar's unit of length
@@ -29,6 +32,10 @@ _MARK = b"mlsegidx"
 _TRAILER = struct.Struct("<8sQQQQII")  # the mark, then Place
 _CRC = struct.Struct("<I")  # of the trailer itself
 _KEY_BYTES = 64
+_BLOCK = tarfile.BLOCKSIZE
+_NAME_BYTES, _SIZE_AT = 100, slice(124, 135)  # of a header of USTAR
+_MOST_MEMBERS = 64
+_MOST_NPY_HEAD = 1 << 16
 
 
 class BadShard(Exception):
@@ -74,7 +81,14 @@ class Place(NamedTuple):
             raise ValueError("a damaged index")
         if place.tar != size:
             raise ValueError(f"{size} bytes, not the {place.tar} that were written")
+        if not place._lies_in(size - len(END_MARK) - length):
+            raise ValueError("a damaged index")
         return place
+
+    def _lies_in(self, end: int) -> bool:
+        """Whether the rows lie in the tar, between its samples and byte `end`: a checksum does not say that."""
+        known = self.members <= _MOST_MEMBERS and self.start >= _BLOCK and 0 < self.first - self.start <= _MOST_NPY_HEAD
+        return known and self.first + self.rows * self.row_bytes <= end  # in this order: sizes multiply
 
     def npy(self, file: int) -> bytes:
         """The whole index as .npy. Raises ValueError when it is damaged."""
@@ -83,15 +97,64 @@ class Place(NamedTuple):
             raise ValueError("a damaged index")
         return data
 
+    def table(self, npy: bytes) -> np.ndarray:
+        """(rows,) of index_type(members), of what npy() gave, read-only. Raises ValueError when it is damaged.
+
+        Its keys ascend, and it leads to places before itself alone.
+        """
+        rows = array_of(npy)
+        if rows.shape != (self.rows,) or rows.dtype != index_type(self.members):
+            raise ValueError("a damaged index")
+        letters = rows["key"].astype(f"S{_KEY_BYTES}").view(np.uint8)
+        keys = (
+            (rows["key"][1:] > rows["key"][:-1]).all()
+            and (letters < 128).all()
+            and not np.isin(letters, list(b"./")).any()
+        )
+        if not keys or not self._is_inside(rows["offset"], rows["size"]):
+            raise ValueError("a damaged index")
+        return rows
+
     def row(self, file: int, position: int) -> np.void:
-        """One row. It has no checksum, what it leads to has. Raises ValueError when there is none, or one that leads nowhere."""
-        data = os.pread(file, self.row_bytes, self.first + position * self.row_bytes)
-        if not 0 <= position < self.rows or len(data) < self.row_bytes:
+        """One row. It has no checksum, but stands in the keys' order, and what it leads to says its name (see ShardReader).
+
+        Raises ValueError when there is none, or one that leads nowhere.
+        """
+        if not 0 <= position < self.rows:
             raise ValueError(f"no row {position}")
-        row = np.frombuffer(data, index_type(self.members))[0]
-        if not row["key"] or not row["size"].all():  # no member is empty; zeros would pass for an empty one
+        begin, end = max(0, position - 1), min(self.rows, position + 2)
+        data = os.pread(file, (end - begin) * self.row_bytes, self.first + begin * self.row_bytes)
+        if len(data) < (end - begin) * self.row_bytes:
+            raise ValueError(f"no row {position}")
+        rows = np.frombuffer(data, index_type(self.members))
+        keys, row = rows["key"].tolist(), rows[position - begin]
+        if sorted(set(keys)) != keys or not self._is_sound(row):
             raise ValueError("a damaged index")
         return row
+
+    def _is_sound(self, row: np.void) -> bool:
+        """Whether a row has a key, and places of members."""
+        return fits(row["key"].decode("latin-1")) and self._is_inside(row["offset"], row["size"])
+
+    def _is_inside(self, offsets: np.ndarray, sizes: np.ndarray) -> bool:
+        """Whether members lie before the index. None is empty, and zeros would pass for one. uint64, uint32, of one shape."""
+        last = np.uint64(self.start)
+        begin = (offsets >= _BLOCK) & (offsets <= last)
+        return bool((begin & (sizes > 0) & (sizes <= last - np.minimum(offsets, last))).all())
+
+
+def array_of(npy: bytes) -> np.ndarray:
+    """What np.load gives, read-only. Raises ValueError.
+
+    Makes no copy of a hundred million pairs, nor asks for as much memory as a damaged header claims.
+    """
+    file = io.BytesIO(npy)
+    try:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.frombuffer(npy, dtype, offset=file.tell()).reshape(shape)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+        raise ValueError(f"no array in numpy's format ({error})") from None
 
 
 def pack(index: np.ndarray, start: int) -> bytes:
@@ -112,7 +175,6 @@ def pack(index: np.ndarray, start: int) -> bytes:
 
 NO_SEED = 255
 """In place of a class: nothing is known at the seed."""
-_BLOCK = tarfile.BLOCKSIZE
 
 
 def _template() -> bytes:
@@ -129,11 +191,11 @@ _TEMPLATE = _template()
 
 def _header(name: bytes, size: int) -> bytes:
     """What tarfile would write for a member. Raises ValueError for a name over 100 bytes."""
-    if len(name) > 100 or size >= 8**11:
+    if len(name) > _NAME_BYTES or size >= 8**11:
         raise ValueError(f"not a member of a shard: {name!r} of {size} bytes")
     header = bytearray(_TEMPLATE)
     header[: len(name)] = name
-    header[124:135] = b"%011o" % size
+    header[_SIZE_AT] = b"%011o" % size
     header[148:155] = b"%06o\0" % sum(header)
     return bytes(header)
 
@@ -183,7 +245,7 @@ def write_end(file: BinaryIO, index: np.ndarray) -> None:
 def size_and_index_sha256(path: Path) -> tuple[int, str]:
     """Bytes of a tar and sha256 of its index, which is checked. Raises BadShard."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             place = Place.find(file.fileno())
             return place.tar, hashlib.sha256(place.npy(file.fileno())).hexdigest()
     except (OSError, ValueError) as error:
@@ -203,15 +265,18 @@ class ShardReader:
     """Random access to one shard; every read is checked against its crc32c. Raises BadShard.
 
     members: of each of its samples, in the order of their names. opened: the tar, where it is open already; it stays open. The
-    whole index is read when it is asked for; to read a sample takes its row alone.
+    whole index is read when it is asked for, and checked by its checksum. To read a sample takes its row alone: the row has to
+    stand in the order of keys, and the header before each member has to say the row's key and size, as a row has no checksum.
     """
 
     def __init__(self, path: Path, members: tuple[str, ...], opened: BinaryIO | None = None) -> None:
-        self.path, self.members, self._opened = path, members, opened
+        self.path, self.members, self._kept = path, members, opened
         try:
-            self._file = os.open(path, os.O_RDONLY) if opened is None else opened.fileno()
+            self._file = open_regular_handle(path) if opened is None else opened.fileno()
         except OSError as error:
             raise _bad(path, error) from None
+        # A reader that nobody closes must not keep the file open.
+        self._release = weakref.finalize(self, os.close, self._file) if opened is None else None
         try:
             self._place = Place.find(self._file)
             if self._place.members != len(members):
@@ -227,8 +292,8 @@ class ShardReader:
         self.close()
 
     def close(self) -> None:
-        if self._opened is None:
-            os.close(self._file)
+        if self._release is not None:
+            self._release()
 
     def __len__(self) -> int:
         return self._place.rows
@@ -236,7 +301,10 @@ class ShardReader:
     @cached_property
     def index(self) -> np.ndarray:
         """(samples,) of index_type(members)."""
-        return np.load(io.BytesIO(self._npy), allow_pickle=False)
+        try:
+            return self._place.table(self._npy)
+        except ValueError:
+            raise BadShard(f"{self.path}: has a damaged index") from None
 
     @cached_property
     def index_sha256(self) -> str:
@@ -250,7 +318,10 @@ class ShardReader:
             raise _bad(self.path, error) from None
 
     def key(self, position: int) -> str:
-        return self._row(position)["key"].decode()
+        row = self._row(position)
+        if "index" not in self.__dict__:
+            self._check_header(row, 0, self._pread(_BLOCK, int(row["offset"][0]) - _BLOCK))
+        return str(row["key"].decode())
 
     def read(self, position: int, wanted: Collection[str] | None = None) -> dict[str, bytes]:
         """Member name -> bytes of the sample at `position`. wanted: only those; None: all."""
@@ -271,7 +342,7 @@ class ShardReader:
             self._check(row, column, members[member])
 
     def _row(self, position: int) -> np.void:
-        if "index" in self.__dict__:
+        if "index" in self.__dict__ and 0 <= position < len(self.index):
             return self.index[position]
         try:
             return self._place.row(self._file, position)
@@ -279,9 +350,25 @@ class ShardReader:
             raise _bad(self.path, error) from None
 
     def _read(self, row: np.void, column: int) -> bytes:
-        data = os.pread(self._file, int(row["size"][column]), int(row["offset"][column]))
-        self._check(row, column, data)
-        return data
+        """A member, read together with the header before it."""
+        data = self._pread(_BLOCK + int(row["size"][column]), int(row["offset"][column]) - _BLOCK)
+        self._check_header(row, column, data)
+        member = data[_BLOCK:]
+        self._check(row, column, member)
+        return member
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._file, size, offset)
+        except OSError as error:
+            raise _bad(self.path, error) from None
+
+    def _check_header(self, row: np.void, column: int, header: bytes) -> None:
+        """The tar's own header has to name the row's member, else row or header is damaged. Raises BadShard."""
+        name = row["key"] + b"." + self.members[column].encode()
+        size = b"%011o" % int(row["size"][column])
+        if not header.startswith(name + b"\0" * (_NAME_BYTES - len(name))) or header[_SIZE_AT] != size:
+            raise BadShard(f"{self.path}: has a damaged index or header at {name.decode('latin-1')}")
 
     def _check(self, row: np.void, column: int, data: bytes) -> None:
         if google_crc32c.value(data) != row["crc32c"][column]:

@@ -3,10 +3,8 @@
 A tile becomes a small tiled TIFF with µm/px; its mask becomes GeoJSON polygons along pixel edges, so nothing is lost.
 """
 
-import csv
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import shapely
 import tifffile
 
+from mlseg_core.csv_text import read_table, write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file, write_atomic
@@ -101,17 +100,9 @@ def _rows(config: TilesConfig) -> list[dict[str, str]]:
 def _listed(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise UserError("no such table of tiles", path, "Correct `tiles.folder` or `tiles.table`.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not a CSV file in UTF-8 ({error})", path, "Save it as CSV, UTF-8.") from None
+    rows = list(read_table(path).rows)
     if not rows:
         raise UserError("no tiles in the table", path, "Add a row for each tile, below a header.")
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            where = f"{path} line {number}"
-            raise UserError("the row's field count differs from the header's", where, "Check the commas.")
     return rows
 
 
@@ -120,7 +111,7 @@ def _found(config: TilesConfig) -> list[dict[str, str]]:
     before, braces, after = config.images.partition("{name}")
     if not braces:
         raise UserError("no table, and `tiles.images` does not hold {name}", config.folder, "Add one of them.")
-    found = sorted(config.folder.glob(f"{before}*{after}"))
+    found = sorted(path for path in config.folder.glob(f"{before}*{after}") if not path.name.startswith("."))
     if not found:
         raise UserError(f"no file is named {config.images!r}", config.folder, "Correct `tiles.images`.")
     relative = (path.relative_to(config.folder).as_posix() for path in found)
@@ -164,7 +155,7 @@ def _check(config: TilesConfig, rows: list[dict[str, str]]) -> None:
 def draw(unit: Unit, scratch: Scratch) -> None:
     """Write `NAME.tif` and `NAME.geojson`."""
     config, row = unit.payload
-    image, mask = read_tile(Path(row["image"])), read_mask(Path(row["mask"]))
+    image, mask = _pixels(read_tile, row["image"]), _pixels(read_mask, row["mask"])
     _check_sizes((image.shape[1], image.shape[0]), (mask.shape[1], mask.shape[0]), row)
     unknown = sorted({str(v) for v in np.unique(mask)} - set(config.classes))
     if unknown:
@@ -186,6 +177,20 @@ def draw(unit: Unit, scratch: Scratch) -> None:
     write_atomic(scratch.file(f"{unit.name}.geojson"), text)
 
 
+def _pixels(read: Callable[[Path], np.ndarray], path: str) -> np.ndarray:
+    """Whatever a decoder makes of a damaged file is that file's fault, not the program's. Raises UserError."""
+    try:
+        return read(Path(path))
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno is not None:  # the disk's fault
+            raise
+        raise UserError(f"cannot be read ({error})", path, "Copy or export it again.") from None
+    except Exception as error:  # decoders raise many kinds
+        raise UserError(f"cannot be read ({type(error).__name__}: {error})", path, "Copy or export it again.") from None
+
+
 def outline(mask: np.ndarray) -> shapely.Geometry:
     """Polygons, with holes, along the pixel edges of a bool mask (H, W)."""
     boxes = []
@@ -198,7 +203,7 @@ def outline(mask: np.ndarray) -> shapely.Geometry:
 def write_table(config: TilesConfig, folder: Path) -> Path:
     """`folder/slides.csv`."""
     path = folder / "slides.csv"
-    write_atomic(path, f"{','.join(REQUIRED)}\n{_quoted(map(_fields, _rows(config)))}")
+    write_atomic(path, write_rows([REQUIRED]) + write_rows(map(_fields, _rows(config)), quote_all=True))
     return path
 
 
@@ -206,9 +211,3 @@ def _fields(row: dict[str, str]) -> list[str]:
     name = Path(row["image"]).stem
     told = [row[column] for column in ("patient", "stain", "scanner", "source", "split")]
     return [f"{name}.tif", *told, f"{name}.geojson"]
-
-
-def _quoted(rows: Iterable[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    return text.getvalue()

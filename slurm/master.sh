@@ -13,17 +13,30 @@
 # Without SLURM, `bash slurm/master.sh` runs the same phases on this machine.
 set -euo pipefail
 
-config=configs/paper.yaml
-if [[ $# -gt 0 && $1 != *=* && $1 != -* ]]; then
-    config=$1
-    shift
-    if [[ -f $config ]]; then # it may be relative to where we were called; a link to a file elsewhere stays a link
-        config=$(cd -- "$(dirname -- "$config")" && pwd)/$(basename -- "$config")
+config=""
+words=()
+while [[ $# -gt 0 ]]; do # the config is the first word that is no option, no option's value and no key.path=value
+    if [[ $1 == --cluster ]]; then
+        words+=("$1" "${@:2:1}")
+        shift
+    elif [[ -z $config && $1 != *=* && $1 != -* ]]; then
+        config=$1
+    else
+        words+=("$1")
     fi
+    shift || break
+done
+if [[ -f $config ]]; then # it may be relative to where we were called; a link to a file elsewhere stays a link
+    config=$(cd -- "$(dirname -- "$config")" && pwd)/$(basename -- "$config")
 fi
 
-# SLURM runs a copy of this file from its spool: the project is where sbatch was called, or the folder above this file.
-for project in "${SLURM_SUBMIT_DIR:-}" "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"; do
+# SLURM runs a copy of this file from its spool: the project is where sbatch was called, or the folder above the file that it was
+# given, or, without SLURM, above this one.
+given=""
+if [[ -n ${SLURM_JOB_ID:-} ]]; then
+    given=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's|^ *Command=\(/.*\)/slurm/master\.sh\( .*\)\{0,1\}$|\1|p')
+fi
+for project in "${SLURM_SUBMIT_DIR:-}" "$given" "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"; do
     [[ -n $project && -f $project/slurm/master.sh ]] && [[ -f $project/pyproject.toml || -f $project/mlseg.json ]] && break
     project=""
 done
@@ -41,4 +54,4 @@ if ! command -v mlseg >/dev/null; then
     exit 2
 fi
 
-exec mlseg run "$config" "$@"
+exec mlseg run "${config:-configs/paper.yaml}" ${words[@]+"${words[@]}"}

@@ -41,3 +41,26 @@ def lost(planted: dict[Path, bytes], *folders: Path) -> list[str]:
         if not (folder / "empty").is_dir():
             gone.append(str(folder / "empty"))
     return gone
+
+
+def plant_beside(root: Path) -> list[Path]:
+    """Beside every file below a folder what systems and people leave: macOS' and NFS' own files, backups, copies. Returns them."""
+    planted: list[Path] = []
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())]
+    for path in [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]:
+        whole = path.read_bytes()
+        names = {
+            f"._{path.name}": b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ",
+            f"{path.name}~": whole,
+            f"{path.name}.bak": whole,
+            f"{path.stem} (copy){path.suffix}": whole[: len(whole) // 2],
+            f".#{path.name}": b"",
+        }
+        for name, data in names.items():
+            (path.parent / name).write_bytes(data)
+            planted.append(path.parent / name)
+    for folder in folders:
+        for name in (".DS_Store", ".nfs000000000012345600000001", "Thumbs.db"):
+            (folder / name).write_bytes(b"\x00\x00\x00\x01Bud1")
+            planted.append(folder / name)
+    return planted

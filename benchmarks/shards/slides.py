@@ -15,6 +15,7 @@ import openslide
 import tifffile
 
 from mlseg_core.config import validate
+from mlseg_core.csv_text import write_rows
 from mlseg_core.exactly_once.run import run_units
 from shards import phantom
 from shards.phantom.config import PhantomConfig
@@ -41,8 +42,8 @@ def write_slides(folder: Path, real: Path, large: int, size: tuple[int, int]) ->
         write_mirrored(path, np.roll(tissue, 512 * number, axis=1), size)
         write_regions(folder / f"large-{number}.geojson", size, seed=number, across=20)
         rows.insert(2 * number, (path.resolve(), path.stem, ""))
-    lines = [f"{path},P-{name},HE,bench,bench,train,{name}.geojson,{mpp}\n" for path, name, mpp in rows]
-    (folder / "slides.csv").write_text(_HEADER + "".join(lines))
+    lines = [[path, f"P-{name}", "HE", "bench", "bench", "train", f"{name}.geojson", mpp] for path, name, mpp in rows]
+    (folder / "slides.csv").write_text(_HEADER + write_rows(lines))
     return folder / "slides.csv"
 
 

@@ -20,7 +20,7 @@ from launch.alerts.notices import Notice
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json, write_json
+from mlseg_core.files import own_files, read_json, write_json
 from mlseg_core.node import node_name
 from mlseg_dist.privacy.redaction import Redaction
 
@@ -114,9 +114,10 @@ def _is_in_the_way(path: Path) -> bool:
 def unsent(run: RunFolder) -> dict[str, str]:
     """Title of each alert that has not been sent by one of its ways -> why."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((run.path / FOLDER).glob("*.json")):
+    for path in own_files(run.path / FOLDER, r"[^.].*\.\d+\.json"):
         with suppress(UserError, OSError):
-            found.setdefault(path.name.rsplit(".", 2)[0], {}).update(read_json(path))
+            said = read_json(path)
+            found.setdefault(path.name.rsplit(".", 2)[0], {}).update(said if isinstance(said, dict) else {})
     return {
         f"{said.get('title', key)} ({key.rpartition('.')[2]})": str(said["failed"])
         for key, said in found.items()

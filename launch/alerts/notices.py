@@ -21,6 +21,7 @@ from mlseg_dist.events import read_events
 
 _OLD_S = 24 * 3600.0
 _LOOK = "Where it stands: mlseg status RUN"
+_FIX = "Correct the cause, then continue the campaign: mlseg run, or mlseg retry RUN PHASE for a phase that has failed."
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def of_alert(run: RunFolder, config: CampaignConfig) -> list[Notice]:
 
 def asked_for(config: CampaignConfig, text: str, when: float) -> Notice:
     """A person is needed."""
-    return Notice(f"alert-{int(when * 1000)}", f"{config.name}: a person is needed", f"{text}\n{_LOOK}")
+    return Notice(f"alert-{int(when * 1000)}", f"{config.name}: a person is needed", f"{text}\n{_FIX}\n{_LOOK}")
 
 
 def of_end(run: RunFolder, config: CampaignConfig, completions: Sequence[Completion] | None = None) -> list[Notice]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from launch.campaign import load_where
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, UserError
+from mlseg_core.own import check_folder
 from mlseg_dist.run_folder import shards_folder
 
 
@@ -45,6 +46,7 @@ def show_augmentation(arguments: argparse.Namespace) -> int:
     from mlseg_dist.augment import show
 
     out = arguments.out or (run.path / "augment" if run.exists() else Path(f"augment-{config.name}"))
+    check_folder(out, "Name another folder with --out.")
     print(show.write(config, shards, out, config.seed if arguments.seed is None else arguments.seed))
     return EXIT_DONE
 
@@ -56,6 +58,7 @@ def show_hits(arguments: argparse.Namespace) -> int:
 
     op, step = hits.stains_of(config)
     out = arguments.out or Path("augment-hits")
+    check_folder(out, "Name another folder with --out.")
     found = hits.write(op, arguments.images, out, config.shards.high_mpp, arguments.mpp)
     print(f"targeted_hsv of {step.name}: share of all pixels that get half of the shift or more")
     for one in found:

@@ -11,6 +11,7 @@ from launch.completion import Completion, survey
 from launch.graph import KindName, build_graph
 from launch.guard import check_rights
 from launch.phases import MapKind, kind_of
+from launch.resources.quantities import size
 from launch.run_folder import RunFolder, find_run
 from launch.run_folder.aside import clean_aside, look
 from mlseg_core.errors import EXIT_DONE, UserError
@@ -52,7 +53,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def clean(arguments: argparse.Namespace) -> int:
-    """Remove what was asked for and say how many bytes that is. Raises UserError."""
+    """Remove what was asked for and say how much room that makes. Raises UserError."""
     options: dict[KindName, bool] = {"label": arguments.rounds, "style": arguments.styled}
     asked = [kind for kind, chosen in options.items() if chosen]
     if not asked and not arguments.aside:
@@ -132,9 +133,9 @@ def _tell(found: Sequence[Removable], dry_run: bool, as_json: bool) -> None:
         print(json.dumps({"dry_run": dry_run, "bytes": going, "found": rows}, indent=1))
         return
     for room in found:
-        size = f"{len(room.files)} files, {room.bytes / 1e6:.1f} MB"
+        amount = f"{len(room.files)} files, {size(room.bytes)}"
         said = f"stays: {room.why}" if room.why else ("would go" if dry_run else "removed")
-        print(f"{room.name}: {size}, {said if room.files or room.why else 'nothing there'}")
+        print(f"{room.name}: {amount}, {said if room.files or room.why else 'nothing there'}")
         for name in room.left:
             print(f"left alone: {name} (not ours, or changed since)")
-    print(f"{going} bytes {'would be' if dry_run else 'were'} freed")
+    print(f"{size(going)} {'would be' if dry_run else 'were'} freed")

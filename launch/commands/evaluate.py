@@ -1,19 +1,19 @@
 """evaluate: scores the existing teachers on chosen splits, beside the campaign's own evaluation."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from launch.commands.learning import load_run, run_command
+from launch.commands.words import at_least_one
 from launch.phases import slide_table
 from launch.run_folder import RunFolder, find_run
 from mlseg_core.config import validate
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.exactly_once.run import Unit, map_in_processes
 from mlseg_core.files import read_json
-from mlseg_core.own import refuse_foreign
+from mlseg_core.own import check_folder, refuse_foreign
 from mlseg_dist.config import EvaluateConfig
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.against import steps_against, subject_against
@@ -40,7 +40,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--overlap", type=float, metavar="SHARE", help="of neighbouring views; default: evaluate.overlap"
     )
     parser.add_argument("--against", type=Path, metavar="RUN", help="another run over the same slides, to compare with")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine; default: 1")
+    parser.add_argument(
+        "--workers", type=at_least_one("--workers"), default=1, metavar="N", help="processes; default: 1"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/evaluations/NAME, named after the splits")
     parser.add_argument("--again", default="", metavar="REASON", help="open final-unseen once more, and record why")
     parser.set_defaults(run=evaluate)
@@ -51,8 +53,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
     config, run = load_run(arguments)
     subject = taught(_subject(config, run, arguments))
     splits = subject.config.evaluate.splits
-    if arguments.workers < 1:
-        raise UserError(f"{arguments.workers} workers", "--workers", "Give 1 or more.")
     if arguments.threshold is not None and set(splits) != {"val"}:
         what = f"a threshold of one's choice on {', '.join(s for s in splits if s != 'val')}"
         raise UserError(what, "--threshold", "Choose it on val, add --split val; other splits take the teacher's own.")
@@ -150,11 +150,7 @@ def refuse_out(out: Path, run: RunFolder, splits: Sequence[str]) -> None:
     taken = [*((own / name).resolve() for name in ("phases", "data", "code", "report", "private")), counts]
     if place == own or any(folder == place or folder in place.parents for folder in taken):
         raise UserError("the campaign's own files lie there", out, "Name another folder with --out.")
-    there = next(path for path in (place, *place.parents) if path.exists())
-    if not there.is_dir():
-        raise UserError("is a file, not a folder", there, "Name another folder with --out.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError("nothing may be written there", there, "Name another folder with --out.")
+    check_folder(place, "Name another folder with --out.")
     scores = out / "evaluation.json"
 
     def is_ours(path: Path) -> bool:

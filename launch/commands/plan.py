@@ -19,13 +19,13 @@ from launch.estimate import rates
 from launch.estimate.amounts import measure
 from launch.estimate.costs import Cost, add_up, cost_of
 from launch.graph import build_graph
+from launch.graph_picture import check_picture
 from launch.growth import growth
 from launch.phases import block_of, job_of
 from launch.plan_table import rows_of, table_of, wall
 from launch.resources.cluster_files import add_cluster_option
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
-from mlseg_core.own import refuse_foreign
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,6 +47,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def plan(arguments: argparse.Namespace) -> int:
     """Show the table or JSON, and draw the picture."""
     config = load_where(arguments.where, arguments.overrides, arguments.cluster)
+    if arguments.graph is not None:
+        check_picture(arguments.graph)
     if arguments.where.is_dir():
         enter_working_folder(RunFolder(arguments.where))
     check_ranks(config)
@@ -151,10 +153,9 @@ def _show(
 def _draw(
     out: Path, config: CampaignConfig, run: RunFolder, completions: Sequence[Completion], costs: Sequence[Cost | None]
 ) -> None:
-    from launch.graph_picture import PhaseBox, draw, is_graph
+    from launch.graph_picture import PhaseBox, draw
     from launch.status import campaign_status
 
-    refuse_foreign([out], is_graph)
     states = {completion.phase.name: str(completion.state) for completion in completions}
     if run.exists():
         states |= {phase.name: phase.state for phase in campaign_status(run, config).phases}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.campaign import check_inputs, enter_working_folder, load_where, prepare, uses_slurm
 from launch.commands.campaign import say_where
+from launch.commands.words import at_least_one
 from launch.config import CampaignConfig
 from launch.estimate import rates
 from launch.graph import build_graph
@@ -28,7 +29,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key.path=value", help="values that replace the file's"
     )
-    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each training (default {STEPS})")
+    about = f"of each training (default {STEPS})"
+    parser.add_argument("--steps", type=at_least_one("--steps"), default=STEPS, metavar="N", help=about)
     add_cluster_option(parser)
     parser.add_argument("--verbose", action="store_true", help="where SLURM refuses, also in its own words")
     parser.set_defaults(run=rehearse)

@@ -2,20 +2,23 @@
 
 import argparse
 import contextlib
+import difflib
 import json
 import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from launch.commands import shards_look
-from launch.config import load_campaign
+from launch.commands.words import at_least_one
+from launch.config import CampaignConfig, load_campaign
 from launch.phases import slide_table
 from launch.run_folder import RunFolder
-from mlseg_core.config import Strict, load_config, read_yaml
+from mlseg_core.config import Strict, load_config, read_yaml, unknown_key
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.exactly_once.run import map_in_processes, merge
+from mlseg_core.own import check_folder
 from shards.config import ShardsConfig
 from shards.own_slides import note_table, refuse_foreign_slides, remove_outdated
 from shards.phantom.config import PhantomConfig
@@ -24,6 +27,8 @@ from shards.tiles_config import TilesConfig
 if TYPE_CHECKING:
     from shards.cutting import Change, CutPlan, Pruning
 
+_SECTIONS = ("phantom", "tiles", "shards")
+"""What a campaign or class file may hold for these commands, and a file of one part is by itself."""
 Settings = TypeVar("Settings", bound=Strict)
 
 
@@ -71,7 +76,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=_folder, metavar="DIR", help="a folder or URL for the outputs; default: the campaign's"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that work at once")
+    parser.add_argument(
+        "--workers", type=at_least_one("--workers"), default=1, metavar="N", help="processes that work at once"
+    )
 
 
 def make_phantom(arguments: argparse.Namespace) -> int:
@@ -99,9 +106,12 @@ def _make_slides(maker: ModuleType, settings: Strict, out: Path | str, workers: 
     refuse_foreign_slides(units, maker.draw, lambda folder: maker.write_table(settings, folder), out)
     remove_outdated(units, out)
     failed = map_in_processes(units, maker.draw, out, workers, label="slides", progress_unit="slides")
-    if failed and all(failure.mistake for failure in failed):
+    if failed:
+        first = next((failure for failure in failed if failure.mistake), failed[0])
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise UserError(f"{failed[0].reason}{more}")
+        if first.mistake:
+            raise UserError(f"{first.reason}{more}")
+        raise RuntimeError(f"{first.unit}: {first.reason}{more} (see {out}/failed/{first.unit}.json)")
     merge(units, out)
     table = maker.write_table(settings, out)
     note_table(out)
@@ -217,6 +227,18 @@ def _folder(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
+def _refuse_unknown(raw: dict[str, Any], section: str, model: type[Strict], where: Path) -> None:
+    """Of a file that is no campaign, one section may be used alone: the keys beside it are a campaign's. Raises UserError."""
+    for key in map(str, raw):
+        if section and key not in CampaignConfig.model_fields:
+            if close_matches := difflib.get_close_matches(key, model.model_fields, n=1):
+                fix = f"Did you mean '{section}.{close_matches[0]}'? The file has a section {section!r}."
+                raise UserError(f"unknown key {key!r}", where, fix)
+            raise unknown_key(key, key, CampaignConfig.model_fields, where)
+        if not section and key not in model.model_fields:
+            raise unknown_key(key, key, {*model.model_fields, *_SECTIONS}, where)
+
+
 class _Config:
     """The config that a command names, read once: a campaign file, or a file of this part alone. Raises UserError."""
 
@@ -224,12 +246,18 @@ class _Config:
         self._arguments = arguments
         self._raw = read_yaml(arguments.config)
         self._campaign = load_campaign(arguments.config, arguments.overrides) if "steps" in self._raw else None
+        if isinstance(arguments.out, Path):
+            check_folder(arguments.out, "Name another folder with --out.")
 
     def section(self, name: str, model: type[Settings]) -> Settings:
         """The settings from a file of their own, or from their section in a campaign or class file. Raises UserError."""
         if self._campaign is None:
             section = name if isinstance(self._raw.get(name), dict) else ""
-            return load_config(self._arguments.config, model, self._arguments.overrides, section)
+
+            def after(raw: dict[str, Any]) -> None:
+                _refuse_unknown(raw, name if section else "", model, self._arguments.config)
+
+            return load_config(self._arguments.config, model, self._arguments.overrides, section, after=after)
         settings = getattr(self._campaign, name)
         if settings is None:
             what = f"the campaign has no {name!r} section"

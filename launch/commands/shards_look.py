@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.own import is_page, refuse_foreign
+from mlseg_core.own import check_file, is_page, refuse_foreign
 
 
 def add(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -73,6 +73,7 @@ def show_shards(arguments: argparse.Namespace) -> int:
     from shards.show.page import render
 
     out = arguments.out or arguments.folder / "index.html"
+    check_file(out, "Name another file with --out.")
     refuse_foreign([out], lambda path: is_page(path, "shards"))
     write_atomic(out, render(arguments.folder))
     print(out)

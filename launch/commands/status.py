@@ -12,6 +12,7 @@ from rich.live import Live
 
 from launch import alerts
 from launch.campaign import enter_working_folder
+from launch.commands.words import seconds
 from launch.guard import check_rights
 from launch.planner import checks_passed
 from launch.run_folder import RunFolder, find_run
@@ -34,7 +35,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--json", action="store_true")
     about = "keep it up to date until the campaign ends: 0 when it is done, 1 when not, or when its checks do not pass"
     parser.add_argument("--watch", action="store_true", help=about)
-    parser.add_argument("--every", type=float, default=_WATCH_S, metavar="S", help=f"seconds (default {_WATCH_S:.0f})")
+    parser.add_argument(
+        "--every", type=seconds("--every"), default=_WATCH_S, metavar="S", help=f"seconds (default {_WATCH_S:.0f})"
+    )
     about = (
         "with --watch: also send alerts that the jobs could not send (cluster.alerts), as compute nodes reach no server"
     )

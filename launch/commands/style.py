@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 from launch.campaign import load_where
+from launch.commands.words import at_least_one
 from launch.config import CampaignConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
-from mlseg_core.own import refuse_foreign
+from mlseg_core.own import check_folder, refuse_foreign
 from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.style.pairs import StylePair, wanted
 from shards.manifest import is_manifest, read_manifest
@@ -21,7 +22,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     train = _action(actions, "train", "train a generator of each pair; started again, it continues")
     train.set_defaults(run=train_generators)
     apply = _action(actions, "apply", "make the styled shards that gan_style reads; started again, it continues")
-    apply.add_argument("--workers", type=int, default=1, metavar="N", help="processes that work at once")
+    apply.add_argument(
+        "--workers", type=at_least_one("--workers"), default=1, metavar="N", help="processes that work at once"
+    )
     apply.set_defaults(run=style_shards)
     show = _action(actions, "show", "a picture of each pair: source, styled, target")
     show.set_defaults(run=show_styles)
@@ -46,6 +49,8 @@ def _opened(arguments: argparse.Namespace) -> tuple[CampaignConfig, Path, Path, 
     """Config, corpus, folder of the outputs, pairs. Raises UserError."""
     config = load_where(arguments.where, arguments.overrides)
     shards = arguments.shards or shards_folder(RunFolder.of(config).path)
+    if arguments.out is not None:
+        check_folder(arguments.out, "Name another folder with --out.")
     if not (shards / "manifest.json").exists():
         raise UserError("no corpus there", shards, "Make it, or name another: --shards DIR.")
     pairs = wanted(config.style, read_manifest(shards / "manifest.json"))

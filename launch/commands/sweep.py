@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 from mlseg_core.files import write_atomic
+from mlseg_core.own import check_folder
 
 _TITLE = "# Sweep "
 
@@ -37,6 +38,9 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.jobs} campaigns at a time", "--jobs", "Give 1 or more.")
     wanted = load_sweep(arguments.file)
     rows = arguments.rows or arguments.file.parent / "rows" / wanted.name
+    for option, place in (("--out", arguments.out), ("--rows", arguments.rows)):
+        if place is not None:
+            check_folder(place, f"Name another folder with {option}.")
     status = EXIT_DONE
     folder = (arguments.out or Path("runs") / f"sweep-{wanted.name}").absolute()
     arms = list(arms_of(wanted, arguments.file, folder))

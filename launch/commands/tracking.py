@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.campaign import enter_working_folder
+from launch.commands.words import seconds
 from launch.config import CampaignConfig
 from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder, find_run
@@ -26,7 +27,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("wandb-follow")
     parser.add_argument("where", type=Path, metavar="RUN", help="run folder, or the config that it was made from")
     parser.add_argument("--once", action="store_true", help="send what there is and end")
-    parser.add_argument("--every", type=float, default=10.0, metavar="S", help="seconds between looks (default 10)")
+    parser.add_argument(
+        "--every", type=seconds("--every"), default=10.0, metavar="S", help="seconds between looks (default 10)"
+    )
     parser.add_argument("--project", metavar="NAME", help="default: tracking.project of the campaign")
     parser.add_argument(
         "--offline", action="store_true", help="write W&B's own files for a later `wandb sync`; needs no key"

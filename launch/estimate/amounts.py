@@ -6,7 +6,6 @@ In: the config, the run folder, the slide table. Out: pairs a split, bytes a pha
 import math
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mlseg_dist.config import StepConfig
 from mlseg_dist.run_folder import labels_folder, shards_folder, styled_folder
 from shards.manifest import Manifest, read_manifest
 from shards.slide_table import Slide, read_slide_table
+from shards.time_limit import OPENING_S, each_within
 
 PAIR_BYTES_PER_PX = 0.75
 """A stored pair, per px of its two views: 0.74 in the demo's and 0.75 in GlaS's shards; real slides take 0.3 to 0.5."""
@@ -121,8 +121,7 @@ def _pairs_of_table(config: CampaignConfig, table: Path) -> Amounts:
         def count(slide: Slide) -> tuple[int, int]:
             return _seeds(config, slide)
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            counts = list(pool.map(count, chosen))
+        counts = each_within(count, chosen, _THREADS, OPENING_S, lambda slide: (0, 0))
         pairs[split] = round(sum(seeds for seeds, _ in counts) * len(members) / len(chosen))
         if split == "train":
             base = sum(annotated for _, annotated in counts) * len(members) / len(chosen)

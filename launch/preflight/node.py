@@ -17,9 +17,9 @@ from launch.preflight.finding import Finding
 from launch.preflight.node_probe import look
 from launch.preflight.python import dali_keys
 from launch.preflight.site import Site
-from launch.preflight.space import size
 from launch.resources.blocks import Block, JobConfig
 from launch.resources.gpus import asked_gpus, give_gpus, tasks_here
+from launch.resources.quantities import size
 from launch.run_folder import package_folders
 from launch.slurm.queue import QueuedJob, cancel, read_queue
 from launch.slurm.submit import job_executor, submitting_environment

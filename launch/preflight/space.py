@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site, existing
+from launch.resources.quantities import size
 
 _KB = 1024
 _TIMEOUT_S = 10
@@ -106,12 +107,3 @@ def _within(name: str, quota: Quota, need: int) -> Finding:
     if need > left:
         return Finding(name, "bad", seen, f"Free {size(need - left)}, or ask for more.")
     return Finding(name, "ok", seen)
-
-
-def size(amount: float) -> str:
-    """Bytes in powers of 1000, three digits."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(amount) < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} PB"

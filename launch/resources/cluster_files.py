@@ -31,7 +31,7 @@ def find_cluster(name: str, where: Path) -> Path:
         for end in _ENDS:
             if (folder / f"{name}{end}").is_file():
                 return folder / f"{name}{end}"
-    known = sorted({file.stem for folder in folders for end in _ENDS for file in folder.glob(f"*{end}")})
+    known = sorted({file.stem for folder in folders for end in _ENDS for file in folder.glob(f"[!.]*{end}")})
     places = " or ".join(str(folder / f"{name}.yaml") for folder in folders)
     raise UserError(
         f"no cluster {name!r}: there is no {places}",

@@ -85,3 +85,12 @@ def _counted(value: str) -> int:
 def _listed(value: str) -> int:
     """`gpu`, `gpu:2`, `gpu:h100:8`, `gres/gpu:8`, `cpu:4,gres/gpu:h100=1`; other resources do not count."""
     return sum(gpus_of_gres(value).values())
+
+
+def size(amount: float) -> str:
+    """Bytes in powers of 1000, three digits."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(amount) < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} PB"

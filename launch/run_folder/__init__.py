@@ -5,6 +5,6 @@ frozen_config  whether the frozen code of a run understands a config  own_files 
 aside          outputs that an edit made invalid
 """
 
-from launch.run_folder.folder import PACKAGES, RunFolder, code_hash, find_run, package_folders, run_of_file
+from launch.run_folder.folder import PACKAGES, TASK_FILE, RunFolder, code_hash, find_run, package_folders, run_of_file
 
-__all__ = ["PACKAGES", "RunFolder", "code_hash", "find_run", "package_folders", "run_of_file"]
+__all__ = ["PACKAGES", "TASK_FILE", "RunFolder", "code_hash", "find_run", "package_folders", "run_of_file"]

@@ -24,10 +24,13 @@ from launch.paths import base_of
 from launch.run_folder.aside import set_aside
 from launch.version import version
 from mlseg_core.errors import UserError
-from mlseg_core.files import fingerprint, overwrite, read_json, sha256_file, write_json
+from mlseg_core.files import fingerprint, overwrite, own_files, read_json, sha256_file, write_json
 from mlseg_dist.events import Events
 
 PACKAGES = ("launch", "mlseg_core", "mlseg_dist", "shards")
+_SOURCES = (".py", ".html", ".css")
+TASK_FILE = r"[a-z]+-\d+\.json"
+"""Form of the names in a phase's folder `tasks`: PART-INDEX.json."""
 
 
 class RunFolder:
@@ -115,7 +118,7 @@ class RunFolder:
                 raise
 
     def tasks(self, phase: Phase) -> list[dict[str, Any]]:
-        paths = sorted((self.phase(phase) / "tasks").glob("[a-z]*.json"))  # not a temporary that is just being written
+        paths = own_files(self.phase(phase) / "tasks", TASK_FILE)
         return [task for path in paths if (task := _read_or_empty(path))]
 
     def frozen(self) -> dict[str, Any]:
@@ -148,19 +151,23 @@ class RunFolder:
         """Copy the packages this process runs into RUN/code; whoever does it first wins."""
         if (self.code / "frozen.json").exists():
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        was_there = self.path.exists()
         temporary = self.path / f".tmp-code-{os.getpid()}-{secrets.token_hex(4)}"
-        skip = shutil.ignore_patterns("__pycache__", ".*")
-        for package, source in package_folders().items():
-            shutil.copytree(source, temporary / package, ignore=skip)
-        facts = {"hash": code_hash(package_folders()), "folder": str(Path.cwd()), "version": version()}
-        write_json(temporary / "frozen.json", facts)
         try:
+            for package, source in package_folders().items():
+                _copy_package(source, temporary / package)
+            facts = {"hash": code_hash(package_folders()), "folder": str(Path.cwd()), "version": version()}
+            write_json(temporary / "frozen.json", facts)
             temporary.rename(self.code)
-        except OSError:
-            if not (self.code / "frozen.json").exists():
-                raise
+        except BaseException as error:
+            lost = isinstance(error, OSError) and (self.code / "frozen.json").exists()  # somebody was quicker
             shutil.rmtree(temporary, ignore_errors=True)
+            if lost:
+                return
+            if not was_there:
+                with suppress(OSError):
+                    self.path.rmdir()
+            raise
 
     def set_aside(self, path: Path) -> None:
         """Move an output that is no longer valid to RUN/aside, where a person can look at it or delete it."""
@@ -210,6 +217,16 @@ def package_folders() -> dict[str, Path]:
     return folders
 
 
+def _copy_package(source: Path, target: Path) -> None:
+    """Its files, without caches and hidden ones. Raises OSError at the first that cannot be written; shutil.copytree goes on."""
+    for path in sorted(source.rglob("*")):
+        parts = path.relative_to(source).parts
+        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+            copy = target.joinpath(*parts)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+
+
 def code_hash(folders: dict[str, Path]) -> str:
     """Hash of all source files of the packages: code, templates and style sheets."""
     return fingerprint(
@@ -217,13 +234,14 @@ def code_hash(folders: dict[str, Path]) -> str:
             f"{package}/{path.relative_to(folder)}": sha256_file(path)
             for package, folder in folders.items()
             for path in sorted(folder.rglob("*"))
-            if path.suffix in (".py", ".html", ".css")
+            if path.suffix in _SOURCES and not path.name.startswith(".")
         }
     )
 
 
 def _read_or_empty(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path)
+        found = read_json(path)
     except UserError:
         return {}
+    return found if isinstance(found, dict) else {}

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mlseg_core.csv_text import read_table
+from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.records import Done, own_failures, read_all_done, read_superseded
 from mlseg_core.own import is_named_by_content, is_page, is_regular, is_temporary, starts_with, walk_files
 from mlseg_core.store import Folder
@@ -164,8 +166,11 @@ def _tables(folder: Path, done: dict[str, Done]) -> set[str]:
     path = folder / "slides.csv"
     if not made or not is_regular(path):
         return set()
-    rows = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-    return {"slides.csv"} if all(row.partition(",")[0].strip('"') in made for row in rows) else set()
+    try:
+        rows = read_table(path).rows
+    except UserError:
+        return set()
+    return {"slides.csv"} if all(next(iter(row.values())) in made for row in rows) else set()
 
 
 _PLAIN: dict[str, Callable[[Path], bool]] = {

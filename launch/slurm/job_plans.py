@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from launch.run_folder import RunFolder
 from launch.run_folder.identity import owner_of
-from mlseg_core.files import publish_first, read_json, temporary_beside, write_json
+from mlseg_core.errors import UserError
+from mlseg_core.files import own_files, publish_first, read_json, temporary_beside, write_json
 
 Reason = Literal["new", "failed", "interrupted", "lost"]
 _WAIT_S = 300.0
@@ -40,8 +42,17 @@ class JobPlan:
 
 
 def read_plans(run: RunFolder) -> list[JobPlan]:
-    """All plans, oldest first."""
-    return [JobPlan(**read_json(path)) for path in sorted(run.plans.glob("[0-9]*.json"))]
+    """All plans, oldest first. Raises UserError for a damaged one."""
+    return [_plan(path) for path in own_files(run.plans, r"\d{4,}\.json")]
+
+
+def _plan(path: Path) -> JobPlan:
+    try:
+        return JobPlan(**read_json(path))
+    except TypeError:
+        raise UserError(
+            "is not the record of a planning", path, "Restore the file; remove it if none of its jobs runs."
+        ) from None
 
 
 def publish_plan(run: RunFolder, plan: JobPlan) -> bool:

@@ -12,7 +12,7 @@ from launch.resources.blocks import JobConfig
 from launch.resources.gpus import asked_gpus
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json, write_json
+from mlseg_core.files import own_files, read_json, write_json
 from mlseg_core.node import node_name
 from mlseg_dist.events import read_events
 
@@ -102,8 +102,12 @@ def avoid_stuck(run: RunFolder, phase: Phase, since: float) -> None:
 
 def avoided(run: RunFolder) -> dict[str, str]:
     """The nodes to avoid -> why, sorted by name."""
-    records = [read_json(path) for path in sorted((run.path / _FOLDER).glob("[!.]*.json"))]
-    return {record["node"]: record["why"] for record in records}
+    found = {}
+    for path in own_files(run.path / _FOLDER, r"[A-Za-z0-9][\w.-]*\.json"):
+        record = read_json(path)
+        if isinstance(record, dict) and record.get("node") == path.stem:  # else somebody's copy of one
+            found[path.stem] = str(record.get("why", ""))
+    return found
 
 
 def excluding(run: RunFolder, job: JobConfig) -> dict[str, str]:

@@ -43,7 +43,7 @@ def _finished(others: Iterable[RunFolder]) -> dict[str, tuple[RunFolder, Path]]:
     """Fingerprint -> a run and the folder of a phase that is done in it, manifest and all."""
     found: dict[str, tuple[RunFolder, Path]] = {}
     for other in others:
-        for path in sorted(other.path.glob("phases/*/done.json")):
+        for path in sorted(other.path.glob("phases/[0-9][0-9]*-*/done.json")):
             record = read_json(path)
             manifest = other.path / record["outputs"]["path"]
             if manifest.exists() and manifest.stat().st_size == record["outputs"]["bytes"]:

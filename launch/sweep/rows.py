@@ -5,22 +5,27 @@ Campaigns with equal settings have equal results, so that a row is found whereve
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from launch.run_folder import RunFolder
+from launch.run_folder import TASK_FILE, RunFolder
 from launch.sweep.config import Arm
 from mlseg_core.errors import UserError
-from mlseg_core.files import read_json, sha256_file, write_atomic
+from mlseg_core.files import own_files, read_json, sha256_file, write_atomic
 
 VERSION = 1
+_NUMBERED = re.compile(r"\d\d+-[a-z]")
+"""How the folder of a phase begins."""
 
 
 def row_of(arm: Arm, run: RunFolder) -> dict[str, Any]:
     """Raises UserError when the run has no evaluation."""
-    found = sorted(run.path.glob("phases/*-evaluate/evaluation.json"))
+    found = [
+        path for path in sorted(run.path.glob("phases/*-evaluate/evaluation.json")) if _NUMBERED.match(path.parent.name)
+    ]
     if not found:
         raise UserError("the run has no evaluation", run.path, "Let its phase `evaluate` finish.")
     evaluation = read_json(found[0])
@@ -57,6 +62,8 @@ def _labels(run: RunFolder) -> list[dict[str, Any]]:
     often the accepted pixels are expected to be right."""
     rounds = []
     for path in sorted(run.data.glob("labels-[0-9]*/manifest.json")):
+        if not path.parent.name.removeprefix("labels-").isdecimal():
+            continue
         facts = read_json(path)["facts"]
         known = ("round", "teacher", "accepted", "rejected", "drawn", "accepting", "expected")
         rounds.append({name: facts[name] for name in known if name in facts})
@@ -67,9 +74,11 @@ def _core_hours(run: RunFolder) -> float:
     """The wall time of the phases that this run did itself, each times the number of its processes."""
     total = 0.0
     for path in run.path.glob("phases/*/done.json"):
+        if not _NUMBERED.match(path.parent.name):
+            continue
         done = read_json(path)
         if "adopted_from" not in done:
-            total += done["seconds"] * max(1, len(list(path.parent.glob("tasks/*.json"))))
+            total += done["seconds"] * max(1, len(own_files(path.parent / "tasks", TASK_FILE)))
     return total / 3600
 
 
@@ -99,14 +108,14 @@ def rows_of(arms: Sequence[Arm], folder: Path) -> list[dict[str, Any]]:
 
 def _rows_beside(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Rows of other sweeps. Whatever else lies in the folders beside is somebody else's, and passed over."""
-    for path in sorted(folder.parent.glob("*/*.json")):
+    for path in sorted(folder.parent.glob("[!.]*/[!.]*.json")):
         if path.parent.name != folder.name and path.is_file():
             with suppress(UserError, OSError):
                 yield path, _read_row(path)
 
 
 def _rows_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(folder.glob("*.json")):
+    for path in own_files(folder, r"[a-z0-9][a-z0-9-]*-\d+\.json"):  # Arm.key
         yield path, _read_row(path)
 
 

@@ -7,17 +7,17 @@ Numbers are drawn by lot: they say nothing about names or their order. The folde
 """
 
 import csv
-import io
 import logging
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.files import publish_first, temporary_beside
 from mlseg_core.node import user_name
@@ -128,14 +128,12 @@ class Pseudonyms:
         _tighten(self.folder, 0o700)
         number = next(n for n in range(1, len(self._taken) + 2) if n not in self._taken)
         target = self.folder / ("names.csv" if number == 1 else f"names-{number}.csv")
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, csv.unix_dialect)
-        writer.writerow(COLUMNS)
+        rows: list[Sequence[str]] = [COLUMNS]
         for kind, names in missing.items():
             _LOT.shuffle(names)
             first = max((_number(named) for named in self._rows if named.kind == kind), default=0) + 1
-            writer.writerows((kind, name, f"{kind}-{place:04d}") for place, name in enumerate(names, start=first))
-        if _publish(text.getvalue().encode(errors="surrogateescape"), target) and before:
+            rows += [(kind, name, f"{kind}-{place:04d}") for place, name in enumerate(names, start=first)]
+        if _publish(write_rows(rows, quote_all=True).encode(errors="surrogateescape"), target) and before:
             self._warn(f"{target} is made anew: reports and W&B runs from before show other pseudonyms, or real names")
 
 
@@ -180,7 +178,7 @@ def _rows(path: Path) -> list[Named]:
     _tighten(path, 0o600)
     try:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            head, *rows = list(csv.reader(file)) or [[]]
+            head, *rows = list(csv.reader(file, strict=True)) or [[]]
     except PermissionError:
         raise _not_for_you(path) from None
     except csv.Error as error:

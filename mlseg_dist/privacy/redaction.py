@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlseg_core import yaml_text
+from mlseg_core.errors import UserError
 from mlseg_dist.privacy.pseudonyms import Pseudonyms
 from mlseg_dist.run_folder import shards_folder
 from shards.manifest import kept_manifest
@@ -82,7 +81,7 @@ class Redaction:
         """A campaign.yaml as it may be shown; one that cannot be read is left out."""
         try:
             return yaml_text.write(self.tree(yaml_text.parse(text)))
-        except yaml.YAMLError:
+        except yaml_text.BadYaml:
             return ""
 
     def _learn(self, name: str, pseudonym: str) -> None:
@@ -132,13 +131,19 @@ def _of_table(run: Path) -> Iterator[Row]:
             continue
         with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             try:
-                rows = list(csv.DictReader(file))
+                header, *rows = list(csv.reader(file)) or [[]]
             except csv.Error:
                 continue
         for row in rows:
-            slide, patient, annotation = ((row.get(name) or "").strip() for name in ("slide", "patient", "annotation"))
-            if slide:
-                files = [file for file in (slide, annotation) if file]
+            cells: dict[
+                str, list[str]
+            ] = {}  # a column may be there twice: the reader of tables says so, naming the file
+            for name, cell in zip(header, row, strict=False):
+                cells.setdefault(name, []).extend(filter(None, [cell.strip()]))
+            patient = next(iter(cells.get("patient", [])), "")
+            annotations = cells.get("annotation", [])
+            for slide in cells.get("slide", []):
+                files = [slide, *annotations]
                 names = [name for file in files for name in _names_of_file(table.parent, file)]
                 folders = [folder for file in files for folder in _folders_of_file(table.parent, file)]
                 yield Row(_slug(table.parent / slide), patient, tuple(names), tuple(folders))
@@ -147,8 +152,8 @@ def _of_table(run: Path) -> Iterator[Row]:
 def _slides_of(run: Path) -> Path | None:
     """The slide table that campaign.yaml names."""
     try:
-        slides = yaml_text.parse((run / "campaign.yaml").read_text(encoding="utf-8"))["slides"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        slides = yaml_text.read(run / "campaign.yaml")["slides"]
+    except (OSError, UserError, KeyError, TypeError):
         return None
     return Path(slides) if isinstance(slides, str) else None
 

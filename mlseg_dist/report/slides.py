@@ -1,9 +1,8 @@
 """Sections about single slides: which got better and worse, the worst with pictures, and slides.csv with all of them."""
 
-import csv
-import io
 from typing import Any
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.html import (
     Cell,
     Html,
@@ -180,10 +179,8 @@ def _moved_table(sources: Sources, which: str, slugs: list[str]) -> Html | None:
 
 def slides_csv(sources: Sources) -> str:
     """A row a slide: who it is, then mean IoU and IoU of every class for each step."""
-    text_file = io.StringIO(newline="")
-    writer = csv.writer(text_file, lineterminator="\n")
     titles = [f"{step} {name}" for step in sources.steps for name in ("mIoU", *CLASSES)]
-    writer.writerow([*HEAD, *(f"{name} pixels" for name in CLASSES), *titles])
+    rows: list[list[object]] = [[*HEAD, *(f"{name} pixels" for name in CLASSES), *titles]]
     found = sources.block("slides")
     order = sorted(found, key=lambda slug: (sources.splits.index(found[slug]["split"]), sources.shown_slide(slug)))
     for slug in order:
@@ -195,10 +192,9 @@ def slides_csv(sources: Sources) -> str:
         for step in sources.steps:
             one = sources.block("slides", slug, "figures", step)
             figures += [one.get("miou"), *(one.get("iou", {}).get(name) for name in CLASSES)]
-        writer.writerow(
-            [*who, " ".join(facts["unseen"]), *counts, *("" if one is None else f"{one:.6f}" for one in figures)]
-        )
-    return text_file.getvalue()
+        shown = ["" if one is None else f"{one:.6f}" for one in figures]
+        rows.append([*who, " ".join(facts["unseen"]), *counts, *shown])
+    return write_rows(rows)
 
 
 def _harmless(name: str) -> str:

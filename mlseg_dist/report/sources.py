@@ -150,7 +150,7 @@ def _evaluation(own: Path, run: Path) -> tuple[dict[str, Any] | None, Path, bool
 
 def _by_hand(run: Path) -> dict[str, tuple[dict[str, Any], Path]]:
     """Name -> evaluation.json of this version, and its folder, of what `mlseg evaluate` wrote into the run."""
-    folders = sorted(path.parent for path in evaluations_folder(run).glob("*/evaluation.json"))
+    folders = sorted(path.parent for path in evaluations_folder(run).glob("[!.]*/evaluation.json"))
     found = {folder.name: (_scores(folder), folder) for folder in folders}
     return {name: one for name, one in found.items() if one[0]["version"] == VERSION}
 

@@ -22,6 +22,7 @@ from shards.annotation.planes import keep_one_plane
 from shards.annotation.regions import Regions, is_hole
 from shards.config import IGNORED, ShardsConfig
 from shards.pyramids.pyramid import is_tiff
+from shards.regular_files import require_regular
 
 _MOST_BYTES = 1 << 29  # of text, unpacked
 _MPP_TOLERANCE = 0.02
@@ -128,6 +129,7 @@ def _refuse_off_slide(regions: Regions, frame: Frame, path: Path) -> None:
 def is_mask(path: Path) -> bool:
     """Whether the annotation is a label mask, PNG or TIFF, by its first bytes. Raises UserError."""
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             return file.read(8) == b"\x89PNG\r\n\x1a\n" or is_tiff(path)
     except OSError as error:

@@ -19,6 +19,7 @@ from shards.sample import Pair, encode_pair, make_key, position_digits
 from shards.sampling import Seed, choose_seeds
 from shards.slide_table import Slide
 from shards.tar import write_shard
+from shards.time_limit import time_limit
 
 # Memory of a worker: these three, the interpreter and its libraries. See `_stripe_px`.
 _TILE_BYTES = 256 << 20  # decoded tiles of the slide
@@ -28,7 +29,14 @@ _NARROWEST_PX = 4096
 
 
 def cut(unit: Unit, scratch: Scratch) -> None:
-    """Cut one slide. Raises BadSlide, UserError."""
+    """Cut one slide. Raises BadSlide, for one that takes too long too, and UserError."""
+    hours = unit.payload[0].slide_hours
+    what = f"it took longer than {hours:g} h to cut; if it is sound, set shards.slide_hours higher"
+    with time_limit(hours * 3600, lambda: BadSlide(what), ends_process=True):
+        _cut(unit, scratch)
+
+
+def _cut(unit: Unit, scratch: Scratch) -> None:
     config, slide, parts = unit.payload
     _check_unchanged(slide, parts)
     name = f"{slide.slug}-{unit.inputs[:8]}"

@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mlseg_core.store import Store
+from shards.regular_files import require_regular
 
 _HEAD = 1 << 16
 _WINDOW = 4096
@@ -69,13 +70,23 @@ class Known:
 
 
 def slide_files(path: Path) -> list[Path]:
-    """All files of a slide: a DICOM slide is a folder, an MRXS slide has a folder of its own beside it."""
+    """All files of a slide: a DICOM slide is a folder, an MRXS slide has a folder of its own beside it.
+
+    Raises OSError for one that is no regular file, which nobody may open.
+    """
+    files = _slide_files(path)
+    for file in files:
+        require_regular(file)
+    return files
+
+
+def _slide_files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(path.glob("*.dcm"))
     if path.suffix.lower() == ".dcm":
         return sorted(path.parent.glob("*.dcm"))
     beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else None
-    more = sorted(file for file in beside.rglob("*") if file.is_file()) if beside and beside.is_dir() else []
+    more = sorted(file for file in beside.rglob("*") if not file.is_dir()) if beside and beside.is_dir() else []
     return [path, *more]
 
 

@@ -7,6 +7,7 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import fingerprint, sha256_file
 from shards.annotation import AnnotationFile
 from shards.config import ShardsConfig
+from shards.regular_files import require_regular
 from shards.slide_table import Slide
 
 RECIPE = 6
@@ -44,6 +45,7 @@ def slide_inputs(
     }
     if annotation is not None:
         try:
+            require_regular(annotation.path)
             parts["annotation"] = sha256_file(annotation.path)
         except OSError as error:
             parts["annotation"] = f"unreadable: {error.strerror}"

@@ -6,7 +6,6 @@ is cut again unasked. `renew` asks (see corrections.py).
 
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,10 @@ from shards.cutting.inputs import BEFORE, recipe_of, slide_inputs, targets
 from shards.leaks import doubles, refuse_shared_content
 from shards.reader import open_slide
 from shards.slide_table import Slide, read_slide_table, rows_of, table_warnings
+from shards.time_limit import OPENING_S, each_within
 
 _THREADS = 8  # files may lie on a slow network
+_TOO_LONG = f"it took longer than {OPENING_S / 60:g} minutes"
 _LOOKING_THREADS = 32  # windows are many small reads, and waiting for a network is all that they cost
 
 
@@ -88,8 +89,8 @@ def plan_cut(
     known, warnings = _look(slides_csv, slides, met)
     records = read_records(store) if store is not None else {}
     planner = _Planner(config, records, met, renew, check)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(planner.plan, slides, known.values()))
+    pairs = list(zip(slides, known.values(), strict=True))
+    found = each_within(lambda pair: planner.plan(*pair), pairs, _THREADS, OPENING_S, lambda pair: planner.late(*pair))
     return CutPlan(
         [one.unit for one in found],
         {s.slug: one.problem for s, one in zip(slides, found, strict=True) if one.problem is not None}
@@ -130,8 +131,7 @@ def _look(slides_csv: Path, slides: list[Slide], met: Mapping[str, Known]) -> tu
         except OSError as error:  # cutting it will say the same, and put it into quarantine
             return unreadable(str(error.strerror))
 
-    with ThreadPoolExecutor(_LOOKING_THREADS) as pool:
-        found = list(pool.map(look, slides))
+    found = each_within(look, slides, _LOOKING_THREADS, OPENING_S, lambda slide: unreadable(_TOO_LONG))
     rows, contents = rows_of(slides), _contents(slides, found)
     refuse_shared_content(slides_csv, rows, contents)
     known = {slide.slug: one for slide, one in zip(slides, found, strict=True)}
@@ -199,6 +199,12 @@ class _Planner:
             return planned
         return replace(planned, problem=_problem(self._config, slide, annotation))
 
+    def late(self, slide: Slide, now: Known) -> _Planned:
+        """One slide that could not be planned in time: cutting it will try once more, and say what is wrong."""
+        parts = slide_inputs(self._config, slide, now.identity, None)
+        unit = self._unit(slide, parts | {"annotation": _TOO_LONG}, now)
+        return _Planned(unit, {}, "", _never_opened(slide) if self._check else None)
+
     def is_cut(self, unit: Unit) -> bool:
         """Whether it is done, from the same inputs."""
         return bool(self._records.get(unit.name, {}).get("inputs") == unit.inputs)
@@ -264,8 +270,9 @@ def check_slides(config: ShardsConfig, slides_csv: Path, plan: CutPlan | None = 
         bad, total = plan.problems, len(plan.units)
     else:
         slides = _readable_table(slides_csv)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found = list(pool.map(lambda slide: _problem(config, slide, _annotation_of(slide)), slides))
+        found = each_within(
+            lambda slide: _problem(config, slide, _annotation_of(slide)), slides, _THREADS, OPENING_S, _never_opened
+        )
         bad = {slide.slug: problem for slide, problem in zip(slides, found, strict=True) if problem is not None}
         total = len(slides)
     if len(bad) > config.max_quarantined * total:
@@ -281,8 +288,7 @@ def annotated_classes(config: ShardsConfig, slides_csv: Path) -> set[str]:
     Raises UserError when the table makes no sense.
     """
     files = [slide.annotation for slide in _readable_table(slides_csv) if slide.split == "train" and slide.annotation]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return set().union(*pool.map(lambda path: _named(config, path), files))
+    return set().union(*each_within(lambda path: _named(config, path), files, _THREADS, OPENING_S, lambda path: set()))
 
 
 def _named(config: ShardsConfig, annotation: Path) -> set[str]:
@@ -294,6 +300,11 @@ def _named(config: ShardsConfig, annotation: Path) -> set[str]:
 
 def _annotation_of(slide: Slide) -> AnnotationFile | None:
     return AnnotationFile(slide.annotation) if slide.annotation is not None else None
+
+
+def _never_opened(slide: Slide) -> UserError:
+    fix = "Look at both files, and at the network that they lie on, or drop the row."
+    return UserError(f"the slide or its annotation cannot be read: {_TOO_LONG}", slide.slide, fix)
 
 
 def _problem(config: ShardsConfig, slide: Slide, annotation: AnnotationFile | None) -> UserError | None:

@@ -1,7 +1,5 @@
 """Cut slides -> facts of their tars, quarantine.csv, seeds and the corpus manifest, which is written last."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.exactly_once.records import missing_files, read_done, read_failed
 from mlseg_core.exactly_once.run import Done, Failed, Incomplete, Scratch, Unit
 from mlseg_core.files import fingerprint, sha256_file
@@ -189,8 +188,4 @@ def _quarantined(todo: list[Unit], done: dict[str, Done], failed: dict[str, Fail
 
 
 def _csv(rows: list[tuple[str, str, str, str]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(QUARANTINE_HEAD)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return write_rows([QUARANTINE_HEAD, *rows]).encode()

@@ -1,11 +1,11 @@
 """Which slides there are: a config in, specimens (what is drawn) and the slide table out."""
 
-import csv
-import io
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.exactly_once.run import Unit
 from mlseg_core.files import fingerprint, write_atomic
 from mlseg_core.randomness import generator
@@ -230,15 +230,11 @@ def write_table(config: PhantomConfig, folder: Path) -> Path:
 
 
 def _table(config: PhantomConfig, truth: bool) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines: list[Sequence[object]] = [COLUMNS]
     for row in rows(config):
         s = row.specimen
         annotation = f"{s.name}.geojson" if row.annotated else ""
         if truth and s.truth:
             annotation = f"{s.name}.truth.geojson"
-        writer.writerow(
-            [f"{s.name}.tif", row.patient, s.stain, s.scanner, s.source, row.split, annotation, "", row.score]
-        )
-    return text.getvalue()
+        lines.append([f"{s.name}.tif", row.patient, s.stain, s.scanner, s.source, row.split, annotation, "", row.score])
+    return write_rows(lines)

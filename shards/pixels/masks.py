@@ -20,9 +20,11 @@ from shards.pixels.files import (
     palette_numbers,
     refuse_turned,
 )
+from shards.pyramids.colours import LOSSLESS
 from shards.pyramids.pyramid import Unreadable, is_tiff
-from shards.pyramids.series import LOSSLESS, colour_fault, open_tiff, slide_series
+from shards.pyramids.series import colour_fault, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid
+from shards.regular_files import refuse_irregular
 
 VALUES = 1 << 16
 """Class numbers are below this."""
@@ -47,6 +49,7 @@ class MaskPixels(Protocol):
 
 def open_mask(path: Path, equal_channels: bool = False) -> MaskPixels:
     """Open a mask. equal_channels: also colours of which red, green and blue are one number. Raises UserError."""
+    refuse_irregular(path, "mask")
     if is_tiff(path):
         pixels: MaskPixels = _GreyTiff(path) if equal_channels and _is_rgb_tiff(path) else _Tiff(path)
     else:
@@ -69,6 +72,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(width, height) px of what can be a mask, by its header. Raises UserError."""
+    refuse_irregular(path, "mask")
     if is_tiff(path):
         return open_mask(path, equal_channels=True).size
     return _header(path, equal_channels=True).size

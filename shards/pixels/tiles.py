@@ -13,19 +13,22 @@ import tifffile
 
 from mlseg_core.errors import UserError
 from shards.pixels.files import Header, alpha_of_tiff, check_whole, header, is_jpeg, jpeg_colours, opened, refuse_turned
+from shards.pyramids.colours import PALETTE, colour_map
 from shards.pyramids.pyramid import Unreadable, is_tiff
 from shards.pyramids.series import colour_fault, is_palette, open_tiff, slide_series
 from shards.pyramids.tiff import TiffPyramid
+from shards.regular_files import refuse_irregular
 from shards.sample import decode_rgb
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "JPEG2000")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
-_MINISBLACK, _PALETTE = 1, 3
+_MINISBLACK = 1
 _EXPORT = "Export it as 8-bit RGB: PNG, TIFF or JPEG."
 
 
 def read_tile(path: Path) -> np.ndarray:
     """uint8 (height, width, 3) RGB. Raises UserError."""
+    refuse_irregular(path, "tile")
     if is_tiff(path):
         return _read_tiff(path)
     found = _header(path)
@@ -39,6 +42,7 @@ def read_tile(path: Path) -> np.ndarray:
 
 def tile_size(path: Path) -> tuple[int, int]:
     """(width, height) px of what can be a tile, by its header. Raises UserError."""
+    refuse_irregular(path, "tile")
     if is_tiff(path):
         with _opened_tiff(path) as file:
             page = _picture(file, path).keyframe
@@ -89,7 +93,7 @@ def _read_tiff(path: Path) -> np.ndarray:
     with _opened_tiff(path) as file:
         page = _picture(file, path).keyframe
         in_one_number = page.samplesperpixel == 1 and colour_fault(slide_series(file, path)) is not None
-        colour_map = page.colormap if page.photometric == _PALETTE else None
+        table = colour_map(page) if page.photometric == PALETTE else None
     pyramid = TiffPyramid(path, channels=1 if in_one_number else 3, lossy=True)
     try:
         if pyramid.leaves_out(0):
@@ -104,12 +108,7 @@ def _read_tiff(path: Path) -> np.ndarray:
         _refuse_transparent(alpha, path)
     if not in_one_number:
         return pixels
-    return np.dstack([pixels] * 3) if colour_map is None else _eight_bits(colour_map).T[pixels]
-
-
-def _eight_bits(colour_map: np.ndarray) -> np.ndarray:
-    """uint8 of a TIFF's colour map, (3, 256), cut down as libtiff does; some programs write 8-bit colours into it."""
-    return (colour_map >> 8 if colour_map.max() > 255 else colour_map).astype(np.uint8)
+    return np.dstack([pixels] * 3) if table is None else table[pixels]
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """What a TIFF says of its images: OME-XML with their names, sizes, µm/px and channels; ImageJ's description; resolution tags."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,22 @@ from shards.pyramids.pyramid import is_tiff
 
 _OME = re.compile(r"<(\w+:)?OME[\s>]")
 _UM = {
-    "µm": 1.0,
-    "μm": 1.0,
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "angstrom": 1e-4,
+    "nm": 1e-3,
     "um": 1.0,
     "micron": 1.0,
-    "nm": 1e-3,
-    "Å": 1e-4,
+    "micrometer": 1.0,
     "mm": 1e3,
     "cm": 1e4,
+    "dm": 1e5,
     "m": 1e6,
+    "thou": 25.4,
     "in": 25400.0,
+    "inch": 25400.0,
 }
+"""Lengths of OME and ImageJ, as um_per spells them."""
 _FLUORESCENCE = ("Fluor", "EmissionWavelength", "ExcitationWavelength")
 _RGB = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}
 
@@ -95,17 +102,26 @@ def _image(image: Any, pixels: Any) -> OmeImage:
 def _mpp(attributes: dict[str, str]) -> tuple[float, float] | None:
     try:
         x, y = (
-            float(attributes[f"PhysicalSize{axis}"]) * _UM[attributes.get(f"PhysicalSize{axis}Unit", "µm")]
+            float(attributes[f"PhysicalSize{axis}"]) * (um_per(attributes.get(f"PhysicalSize{axis}Unit", "µm")) or nan)
             for axis in "XY"
         )
     except (ValueError, KeyError):
         return None
-    return x, y
+    return (x, y) if x == x and y == y else None
 
 
-def um_per(unit: str) -> float | None:
-    """µm in a unit of length; None for a unit that is not known."""
-    return _UM.get(unit)
+def um_per(unit: Any) -> float | None:
+    """µm in a unit of length; None for a unit that is not known.
+
+    Å and µ each have two code points. ImageJ spells µ out, and words may be plural and of either case.
+    """
+    spelt = unicodedata.normalize("NFKC", str(unit).replace("\\u00B5", "µ")).strip()
+    spelt = spelt.replace("\u03bc", "u").replace("metre", "meter")
+    if len(spelt) > 2:
+        spelt = spelt.casefold()
+        spelt = spelt.removesuffix("es" if spelt == "inches" else "s")
+        spelt = spelt.replace("ångström", "angstrom").replace("ångstrom", "angstrom")
+    return _UM.get(spelt)
 
 
 def _colour(text: str) -> int:
@@ -144,15 +160,11 @@ def stated_mpp(file: tifffile.TiffFile, page: tifffile.TiffPage, images: list[Om
         sizes = {image.mpp for image in images}
         return sizes.pop() if len(sizes) == 1 else None
     if file.is_imagej and not images:
-        per_unit = um_per(_imagej_unit((file.imagej_metadata or {}).get("unit", "")))
+        per_unit = um_per((file.imagej_metadata or {}).get("unit", ""))
         if per_unit is not None:
             return _tag_mpp(page, per_unit)
     mpp = _tag_mpp(page, _RESOLUTION_UNIT_UM.get(page.tags.valueof("ResolutionUnit", 1)))
     return None if mpp is None or is_print_resolution(mpp) else mpp
-
-
-def _imagej_unit(unit: Any) -> str:
-    return str(unit).replace("\\u00B5", "µ").replace("microns", "micron")
 
 
 def _tag_mpp(page: tifffile.TiffPage, unit_um: float | None) -> tuple[float, float] | None:

@@ -10,35 +10,137 @@ from pathlib import Path
 import numpy as np
 
 from mlseg_core.errors import UserError
+from shards.pyramids.colours import has_alpha
+from shards.pyramids.directories import check_directories, check_size, first_directory
 from shards.pyramids.ome import is_ome
 from shards.pyramids.openslide_pyramid import GENERIC_TIFF, OpenSlidePyramid, refusal
 from shards.pyramids.pyramid import Pyramid, Unreadable, is_tiff
-from shards.pyramids.series import colour_fault, is_palette, open_tiff
+from shards.pyramids.series import TURN, colour_fault, is_palette, open_tiff, orientation_fault
 from shards.pyramids.tiff import TiffPyramid
+from shards.regular_files import irregular, refuse_irregular
+
+_RESTORE = "Restore the file or drop its row."
 
 
 def open_pyramid(path: Path, cache_bytes: int) -> Pyramid:
     """Open a slide file, or a folder of DICOM files. cache_bytes: for decoded tiles. Raises UserError."""
     file = first_dicom(path) if path.is_dir() else path
+    _refuse_endless(file, path)
+    _refuse_preview(file)
+    pyramid = _opened(file, path, cache_bytes)
+    try:
+        for size in pyramid.sizes:
+            check_size(size, path)
+        if isinstance(pyramid, OpenSlidePyramid):
+            _refuse_turned(pyramid, file)
+    except UserError:
+        pyramid.close()
+        raise
+    return pyramid
+
+
+def _refuse_endless(file: Path, path: Path) -> None:
+    """Raises UserError for what no library would ever come back from."""
+    for part in (file, *_beside(file)):
+        if not (part != file and part.is_dir()):
+            refuse_irregular(part, "slide" if part == file else "part of a slide")
+    try:
+        check_directories(file)
+    except OSError as error:
+        raise UserError(f"the slide cannot be opened ({error.strerror or error})", path, _RESTORE) from None
+
+
+def _beside(file: Path) -> list[Path]:
+    """Files that OpenSlide opens too, to find out whether they belong to the slide."""
+    suffix = file.suffix.lower()
+    folder = file.with_suffix("") if suffix == ".mrxs" else file.parent
+    if irregular(file) or not (suffix in (".mrxs", ".vms", ".vmu") or _is_dicom(file)) or not folder.is_dir():
+        return []
+    return sorted(folder.iterdir())
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        with open(file, "rb") as data:
+            return data.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _refuse_preview(file: Path) -> None:
+    """Raises UserError for Olympus' container: a TIFF, whose pictures are the label and a preview."""
+    if file.suffix.lower() == ".vsi":
+        what = (
+            f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
+        )
+        raise UserError(what, file, "Export the slide as OME-TIFF (QuPath or Bio-Formats do that) and name that file.")
+
+
+_OWN_ORIENTATION = ("hamamatsu",)
+"""Vendors whose pixels OpenSlide decodes itself; of all other TIFFs libtiff mirrors each tile in its place."""
+
+
+def _refuse_turned(slide: OpenSlidePyramid, file: Path) -> None:
+    if slide.properties.get("openslide.vendor") in _OWN_ORIENTATION:
+        return
+    first = first_directory(file)
+    fault = orientation_fault(first.orientation) if first is not None else None
+    if fault is not None:
+        raise UserError(fault, file, TURN)
+
+
+def _opened(file: Path, path: Path, cache_bytes: int) -> Pyramid:
     if is_ome(file):  # OpenSlide would take it for a TIFF of no maker: without axes, scale and small levels
         return TiffPyramid(file, cache_bytes)
     why = refusal(file)
     if why is not None:
         try:
             if is_tiff(file):
+                _refuse_overview(file, path)
                 return TiffPyramid(file, cache_bytes)
         except OSError as error:
             why = error.strerror or str(error)
-        raise UserError(f"the slide cannot be opened ({why})", path, "Restore the file or drop its row.")
+        raise UserError(f"the slide cannot be opened ({why})", path, _RESTORE)
     slide = OpenSlidePyramid(file, cache_bytes)
     if slide.properties.get("openslide.vendor") == GENERIC_TIFF and _wants_tifffile(file):
         slide.close()
+        _refuse_overview(file, path)
         return TiffPyramid(file, cache_bytes)
+    if slide.properties.get("openslide.vendor") == GENERIC_TIFF:
+        try:
+            _refuse_overview(file, path, slide.sizes[0])
+        except UserError:
+            slide.close()
+            raise
     tiles = same_by_tiles(slide, file, cache_bytes)
     if tiles is None:
         return slide
     slide.close()
     return tiles
+
+
+_OVERVIEW_FIRST = (b"leica-microsystems.com/scn", b"<iScan")
+"""What the first picture of a TIFF says where it is an overview of the glass, and OpenSlide finds the slide behind it."""
+
+
+def _refuse_overview(file: Path, path: Path, shown: tuple[int, int] | None = None) -> None:
+    """A TIFF is read from its first picture on, which in some files is an overview of the glass. Raises UserError, OSError.
+
+    shown: (width, height) px of what is taken for level 0; None: of the first picture.
+    """
+    with open(file, "rb") as data:
+        head = data.read(1 << 20)
+    if any(mark in head for mark in _OVERVIEW_FIRST):
+        raise UserError("the slide is damaged: only the overview of its glass can be read", path, _RESTORE)
+    try:
+        with open_tiff(file) as tiff:
+            areas = [series.keyframe.imagewidth * series.keyframe.imagelength for series in tiff.series]
+    except Exception:  # whoever opens it next says why
+        return
+    first = shown[0] * shown[1] if shown is not None else areas[0] if areas else 0
+    if areas and max(areas) > first:
+        what = "the TIFF's first picture is smaller than another one in it: nobody says which of them is the slide"
+        raise UserError(what, path, "Export the slide alone, as a pyramidal TIFF or OME-TIFF.")
 
 
 def _wants_tifffile(file: Path) -> bool:
@@ -49,7 +151,10 @@ def _wants_tifffile(file: Path) -> bool:
     try:
         with open_tiff(file) as tiff:
             series = tiff.series[0]
-            return not is_palette(series) and (colour_fault(series, converts=True) is not None or len(series.pages) > 1)
+            page = series.keyframe
+            has_spare = page.samplesperpixel == 4 and not has_alpha(page)  # which libtiff takes for alpha
+            other = colour_fault(series, converts=True) is not None or len(series.pages) > 1
+            return has_spare or (other and not is_palette(series))
     except Exception:  # only OpenSlide can read it
         return False
 
@@ -87,16 +192,25 @@ def same_by_tiles(slide: OpenSlidePyramid, path: Path, cache_bytes: int) -> Tiff
 
 
 def same_pixels(slide: OpenSlidePyramid, tiles: Pyramid) -> bool:
-    """Compares windows on level 0's diagonals and at the corner of each level, where OpenSlide does not round positions."""
+    """Compares windows on level 0's diagonals and at the corner of each level, where OpenSlide does not round positions.
+
+    Windows that are damaged say nothing. False where no window could be compared.
+    """
     places = [(level, (0, 0)) for level in range(len(slide.sizes))]
     width, height = slide.sizes[0]
     places += [(0, (int(width * x), int(height * y))) for x in _PLACES for y in _PLACES]
+    compared = False
     for level, first in places:
         size = tuple(min(_WINDOW, length - start) for length, start in zip(slide.sizes[level], first, strict=True))
         try:
-            by_slide, by_tiles = (pyramid.read(level, first, (size[0], size[1])) for pyramid in (slide, tiles))
+            by_tiles = tiles.read(level, first, (size[0], size[1]))
+        except Unreadable:  # libtiff, and so OpenSlide, passes over checksums: the other windows decide
+            continue
+        try:
+            by_slide = slide.read(level, first, (size[0], size[1]))
         except Unreadable:
             return False
+        compared = True
         if by_slide.covered is not None or not np.array_equal(by_slide.rgb, by_tiles.rgb):
             return False
-    return True
+    return compared

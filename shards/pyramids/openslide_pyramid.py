@@ -1,5 +1,7 @@
 """Slides that OpenSlide opens."""
 
+import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -53,7 +55,10 @@ class OpenSlidePyramid:
             rgba = np.asarray(self._slide.read_region(location, level, size))
         except openslide.OpenSlideError as error:
             self._slide.close()
-            self._open()
+            try:
+                self._open()
+            except UserError as closed:
+                raise Unreadable(f"level {level} at {first}: {error}; then {closed.what}") from None
             raise Unreadable(f"level {level} at {first}: {error}") from None
         covered = None if rgba[..., 3].all() else rgba[..., 3] > 0
         return LevelPixels(
@@ -61,7 +66,8 @@ class OpenSlidePyramid:
         )
 
     def close(self) -> None:
-        self._slide.close()
+        with suppress(ctypes.ArgumentError):  # closed by read(), which could not open it again
+            self._slide.close()
 
 
 def _mpp(properties: dict[str, str]) -> tuple[float, float] | None:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from shards.regular_files import require_regular
+
 
 @dataclass(frozen=True)
 class LevelPixels:
@@ -44,7 +46,8 @@ class Pyramid(Protocol):
 
 
 def is_tiff(path: Path) -> bool:
-    """By its first bytes: classic TIFF or BigTIFF, either byte order."""
+    """By its first bytes: classic TIFF or BigTIFF, either byte order. Raises OSError, for what is no regular file too."""
+    require_regular(path)
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

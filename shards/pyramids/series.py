@@ -2,13 +2,15 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from mlseg_core.errors import UserError
+from shards.pyramids.colours import LOSSLESS, ToRgb, has_alpha, is_subsampled
+from shards.pyramids.directories import check_directories
 from shards.pyramids.ome import OmeImage, has_ome_xml, ome_images
 
 _BESIDE = re.compile(r"(?<![a-z])(label|macro|thumbnail|overview|barcode)(?![a-z])", re.IGNORECASE)
@@ -20,11 +22,19 @@ _COLOUR_SPACES = {
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
     32803: "a colour filter array",
+    32844: "LogL",
+    32845: "LogLuv",
 }
-_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
-LOSSLESS = {1, 5, 8, 32773, 32946, 50000}  # none, LZW, deflate, PackBits, zstd; YCbCr stays YCbCr in them
+_SINGLE = {
+    0: "in grey, white is 0",
+    1: "in grey",
+    3: "with a palette of other than 8 bits",
+    4: "of a transparency mask",
+}
+_RGB, _PALETTE, _YCBCR = 2, 3, 6
 _LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."
+TURN = "Turn its pixels and remove the tag, and draw annotations on the result: tools do not agree which way such a slide is up."
 
 AnyPage = tifffile.TiffPage | tifffile.TiffFrame
 
@@ -34,15 +44,17 @@ class Level:
     """Pixels of one level. page: describes all of them.
 
     planes: the page and the number of its first segment (tile or strip), of the one plane of whole pixels, or of the
-    planes of red, green and blue.
+    planes of red, green and blue (and alpha).  colours: what makes RGB of the samples; None: numbers, not colours.
     """
 
     page: tifffile.TiffPage
     planes: tuple[tuple[AnyPage, int], ...]
+    colours: ToRgb | None = None
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """A TIFF, whose companions in other files are left alone. Raises what tifffile raises."""
+    """A TIFF, whose companions in other files are left alone. Raises UserError for a circle, and what tifffile raises."""
+    check_directories(path)
     file = tifffile.TiffFile(path, _multifile=False)
     if not file.is_ome and has_ome_xml(file):  # with something behind the XML
         file.close()
@@ -87,6 +99,9 @@ def colour_fault(series: tifffile.TiffPageSeries, converts: bool = False) -> str
     space = _COLOUR_SPACES.get(page.photometric)
     if space is not None and channels * samples > 1:
         return f"the TIFF's colours are {space}, not RGB"
+    if channels * samples == 1:
+        kind = _SINGLE.get(page.photometric, "in one channel")
+        return f"the TIFF is a picture {kind} (1 channel of {page.dtype}), not RGB"
     alpha = samples == 4 and page.photometric in (_RGB, _YCBCR)
     if channels * samples != 3 and not (channels == 1 and alpha):
         return f"the TIFF has {channels * samples} channels of {page.dtype}, not RGB"
@@ -99,6 +114,13 @@ def colour_fault(series: tifffile.TiffPageSeries, converts: bool = False) -> str
     return None
 
 
+def orientation_fault(orientation: int) -> str | None:
+    """Why a slide with this Orientation tag is not read; None for one that is shown as it is stored. Some programs write 0."""
+    if orientation in (0, 1):
+        return None
+    return f"it says that it is to be shown turned or mirrored (TIFF orientation {orientation})"
+
+
 def is_palette(series: tifffile.TiffPageSeries) -> bool:
     """Whether the series is one picture of 8-bit numbers of colours."""
     channels, samples, stack = _counts(series)
@@ -108,14 +130,20 @@ def is_palette(series: tifffile.TiffPageSeries) -> bool:
 
 def colour_levels(series: tifffile.TiffPageSeries, images: list[OmeImage], path: Path) -> list[Level]:
     """Where red, green and blue of each level lie. images: see series_images. Raises UserError."""
-    fault = colour_fault(series)
+    fault = None if is_palette(series) else colour_fault(series, converts=True)
     channels, samples, _ = _counts(series)
+    if fault is None and is_subsampled(series.keyframe):
+        fault = "the TIFF's colours are YCbCr, subsampled and without JPEG, not RGB"
     if fault is None and channels == 3 and any(image.is_fluorescence for image in images):
         fault = "its channels are fluorescence, not red, green and blue"
     if fault is not None:
         raise UserError(fault, path, _EXPORT_RGB)
+    turned = orientation_fault(int(series.keyframe.tags.valueof("Orientation", 1)))
+    if turned is not None:
+        raise UserError(turned, path, TURN)
     order = images[0].order if images and channels == 3 else (0, 1, 2)
-    return [_level(level, channels, samples, order, path) for level in series.levels]
+    levels = [_level(level, channels, samples, order, path) for level in series.levels]
+    return [replace(level, colours=ToRgb.of(level.page)) for level in levels]
 
 
 def mask_levels(series: tifffile.TiffPageSeries, path: Path, lossy: bool = False) -> list[Level]:
@@ -153,7 +181,8 @@ def _level(
         return Level(level.keyframe, tuple((pages[number], 0) for number in order))
     if level.keyframe.planarconfig == 2 and samples > 1:
         plane = len(pages[0].dataoffsets) // samples
-        return Level(level.keyframe, tuple((pages[0], plane * number) for number in range(3)))
+        count = 4 if samples == 4 and has_alpha(level.keyframe) else 3
+        return Level(level.keyframe, tuple((pages[0], plane * number) for number in range(count)))
     return Level(level.keyframe, ((pages[0], 0),))
 
 

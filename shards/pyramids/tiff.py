@@ -70,6 +70,8 @@ class TiffPyramid:
             raise UserError("the TIFF holds no pixels that can be read", path, "Restore the file or drop its row.")
         if any(_segment_bytes(level.page) > _MOST_SEGMENT_BYTES for level in self._levels):
             raise UserError("the TIFF has strips of over 1 GiB", path, "Convert it to a tiled TIFF.")
+        for level in self._levels:
+            _refuse_missing(level, path)
         if max(map(_end, self._levels)) > path.stat().st_size:
             raise UserError("the TIFF is cut short: its pixels end beyond the file", path, "Copy it again.")
         self.series = file.series.index(series)
@@ -99,9 +101,9 @@ class TiffPyramid:
     def pixels(
         self, level: int, first: tuple[int, int], size: tuple[int, int], covered: np.ndarray | None = None
     ) -> np.ndarray:
-        """Pixels [first, first + size) of a level, (height, width[, 3]) as stored. Raises Unreadable.
+        """Pixels [first, first + size) of a level: uint8 RGB (height, width, 3), or numbers (height, width). Raises Unreadable.
 
-        covered: bool (height, width); becomes False where the file leaves segments out.
+        covered: bool (height, width); becomes False where the file leaves segments out, and where alpha is 0.
         """
         page = self._levels[level].page
         tile_width, tile_height = _segment_size(page)
@@ -120,8 +122,11 @@ class TiffPyramid:
                     out[target] = 255 if self._channels == 3 else 0
                     if covered is not None:
                         covered[target] = False
-                else:
-                    out[target] = segment[y0 - y : y1 - y, x0 - x : x1 - x]
+                    continue
+                part = segment[y0 - y : y1 - y, x0 - x : x1 - x]
+                out[target] = part[..., :3] if self._channels == 3 else part
+                if covered is not None and part.shape[2:] == (4,):
+                    covered[target] = part[..., 3] > 0
         return out
 
     def _segment(self, level: int, index: int) -> np.ndarray | None:
@@ -134,12 +139,14 @@ class TiffPyramid:
         segment: np.ndarray | None = None
         if all(plane is None for plane in planes):
             pass
-        elif len(planes) == 1:
-            segment = planes[0][0, ..., :3] if self._channels == 3 else planes[0][0, ..., 0]  # type: ignore[index]
         elif any(plane is None for plane in planes):
             raise Unreadable(f"level {level}, segment {index}: one of its planes is missing")
+        elif (colours := self._levels[level].colours) is None:
+            segment = planes[0][0, ..., 0]  # type: ignore[index]
+        elif len(planes) == 1:
+            segment = colours(planes[0][0])  # type: ignore[index]
         else:
-            segment = np.stack([plane[0, ..., 0] for plane in planes if plane is not None], axis=-1)
+            segment = colours(np.stack([plane[0, ..., 0] for plane in planes if plane is not None], axis=-1))
         self._segments[key] = segment
         self._held += 0 if segment is None else segment.nbytes
         while self._held > self._budget and len(self._segments) > 1:
@@ -177,6 +184,19 @@ def _end(level: Level) -> int:
     return max(
         offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
     )
+
+
+def _refuse_missing(level: Level, path: Path) -> None:
+    """Raises UserError for a level that lists fewer tiles or strips than its size needs."""
+    width, height = _segment_size(level.page)
+    if width < 1 or height < 1:
+        raise UserError("the TIFF's tiles or strips have no pixels", path, "Restore the file or drop its row.")
+    needed = -(-level.page.imagewidth // width) * -(-level.page.imagelength // height)
+    for page, start in level.planes:
+        listed = min(len(page.dataoffsets), len(page.databytecounts)) - start
+        if listed < needed:
+            what = f"the TIFF lists {listed} tiles or strips, and its size needs {needed}"
+            raise UserError(what, path, "Restore the file or drop its row.")
 
 
 def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What lies in a corpus' folder: manifest, overviews, quarantine list. A damaged or missing overview is None."""
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mlseg_core.csv_text import read_table
 from mlseg_core.errors import UserError
+from mlseg_core.files import read_regular
 from shards.annotation.origin import FORMAT_NAMES
 from shards.manifest import Manifest, SlideEntry, read_manifest
 
@@ -104,11 +105,21 @@ def read_corpus(folder: Path) -> Corpus:
 
 def _overview(folder: Path, name: str) -> Overview | None:
     path = folder / name
-    if not name or not path.resolve().is_relative_to(folder.resolve()):
-        return None
     try:
-        return _parsed(path, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        if not name or not path.resolve().is_relative_to(folder.resolve()):
+            return None
+        return _parsed(path, json.loads(read_regular(path).decode("utf-8")))
+    except (
+        OSError,
+        UserError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,
+    ):
         return None  # the page says that it is missing, `mlseg shards verify` why
 
 
@@ -149,12 +160,11 @@ def _laid(facts: dict[str, Any]) -> Laid:
 
 def _quarantine(path: Path) -> dict[str, Bad]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(path, "Build the corpus again.").rows
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"cannot be read ({error})", path, "Build the corpus again.") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", path, "Build the corpus again.") from None
     named = [{name: row.get(name) or "" for name in ("slide", "slug", "reason", "traceback")} for row in rows]
     return {row["slug"]: Bad(Path(row["slide"]).name, row["reason"], row["traceback"]) for row in named}
 

@@ -1,12 +1,12 @@
 """What lies beside the shards: seeds, overviews, quarantine.csv, files that nobody will read. In: folder, manifest."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from mlseg_core.csv_text import read_table
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY
 from mlseg_core.own import is_temporary
@@ -21,8 +21,14 @@ def overview_faults(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         if row.overview:
             try:
                 path = folder / row.overview
-                if json.loads(path.read_text(encoding="utf-8"))["slug"] != row.slug:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+                if facts["slug"] != row.slug:
                     raise ValueError(f"is not of slide {row.slug}")
+                inside = facts.get("inside")  # an earlier version did not say it
+                if row.inside is not None and inside is not None and inside != row.inside.model_dump(mode="json"):
+                    yield Finding(
+                        row.overview, "", "says that another part of the views lies on the slide than the manifest"
+                    )
                 decode_rgb(path.with_suffix(".thumb.jpg").read_bytes())
                 decode_label(path.with_suffix(".tissue.png").read_bytes())
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -38,9 +44,6 @@ def seed_faults(folder: Path, manifest: Manifest, said: Mapping[str, np.ndarray]
     if name is None:
         if manifest.kind != "styled":
             yield Finding("manifest.json", "", "names no file of seeds")
-        return
-    if Path(name).name != name:
-        yield Finding("manifest.json", "", f"the name of the seeds, {name!r}, leads out of the folder")
         return
     try:
         seeds = read_seeds(folder, manifest)
@@ -65,11 +68,10 @@ def left_over(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         yield Finding(path.relative_to(folder).as_posix(), "", "a temporary file of a run that was interrupted")
     quarantined = {row.slug for row in manifest.slides if row.quarantined}
     try:
-        with open(folder / "quarantine.csv", newline="", encoding="utf-8") as file:
-            told = {row.get("slug") for row in csv.DictReader(file)}
+        told = {row.get("slug") for row in read_table(folder / "quarantine.csv").rows}
     except FileNotFoundError:
         told = set()
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, UserError) as error:
         yield Finding("quarantine.csv", "", f"cannot be read ({error})")
         return
     if told != quarantined:

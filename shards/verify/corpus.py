@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def verify_corpus(folder: Path, workers: int) -> Report:
     if not _readable(manifest):
         return report
     names = Counter(entry.name for entry in manifest.shards)
-    listed = [entry for entry in manifest.shards if PurePath(entry.name).name == entry.name and names[entry.name] == 1]
+    listed = [entry for entry in manifest.shards if names[entry.name] == 1]
     said = _verify_shards(folder, manifest, listed, workers, report)
     report.damage += seed_faults(folder, manifest, said if manifest.kind == "corpus" else {})
     report.damage += overview_faults(folder, manifest)
@@ -155,8 +155,6 @@ def _manifest_faults(manifest: Manifest) -> Iterator[str]:
     if not _readable(manifest):
         yield f"views, members, classes or facts are not those of {manifest.kind} shards: nothing below it can be checked"
     for name, count in Counter(entry.name for entry in manifest.shards).items():
-        if PurePath(name).name != name:
-            yield f"the shard name {name!r} leads out of the folder"
         if count > 1:
             yield f"lists {name} {count} times"
     true = totals(manifest.shards)

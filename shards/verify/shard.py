@@ -4,7 +4,6 @@ Read once, front to back, one sample in memory.
 """
 
 import hashlib
-import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from shards.annotation import UNLABELLED
 from shards.manifest import Manifest, ShardEntry, SlideEntry
 from shards.outside import OUTSIDE
-from shards.tar import NAME, NO_SEED, Place, index_type, pack, wds2idx_text
+from shards.tar import NAME, NO_SEED, Place, array_of, index_type, pack, wds2idx_text
 from shards.verify import sample
 from shards.verify.finding import Finding
 from shards.verify.sample import info_faults
@@ -105,8 +104,8 @@ class _Check:
             try:
                 place = Place.find(file.fileno())
                 npy = place.npy(file.fileno())
-                index = np.load(io.BytesIO(npy), allow_pickle=False)
-            except (ValueError, EOFError) as error:
+                index = array_of(npy)
+            except ValueError as error:
                 self.note("", f"has {error}")
                 return None
         if hashlib.sha256(npy).hexdigest() != self.entry.index_sha256:

@@ -49,7 +49,7 @@ def test_loads_lists_as_tuples_and_integers_as_floats(tmp_path):
         ("rate: 1\ninner: {width: 0}", ["key 'inner.width'", "greater than or equal to 1", "0"]),
         ("rate: 1\ninner: {mode: c}", ["key 'inner.mode'", "'a' or 'b'"]),
         ("inner: {}", ["key 'rate' is missing"]),
-        ("rate: [", ["not valid YAML at line"]),
+        ("rate: [", [" line 1: not valid YAML"]),
         ("- 1", ["must be a map"]),
     ],
 )

@@ -26,7 +26,7 @@ FLOORS_OF_LAUNCH = (
     ("config",),
     ("graph", "graph_picture", "private"),
     ("run_folder",),
-    ("checks", "endings", "environment", "teachers", "working_folder"),
+    ("checks", "endings", "environment", "growth", "teachers", "working_folder"),
     ("phases",),
     ("completion", "estimate", "phase_progress", "phase_time", "rehearsal"),
     (

@@ -76,18 +76,18 @@ def test_only_rounds_whose_training_is_done_go(campaign, capsys):
     config, run = campaign
     finish(config, run, until="label-2")
     assert main(["clean", str(run.path), "--rounds", "--dry-run"]) == 0
-    assert f"{BYTES} bytes would be freed" in capsys.readouterr().out
+    assert "3.5 kB would be freed" in capsys.readouterr().out
     everything = ["labels-1/a.tar", "labels-1/ab.tar", "labels-2/a.tar", "labels-2/ab.tar"]
     assert tars(run) == everything
     assert main(["clean", str(run.path), "--rounds"]) == 0
     said = capsys.readouterr().out
-    assert f"{BYTES} bytes were freed" in said and "labels-2: 2 files, 0.0 MB, stays: master-2 is not done" in said
+    assert "3.5 kB were freed" in said and "labels-2: 2 files, 3.5 kB, stays: master-2 is not done" in said
     assert tars(run) == everything[2:]
     kept = sorted(path.name for path in labels_folder(run.path, 1).iterdir())
     assert kept == ["cleaned.json", "manifest.json", "seeds-0.npy", "stray.tar"]
     states = {s.phase.name: s.state for s in survey(config, build_graph(config), run)}
     assert states["label-1"] == states["master-1"] == states["label-2"] == "done"
-    assert main(["clean", str(run.path), "--rounds"]) == 0 and "0 bytes were freed" in capsys.readouterr().out
+    assert main(["clean", str(run.path), "--rounds"]) == 0 and "0 B were freed" in capsys.readouterr().out
 
 
 def test_killed_halfway_it_goes_on(campaign, capsys):
@@ -97,7 +97,7 @@ def test_killed_halfway_it_goes_on(campaign, capsys):
     write_json(folder / "cleaned.json", {"files": 2, "bytes": BYTES, "time": 0})
     (folder / "a.tar").unlink()
     assert main(["clean", str(run.path), "--rounds"]) == 0
-    assert tars(run) == [] and "500 bytes were freed" in capsys.readouterr().out
+    assert tars(run) == [] and "500 B were freed" in capsys.readouterr().out
 
 
 def test_an_edit_that_needs_a_cleaned_round_makes_it_again(campaign):
@@ -140,7 +140,7 @@ def test_styled_views_go_once_all_that_draw_them_are_done(make_campaign, capsys)
     finish(config, run, until="label-1")
     styled = styled_folder(run.path) / "a.tar"
     assert main(["clean", str(run.path), "--styled", "--rounds"]) == 0
-    assert "styled: 2 files, 0.0 MB, stays: master-1 is not done and reads it" in capsys.readouterr().out
+    assert "styled: 2 files, 3.5 kB, stays: master-1 is not done and reads it" in capsys.readouterr().out
     assert styled.exists()
     finish(config, run, until="master-1")
     assert main(["clean", str(run.path), "--styled"]) == 0
@@ -253,7 +253,7 @@ def test_nothing_goes_behind_a_symbolic_link(campaign, tmp_path, capsys):
     assert main(["clean", str(run.path), "--rounds"]) == 0
     said = capsys.readouterr().out
     assert (
-        "labels-1: 2 files, 0.0 MB, stays: a symbolic link leads there" in said and "left alone: labels-2/a.tar" in said
+        "labels-1: 2 files, 3.5 kB, stays: a symbolic link leads there" in said and "left alone: labels-2/a.tar" in said
     )
     assert (
         (elsewhere / "a.tar").stat().st_size == 3000 and tar.is_symlink() and not (elsewhere / "cleaned.json").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.working_folder import lay_out
 from tests.cluster.conftest import slurm, slurm_with_limits  # noqa: F401  (fixtures)
 from tests.launch.conftest import tiny_campaign
 
@@ -138,6 +139,21 @@ def test_the_start_itself_as_a_job_with_the_sites_resources(slurm, tmp_path: Pat
     finally:
         log.unlink(missing_ok=True)
     assert not list(PROJECT.glob("pwned"))
+
+
+def test_master_sh_is_submitted_from_any_folder(slurm, tmp_path: Path) -> None:  # noqa: F811
+    """SLURM runs a copy from its spool, and knows by which path it was given. With an `mlseg` that shows its words."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mlseg").write_text('#!/bin/sh\necho "$PWD" "$@"\n')
+    (tmp_path / "bin" / "mlseg").chmod(0o755)
+    project = tmp_path / "my project"
+    lay_out(project)
+    environment = {**slurm.environment, "PATH": f"{tmp_path / 'bin'}:{slurm.environment['PATH']}"}
+    log = tmp_path / "master.log"
+    words = ["sbatch", "--parsable", "-o", log, project / "slurm" / "master.sh", "--accept", "configs/demo.yaml"]
+    subprocess.run(list(map(str, words)), cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    slurm.wait_for(lambda: log.exists() and log.read_text().endswith("\n"), 120, 1)
+    assert log.read_text() == f"{project} run configs/demo.yaml --accept\n"
 
 
 def test_a_retry_asks_for_more_memory_and_time(slurm, tmp_path: Path) -> None:  # noqa: F811

@@ -59,7 +59,18 @@ def test_its_configs_are_found_from_every_folder_below(
         read_yaml(below / "b.yaml")
 
 
-def test_master_sh_starts_from_such_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "run"),
+    [
+        (["configs/demo.yaml", "seed=2"], ["configs/demo.yaml", "seed=2"]),
+        (["--accept", "configs/demo.yaml"], ["configs/demo.yaml", "--accept"]),
+        (["--cluster", "mysite", "configs/demo.yaml", "a=b"], ["configs/demo.yaml", "--cluster", "mysite", "a=b"]),
+        (["seed=2", "--cluster=mysite", "configs/demo.yaml"], ["configs/demo.yaml", "seed=2", "--cluster=mysite"]),
+        (["--accept"], ["configs/paper.yaml", "--accept"]),
+        ([], ["configs/paper.yaml"]),
+    ],
+)
+def test_master_sh_starts_from_such_a_folder(tmp_path: Path, given: list[str], run: list[str]) -> None:
     """With an `mlseg` that shows its words in place of ours, from another folder."""
     lay_out(tmp_path / "work")
     (tmp_path / "bin").mkdir()
@@ -67,9 +78,9 @@ def test_master_sh_starts_from_such_a_folder(tmp_path: Path) -> None:
     (tmp_path / "bin" / "mlseg").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     environment.pop("SLURM_SUBMIT_DIR", None)
-    words = ["bash", tmp_path / "work" / "slurm" / "master.sh", "configs/demo.yaml", "seed=2"]
+    words = ["bash", tmp_path / "work" / "slurm" / "master.sh", *given]
     said = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert said.split() == [str(tmp_path / "work"), "run", "configs/demo.yaml", "seed=2"]
+    assert said.split() == [str(tmp_path / "work"), "run", *run]
 
 
 def test_help_lists_every_command_and_each_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,15 +1,26 @@
 """The file of seeds beside a manifest: what the samples say, checked by its readers and by verify, replaced with the manifest."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import map_in_processes
 from shards import cutting
-from shards.manifest import kept_seeds, pack_seeds, publish_seeds, read_manifest, read_seeds, seeds_name, write_seeds
+from shards.manifest import (
+    kept_seeds,
+    pack_seeds,
+    parse_manifest,
+    publish_seeds,
+    read_manifest,
+    read_seeds,
+    seeds_name,
+    write_seeds,
+)
 from shards.sample import MEMBERS
 from shards.tar import NO_SEED, ShardReader
 from shards.verify.corpus import verify_corpus
@@ -131,4 +142,40 @@ def test_a_name_that_leads_out_of_the_folder_is_damage(made):
     tree = json.loads((folder / "manifest.json").read_text())
     tree["facts"]["seeds"]["name"] = "../seeds.npy"
     (folder / "manifest.json").write_text(json.dumps(tree))
-    assert damage_of(folder) == ["manifest.json: the name of the seeds, '../seeds.npy', leads out of the folder"]
+    (said,) = damage_of(folder)
+    assert said.startswith("manifest.json: ") and "'../seeds.npy', leads out of the folder" in said
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (lambda tree, name: tree["shards"][0].update(name=name), "shards.0.name"),
+        (lambda tree, name: tree["shards"][0].update(of=name), "shards.0.of"),
+        (lambda tree, name: tree["slides"][0].update(overview=name), "slides.0.overview"),
+    ],
+)
+def test_no_name_in_a_manifest_leads_anywhere_else(made, edit, key):
+    path = made / "shards" / "manifest.json"
+    for name in ("../x.tar", "/etc/passwd", "..", "a/../../x", "x\0y", ".hidden", "a//b"):
+        tree = json.loads(path.read_text())
+        edit(tree, name)
+        path.write_text(json.dumps(tree))
+        for read in (read_manifest, lambda path: parse_manifest(path.read_bytes(), path)):
+            with pytest.raises(UserError, match=f"key '{key}': the name leads out of the folder"):
+                read(path)
+
+
+def test_counts_are_numbers_that_can_be(made):
+    path = made / "shards" / "manifest.json"
+    for number in (-1, 1 << 53, 1e30, "3"):
+        tree = json.loads(path.read_text())
+        tree["shards"][0]["samples"] = number
+        path.write_text(json.dumps(tree))
+        with pytest.raises(UserError, match=r"key 'shards\.0\.samples'"):
+            read_manifest(path)
+
+
+def test_a_manifest_that_is_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_manifest(tmp_path / "manifest.json")

@@ -169,7 +169,7 @@ def test_a_bad_tile_does_not_spoil_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("image", "options", "said"),
     [
-        (np.zeros((64, 64), np.uint16), {}, "1 channels of uint16, not RGB"),
+        (np.zeros((64, 64), np.uint16), {}, r"grey \(1 channel of uint16\), not RGB"),
         (np.zeros((64, 64, 3), np.uint16), {"photometric": "rgb"}, "holds uint16, not 8-bit"),
         (np.zeros((4, 64, 64), np.uint8), {"photometric": "minisblack", "planarconfig": "separate"}, "not RGB"),
     ],

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def own_names(folder: Path) -> set[str]:
     if folder.name.startswith(TEMPORARY):
         known |= {name for name in present if _FILE.fullmatch(name)}
     return present & known
+
+
+def is_state_file(name: str) -> bool:
+    """Whether a checkpoint's file of this name holds a state dict."""
+    return _FILE.fullmatch(name) is not None
+
+
+def unlisted(folder: Path, listed: Collection[str]) -> list[str]:
+    """State dicts that training has written there and META.json does not list: it has lost them."""
+    return [name for state in _STATES if (name := f"{state}.pt") not in listed and (folder / name).is_file()]
 
 
 def write_files(folder: Path, step: int, state: dict[str, Any], cursor: bytes) -> dict[str, Any]:

@@ -11,7 +11,15 @@ import torch
 
 from mlseg_core.files import sha256_file
 from mlseg_dist.events import LogEvent
-from mlseg_dist.training.checkpoint.layout import CURSOR, META, own_names, step_folders, step_of
+from mlseg_dist.training.checkpoint.layout import (
+    CURSOR,
+    META,
+    is_state_file,
+    own_names,
+    step_folders,
+    step_of,
+    unlisted,
+)
 
 
 class Damaged(RuntimeError):
@@ -82,9 +90,10 @@ def read_meta(path: Path) -> dict[str, dict[str, Any]]:
         sound = all(set(entry) == {"bytes", "sha256"} and Path(name).name == name for name, entry in entries.items())
     except FileNotFoundError:
         raise Damaged(path, f"{META} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(path, f"{META} cannot be read: {type(error).__name__}: {error}") from None
-    if not sound or CURSOR not in entries:
+    named = sound and CURSOR in entries and all(name == CURSOR or is_state_file(name) for name in entries)
+    if not named or unlisted(path, entries):
         raise Damaged(path, f"{META} is not the list of a checkpoint's files")
     if step != step_of(path):
         raise Damaged(path, f"{META} is that of step {step}")

@@ -15,8 +15,8 @@ from launch.graph import build_graph
 from launch.preflight import CHECKS
 from launch.preflight.files import probe
 from launch.preflight.partitions import read_partitions
-from launch.preflight.space import Quota, parse, size
-from launch.resources.quantities import minutes
+from launch.preflight.space import Quota, parse
+from launch.resources.quantities import minutes, size
 from launch.run_folder import RunFolder
 from mlseg_dist.model import build_model
 from tests.launch.conftest import tiny_campaign

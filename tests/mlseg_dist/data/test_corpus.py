@@ -1,5 +1,6 @@
 """A corpus opens without its indices, joins labels by shard, keeps few shards open, and says which pair is bad."""
 
+import gc
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from mlseg_dist.run_folder import labels_folder, shards_folder
 from shards.manifest import kept_seeds, read_manifest, write_seeds
 from shards.tar import BadShard, ShardReader, write_shard
 from tests.mlseg_dist.tiny_run import tiny_run
-from tests.shards.tars import index_of, replace_index
+from tests.shards.tars import index_of, rename_keys
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +121,25 @@ def test_a_round_that_lacks_a_train_shard_is_refused(run):
 def test_a_sidecar_of_other_keys_is_refused(run):
     folder = labels_folder(run.path, 1)
     sidecar = read_manifest(folder / "manifest.json").shards[0]
-    index = index_of(folder / sidecar.name)
-    index["key"] = np.roll(index["key"], 1)
-    replace_index(folder / sidecar.name, index)
     corpus = opened(run)
+    rename_keys(folder / sidecar.name, corpus.round.members)
     with pytest.raises(UserError, match="sidecar row 0"):
         corpus.read_sidecar(corpus.ref(int(corpus.numbers("train")[0])))
+
+
+def test_corpora_that_nobody_closes_keep_no_files_open(run):
+    def open_files():
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    for _ in range(30):
+        corpus = opened(run)
+        corpus.read(corpus.ref(int(corpus.numbers("train")[0])))
+        corpus.read_sidecar(corpus.ref(int(corpus.numbers("train")[0])))
+    assert len(list(Path("/proc/self/fd").iterdir())) > before, "it is read through open files"
+    del corpus
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("what", ["byte", "tar", "cut"])

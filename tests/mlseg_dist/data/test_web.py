@@ -29,7 +29,7 @@ from shards.manifest import read_manifest
 from shards.tar import BadShard, Place, ShardReader, size_and_index_sha256, write_shard
 from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 from tests.mlseg_dist.web_node import EPOCHS, WORKERS, keys_of_epochs
-from tests.shards.tars import index_of, replace_index
+from tests.shards.tars import index_of, rename_keys, replace_index
 
 ROOT = Path(__file__).parents[3]
 NODES = 2
@@ -188,11 +188,13 @@ def damage(path: Path, at: int) -> None:
 
 
 def roll_keys(folder: Path, name: str, told: bool) -> None:
-    """Give a shard another index. told: the manifest knows it."""
-    index = index_of(folder / name)
-    index["key"] = np.roll(index["key"], 1)
-    replace_index(folder / name, index)
-    if told:
+    """Give a shard another index. told: it is that of other samples, and the manifest knows it."""
+    if not told:
+        index = index_of(folder / name)
+        index["key"] = np.roll(index["key"], 1)
+        replace_index(folder / name, index)
+    else:
+        rename_keys(folder / name, read_manifest(folder / "manifest.json").members)
         tree = json.loads((folder / "manifest.json").read_text())
         entry = next(shard for shard in tree["shards"] if shard["name"] == name)
         entry["index_sha256"] = size_and_index_sha256(folder / name)[1]

@@ -33,6 +33,14 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
+def test_names_in_a_column_that_is_there_twice_go_too(run):
+    """Such a table is refused, by an error that names the file; its names must not leave with the error."""
+    table = run.parents[1] / "hospital data" / "slides.csv"
+    table.write_text("slide,patient,stain,slide\nSchmidt_1.tif,Anna Schmidt,HE,Weber_2.tif\n")
+    said = Redaction(run).text("Schmidt_1.tif, then Weber_2.tif of Anna Schmidt")
+    assert "Schmidt" not in said and "Weber" not in said
+
+
 def test_names_become_pseudonyms_and_paths_go(run):
     redaction = Redaction(run)
     known = {named.pseudonym for named in redaction.names.all() if named.kind == "slide"}

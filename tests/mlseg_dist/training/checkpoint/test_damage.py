@@ -29,6 +29,13 @@ def garbled_cursor(path):
     forge(path, files={**files, "cursor.json": {"bytes": 10, "sha256": sha256_file(path / "cursor.json")}})
 
 
+def drop(path, name, instead=None):
+    """META.json without a file, which would be left out of what is read; or with another name for it."""
+    files = json.loads((path / "META.json").read_text())["files"]
+    entry = files.pop(name)
+    forge(path, files=files if instead is None else {**files, instead: entry})
+
+
 def file_elsewhere(path):
     """Of the right bytes, but not the checkpoint's."""
     files, latest = json.loads((path / "META.json").read_text())["files"], path.parent / "LATEST"
@@ -62,6 +69,8 @@ DAMAGE = {
     "META empty list": (lambda path: forge(path, files={}), "META.json is not the list"),
     "META of another shape": (lambda path: forge(path, files=[1]), "META.json cannot be read"),
     "META names a file elsewhere": (file_elsewhere, "META.json is not the list"),
+    "META has lost a file": (lambda path: drop(path, "optimizer.pt"), "META.json is not the list"),
+    "META with a flipped name": (lambda path: drop(path, "optimizer.pt", "optimizer.pu"), "META.json is not the list"),
     "META of another step": (lambda path: forge(path, step=2), "META.json is that of step 2"),
     "renamed folder's META": (lambda path: shutil.copy(path / "../step-00000002/META.json", path), "is that of step 2"),
     "empty folder": (lambda path: [file.unlink() for file in path.iterdir()], "META.json is missing"),
