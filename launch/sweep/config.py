@@ -45,8 +45,8 @@ class Comparison(Strict):
     name: str
     of: Side
     over: Side
-    on: str | SlideSet = SlideSet()
-    """The slides, or the name of one of the sweep's `sets`; default: all of test."""
+    slides: str | SlideSet = SlideSet()
+    """These, or the name of one of the sweep's `sets`; default: all of test."""
     at_least: float
     """Least mean difference."""
     low_above: float | None = None
@@ -78,7 +78,7 @@ class SweepConfig(Strict):
 
     def slides_of(self, comparison: Comparison) -> SlideSet:
         """Return the slides on which both sides of a comparison are scored."""
-        return self.sets[comparison.on] if isinstance(comparison.on, str) else comparison.on
+        return self.sets[comparison.slides] if isinstance(comparison.slides, str) else comparison.slides
 
     @model_validator(mode="after")
     def _names_meet(self) -> Self:
@@ -91,9 +91,9 @@ class SweepConfig(Strict):
                     raise ValueError(
                         f"compare {comparison.name!r}: no arm {side.arm!r}; there are {', '.join(self.arms)}"
                     )
-            if isinstance(comparison.on, str) and comparison.on not in self.sets:
+            if isinstance(comparison.slides, str) and comparison.slides not in self.sets:
                 there = ", ".join(self.sets) or "none"
-                raise ValueError(f"compare {comparison.name!r}: no set {comparison.on!r}; there are: {there}")
+                raise ValueError(f"compare {comparison.name!r}: no set {comparison.slides!r}; there are: {there}")
             if comparison.share_of is not None and comparison.share_of not in names:
                 raise ValueError(f"compare {comparison.name!r}: no comparison {comparison.share_of!r}")
         if len(set(names)) < len(names):

@@ -66,8 +66,8 @@ def _line(sweep: SweepConfig, result: Result) -> str:
 
 
 def _where(sweep: SweepConfig, result: Result) -> str:
-    on = result.comparison.on
-    return f"{on if isinstance(on, str) else sweep.slides_of(result.comparison)}, {result.patients} patients"
+    named = result.comparison.slides
+    return f"{named if isinstance(named, str) else sweep.slides_of(result.comparison)}, {result.patients} patients"
 
 
 def _interval(result: Result) -> str:

@@ -77,7 +77,7 @@ def test_pairing_makes_the_interval_narrow():
 
 def test_only_some_slides_and_the_mean_over_groups():
     found = rows(0.7, 0.8)
-    only = {**GAIN, "on": {"only": {"scanner": ["X"]}}}
+    only = {**GAIN, "slides": {"only": {"scanner": ["X"]}}}
     (result,) = compare(sweep(compare=[only]), found)
     assert result.patients == 6
     direct = [
@@ -88,9 +88,9 @@ def test_only_some_slides_and_the_mean_over_groups():
         if one["arm"] == "b"
     ]
     assert result.of == pytest.approx(direct)
-    (mean,) = compare(sweep(compare=[{**GAIN, "on": {"mean_over": "scanner"}}]), found)
+    (mean,) = compare(sweep(compare=[{**GAIN, "slides": {"mean_over": "scanner"}}]), found)
     parts = [
-        compare(sweep(compare=[{**GAIN, "on": {"only": {"scanner": [name]}}}]), found)[0].of for name in ("X", "Y")
+        compare(sweep(compare=[{**GAIN, "slides": {"only": {"scanner": [name]}}}]), found)[0].of for name in ("X", "Y")
     ]
     assert mean.of == pytest.approx(np.mean(parts, 0))
 
@@ -123,7 +123,7 @@ def test_too_little_for_an_interval_or_a_verdict():
 
 def test_a_comparison_that_cannot_be_made_is_named():
     for change, said in (
-        ({"on": {"split": "val"}}, "no slide is left"),
+        ({"slides": {"split": "val"}}, "no slide is left"),
         ({"of": {"arm": "b", "step": "nobody"}}, "step nobody has no figures"),
     ):
         with pytest.raises(UserError, match=said):
@@ -142,16 +142,16 @@ SETS = {"some": {"only": {"scanner": ["X"]}}, "each": {"mean_over": "scanner"}, 
 def test_a_set_of_slides_has_a_name():
     found = rows(0.7, 0.8)
     named, spelled = (
-        compare(sweep(sets=SETS, compare=[{**GAIN, "on": on}]), found)[0] for on in ("some", SETS["some"])
+        compare(sweep(sets=SETS, compare=[{**GAIN, "slides": on}]), found)[0] for on in ("some", SETS["some"])
     )
     assert named.of == pytest.approx(spelled.of) and (named.low, named.high) == (spelled.low, spelled.high)
     with pytest.raises(UserError, match="no set 'nowhere'; there are: some, each, nobody's"):
-        sweep(sets=SETS, compare=[{**GAIN, "on": "nowhere"}])
+        sweep(sets=SETS, compare=[{**GAIN, "slides": "nowhere"}])
 
 
 def test_the_table_has_each_arm_on_each_set():
     found = rows(0.7, 0.8, seeds=(1, 2), noise=0.02)
-    wanted = sweep(sets=SETS, compare=[{**GAIN, "on": "some"}])
+    wanted = sweep(sets=SETS, compare=[{**GAIN, "slides": "some"}])
     results = compare(wanted, found)
     text = markdown(wanted, found, results)
     assert "| gain | some, 6 patients |" in text and "- **some**: test, scanner X\n" in text
