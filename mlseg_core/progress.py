@@ -19,7 +19,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from mlseg_core.files import own_files, write_atomic
+from mlseg_core.files import write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def parse_tally(text: str | bytes) -> Tally | None:
 def read_tallies(folder: Path) -> list[Tally]:
     """The tallies in a folder; a file that cannot be read counts as absent."""
     tallies = []
-    for path in own_files(folder, r"[^.].*\.json"):
+    for path in sorted(folder.glob("[!.]*.json")):
         try:
             tallies.append(parse_tally(path.read_bytes()))
         except OSError:

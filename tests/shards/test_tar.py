@@ -141,11 +141,9 @@ def test_an_index_of_zeros_is_not_one_of_empty_members(path):
         path.write_bytes(data[:start] + bytes(zeroed) + data[start + zeroed :])
         with ShardReader(path, MEMBERS) as reader:
             assert reader.read(2) == SAMPLES[2][1]
-            for row in (0, 1) if zeroed == size else (1,):  # nothing comes after row 0 where row 1 has lost its key
+            for row in (0, 1):  # row 0 has to come before row 1, whose key is cut short
                 with pytest.raises(BadShard, match="damaged"):
                     reader.read(row)
-            if zeroed < size:
-                assert reader.read(0) == SAMPLES[0][1]
 
 
 def test_a_changed_byte_of_a_member_is_found_when_it_is_read(path):

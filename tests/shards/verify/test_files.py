@@ -71,6 +71,7 @@ def test_json_that_is_none_is_found(corpus, text):
         (lambda t: t["shards"][0].update(name="../x.tar"), "leads out of the folder"),
         (lambda t: t["shards"].append(t["shards"][0]), "2 times"),
         (lambda t: t["slides"].append(t["slides"][0]), "lists slide s0 2 times"),
+        (lambda t: t["slides"][0]["inside"]["high"].__setitem__(2, 7), "another part of the views lies on the slide"),
         (lambda t: t["slides"][1].update(patient="P0"), "patient 'P0' is in two splits, train and val"),
         (lambda t: t["views"].pop("store_px"), "nothing below it can be checked"),
         (lambda t: t["views"].update(store_px=0), "nothing below it can be checked"),
