@@ -264,7 +264,7 @@ def test_a_quarantined_slide_stands_there_with_its_reason(built):
     assert any("1 slide in quarantine" in remark.sentence and remark.serious for remark in remarks(read_corpus(built)))
 
 
-@pytest.mark.parametrize("damage", ["gone", "text", "half", "picture", "elsewhere"])
+@pytest.mark.parametrize("damage", ["gone", "text", "half", "picture"])
 def test_a_missing_or_damaged_overview_still_gives_a_page(corpus, damage):
     row = next(slide for slide in read_manifest(corpus / "manifest.json").slides if slide.slug == "s0")
     path = corpus / row.overview
@@ -274,14 +274,18 @@ def test_a_missing_or_damaged_overview_still_gives_a_page(corpus, damage):
         path.write_text("{")
     elif damage == "half":
         path.write_text('{"version": 1, "slug": "s0"}')
-    elif damage == "picture":
-        path.with_suffix(".thumb.jpg").write_bytes(b"no picture")
     else:
-        edit_manifest(corpus, lambda tree: tree["slides"][0].update(overview="../../slides/slides.csv"))
+        path.with_suffix(".thumb.jpg").write_bytes(b"no picture")
     page = Page(render(corpus))
     assert "no thumbnail" in page.text and "s0.tif" in page.text
     if damage != "picture":
         assert any("without an overview" in text for text in page.text)
+
+
+def test_a_name_in_the_manifest_is_not_followed_out_of_the_corpus(corpus):
+    edit_manifest(corpus, lambda tree: tree["slides"][0].update(overview="../../slides/slides.csv"))
+    with pytest.raises(UserError, match=r"slides\.0\.overview.*leads out of the folder"):
+        render(corpus)
 
 
 def test_a_damaged_shard_is_said_not_hidden(corpus):

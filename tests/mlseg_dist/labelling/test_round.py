@@ -156,7 +156,7 @@ def test_a_sidecar_of_other_keys_is_never_described(run, tmp_path, fault):
         samples[-1] = (samples[-1][0] + "9", samples[-1][1])
     write_loosely(tmp_path / "other.tar", samples)
     (unit,) = labelling.units(config, 0, run.path)
-    with pytest.raises(Exception, match=r"no index at its end|each once, in order"):
+    with pytest.raises(Exception, match=r"no index at its end|a damaged index|each once, in order"):
         labelling.describe(unit, {unit.payload[4]: tmp_path / "other.tar"}, Scratch(tmp_path))
 
 
@@ -334,7 +334,7 @@ def test_labels_of_another_teacher_under_the_index_of_ours_are_damage_when_they_
         file.write(theirs.read_bytes()[:end])
     labelling.check_round(config, 1, run.path)
     corpus = Corpus(shards_folder(run.path), config.training_classes, labels_folder(run.path, 1))
-    with pytest.raises(BadPair, match="is damaged"):
+    with pytest.raises(BadPair, match="damaged"):
         for ref in corpus.refs("train"):
             corpus.read_sidecar(ref)
 
