@@ -134,7 +134,7 @@ def test_bounds_of_a_slide_are_counted_as_qupath_counts_them(run, tmp_path, know
     picture = np.full((1024, 1024, 3), 245, np.uint8)
     picture[200:700, 200:800] = (200, 70, 80)
     write_scn(tmp_path / "b.scn", picture, (1000, 600), (4096, 3072))
-    todo, failed = predicted(teacher_of(run), [named(tmp_path / "b.scn", 2.0)], tmp_path / "out")
+    todo, failed = predicted(teacher_of(run), [named(tmp_path / "b.scn", None)], tmp_path / "out")
     assert not failed, failed
     folder = tmp_path / "out" / todo[0].name
     summary = json.loads((folder / "summary.json").read_text())
