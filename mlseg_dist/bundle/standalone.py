@@ -21,10 +21,16 @@ FIRST = STEP // 2 // RATIO * RATIO - SIDE // 2  # where patches begin, px of the
 
 
 def glass_of(slide):
-    """The colour of empty glass: the median of what is bright and nearly grey."""
-    rgb = np.asarray(slide.get_thumbnail((1024, 1024)).convert("RGB")).reshape(-1, 3)
-    bright = rgb[(rgb.min(1) >= 180) & (rgb.max(1) - rgb.min(1) <= 30) & (rgb.min(1) < 255)]
-    return tuple(round(float(level)) for level in np.median(bright, axis=0)) if len(bright) else (240, 240, 240)
+    """The colour of empty glass: of what is bright and nearly grey, the brightest that is common."""
+    picture = slide.get_thumbnail((1024, 1024)).convert("RGB")
+    rgb, grey = np.asarray(picture).reshape(-1, 3), np.asarray(picture.convert("L")).ravel()
+    light = (rgb.min(1) >= 180) & (rgb.max(1) - rgb.min(1) <= 30) & (rgb.min(1) < 255)
+    counts = np.convolve(np.bincount(grey[light], minlength=256), np.ones(5), "same")
+    around = [counts[max(0, n - 6) : n + 7].max() for n in range(256)]
+    peaks = np.flatnonzero((counts >= around) & (counts >= 0.02 * len(grey)))
+    if not len(peaks):
+        return (240, 240, 240)
+    return tuple(round(float(n)) for n in np.median(rgb[light & (abs(grey - float(peaks[-1])) <= 2)], axis=0))
 
 
 def view(slide, glass, left, top, step):

@@ -115,7 +115,10 @@ def test_the_geojson_reads_back_as_the_map_and_is_built_as_qupath_builds_it(fold
         assert all(isinstance(level, int) for level in feature["properties"]["classification"]["color"])
         assert all(ring[0] == ring[-1] and len(ring) > 3 for ring in feature["geometry"]["coordinates"])
         area += feature["properties"]["measurements"]["Area µm^2"]
-        assert 1 / 3 - 0.01 <= feature["properties"]["measurements"]["Mean probability"] <= 1
+        is_background = (
+            feature["properties"]["classification"]["name"] == "Background"
+        )  # what reaches no threshold is too
+        assert (0 if is_background else 0.45) <= feature["properties"]["measurements"]["Mean probability"] <= 1
     assert len({feature["id"] for feature in tree["features"]}) == len(tree["features"])
     assert any(len(feature["geometry"]["coordinates"]) > 1 for feature in tree["features"]), "no region has a hole"
     assert area == pytest.approx((classes != IGNORED).sum() * MPP**2)
@@ -131,7 +134,7 @@ def test_bounds_of_a_slide_are_counted_as_qupath_counts_them(run, tmp_path, know
     picture = np.full((1024, 1024, 3), 245, np.uint8)
     picture[200:700, 200:800] = (200, 70, 80)
     write_scn(tmp_path / "b.scn", picture, (1000, 600), (4096, 3072))
-    todo, failed = predicted(teacher_of(run), [named(tmp_path / "b.scn", 2.0)], tmp_path / "out")
+    todo, failed = predicted(teacher_of(run), [named(tmp_path / "b.scn", None)], tmp_path / "out")
     assert not failed, failed
     folder = tmp_path / "out" / todo[0].name
     summary = json.loads((folder / "summary.json").read_text())
