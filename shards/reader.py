@@ -107,7 +107,9 @@ class SlideReader:
         self.path = path
         self._opened_with = (mpp_given, override)
         what = f"it took longer than {OPENING_S / 60:g} minutes to open the slide"
-        with time_limit(OPENING_S, lambda: UserError(what, path, "Look at the file, and at the network that it lies on.")):
+        with time_limit(
+            OPENING_S, lambda: UserError(what, path, "Look at the file, and at the network that it lies on.")
+        ):
             self._pyramid = open_pyramid(path, cache_bytes)
         self.levels = self._pyramid.sizes
         self.size = self.levels[0]

@@ -38,4 +38,6 @@ def refuse_irregular(path: Path, what: str) -> None:
     """The same for a person. what: the slide, annotation, … that the path should be. Raises UserError."""
     found = irregular(path)
     if found is not None:
-        raise UserError(f"the {what} is {found}, not a regular file", path, "Name the file itself, or copy its data to one.")
+        raise UserError(
+            f"the {what} is {found}, not a regular file", path, "Name the file itself, or copy its data to one."
+        )

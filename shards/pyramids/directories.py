@@ -137,11 +137,17 @@ class _Walk:
         if entry is None:
             return ()
         kind = self._number(entry[2:4])
-        count, place = (self._number(entry[4:12]), entry[12:]) if self._is_big else (self._number(entry[4:8]), entry[8:])
+        count, place = (
+            (self._number(entry[4:12]), entry[12:]) if self._is_big else (self._number(entry[4:8]), entry[8:])
+        )
         size = _SIZES.get(kind, 0)
         if not size:
             return ()
-        data = place[: count * size] if count * size <= len(place) else self._at(self._number(place), min(count, most) * size)
+        data = (
+            place[: count * size]
+            if count * size <= len(place)
+            else self._at(self._number(place), min(count, most) * size)
+        )
         whole = min(len(data) // size, most)
         return struct.unpack(f"{self._order}{whole}{_FORMATS[size]}", data[: whole * size])
 

@@ -118,7 +118,12 @@ def um_per(unit: Any) -> float | None:
     spelt = unicodedata.normalize("NFKC", str(unit).replace("\\u00B5", "µ")).strip()  # Å U+212B -> U+00C5, µ -> Greek μ
     spelt = spelt.replace("\u03bc", "u").replace("metre", "meter")
     if len(spelt) > 2:
-        spelt = spelt.casefold().removesuffix("es" if spelt.casefold() == "inches" else "s").replace("ångström", "angstrom").replace("ångstrom", "angstrom")
+        spelt = (
+            spelt.casefold()
+            .removesuffix("es" if spelt.casefold() == "inches" else "s")
+            .replace("ångström", "angstrom")
+            .replace("ångstrom", "angstrom")
+        )
     return _UM.get(spelt)
 
 

@@ -70,7 +70,9 @@ def _is_dicom(file: Path) -> bool:
 def _refuse_preview(file: Path) -> None:
     """Raises UserError for Olympus' container: a TIFF, whose pictures are the label and a preview."""
     if file.suffix.lower() == ".vsi":
-        what = f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
+        what = (
+            f"an Olympus .vsi holds a preview; the slide's pixels lie in folder _{file.stem}_, which mlseg cannot read"
+        )
         raise UserError(what, file, "Export the slide as OME-TIFF (QuPath or Bio-Formats do that) and name that file.")
 
 

@@ -25,7 +25,12 @@ _COLOUR_SPACES = {
     32844: "LogL",
     32845: "LogLuv",
 }
-_SINGLE = {0: "in grey, white is 0", 1: "in grey", 3: "with a palette of other than 8 bits", 4: "of a transparency mask"}
+_SINGLE = {
+    0: "in grey, white is 0",
+    1: "in grey",
+    3: "with a palette of other than 8 bits",
+    4: "of a transparency mask",
+}
 _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _LOSSY = {6, 7, 34892}  # kinds of JPEG
 _EXPORT_RGB = "Export it as an 8-bit RGB image."

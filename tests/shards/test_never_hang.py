@@ -62,7 +62,9 @@ def device(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"), [(pipe, "a named pipe"), (bound_socket, "a socket"), (device, "a device")], ids=["pipe", "socket", "device"]
+    ("make", "kind"),
+    [(pipe, "a named pipe"), (bound_socket, "a socket"), (device, "a device")],
+    ids=["pipe", "socket", "device"],
 )
 def test_only_regular_files_are_opened(tmp_path, monkeypatch, make, kind):
     monkeypatch.chdir(tmp_path)  # names of sockets are short
@@ -305,7 +307,9 @@ def test_a_slide_that_is_not_planned_in_time_is_named_and_the_plan_comes(tmp_pat
 def test_the_limit_is_no_part_of_what_the_shards_depend_on(tmp_path):
     table = write_corpus(tmp_path, slides=3)
     one, other = shards_config(), shards_config(slide_hours=1.0)
-    assert [unit.inputs for unit in plan_cut(one, table).units] == [unit.inputs for unit in plan_cut(other, table).units]
+    assert [unit.inputs for unit in plan_cut(one, table).units] == [
+        unit.inputs for unit in plan_cut(other, table).units
+    ]
     assert one.decides() == other.decides() and "slide_hours" not in one.model_dump(mode="json")
 
 

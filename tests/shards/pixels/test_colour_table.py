@@ -159,7 +159,9 @@ def test_a_slide_that_is_to_be_shown_turned_is_refused(tmp_path, orientation, la
         if orientation < 2:
             check(path, Case("", PICTURE, {}, PICTURE))
         else:
-            check(path, Case("", PICTURE, {}, rf"turned or mirrored \(TIFF orientation {orientation}\)\. Turn its pixels"))
+            check(
+                path, Case("", PICTURE, {}, rf"turned or mirrored \(TIFF orientation {orientation}\)\. Turn its pixels")
+            )
 
 
 @pytest.mark.parametrize("luma", [(0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722)])
@@ -185,7 +187,15 @@ def subsampled(path: Path, tiled: bool) -> None:
     units = np.concatenate([luma, chroma], axis=-1)
     step = 64
     parts = [units[y : y + step, x : x + (step if tiled else SIDE)].tobytes() for y in range(0, SIDE // 2, step) for x in range(0, SIDE // 2 if tiled else 1, step)]  # fmt: skip
-    tags = [(256, 4, [SIDE]), (257, 4, [SIDE]), (258, 3, [8, 8, 8]), (259, 3, [1]), (262, 3, [6]), (277, 3, [3]), (530, 3, [2, 2])]
+    tags = [
+        (256, 4, [SIDE]),
+        (257, 4, [SIDE]),
+        (258, 3, [8, 8, 8]),
+        (259, 3, [1]),
+        (262, 3, [6]),
+        (277, 3, [3]),
+        (530, 3, [2, 2]),
+    ]
     starts = np.cumsum([8, *map(len, parts)]).tolist()
     where, sizes = starts[:-1], list(map(len, parts))
     if tiled:
@@ -223,7 +233,9 @@ def test_decoders_that_make_rgb_of_ycbcr_themselves(tmp_path, compression, layou
     path, smooth = tmp_path / "s.tif", cv2.GaussianBlur(PICTURE, (0, 0), 5)
     args = {"compressionargs": {"level": 95}} if compression != "jpeg2000" else {}
     try:
-        tifffile.imwrite(path, smooth, metadata=None, compression=compression, photometric="rgb", **args, **LAYOUTS[layout])
+        tifffile.imwrite(
+            path, smooth, metadata=None, compression=compression, photometric="rgb", **args, **LAYOUTS[layout]
+        )
     except ValueError as error:
         pytest.skip(f"tifffile does not write it: {error}")
     shown = open_pyramid(path, CACHE).read(0, (0, 0), (SIDE, SIDE)).rgb.astype(int)
@@ -233,7 +245,9 @@ def test_decoders_that_make_rgb_of_ycbcr_themselves(tmp_path, compression, layou
 def test_a_vsi_container_is_not_cut_by_its_preview(tmp_path):
     write(tmp_path / "s.vsi", PICTURE, LAYOUTS["tiles"], photometric="rgb")
     for beside in (False, True):
-        with pytest.raises(UserError, match=r"Olympus \.vsi holds a preview; .*folder _s_, .*Export the slide as OME-TIFF"):
+        with pytest.raises(
+            UserError, match=r"Olympus \.vsi holds a preview; .*folder _s_, .*Export the slide as OME-TIFF"
+        ):
             open_pyramid(tmp_path / "s.vsi", CACHE)
         (tmp_path / "_s_" / "stack1").mkdir(parents=True, exist_ok=beside)
 
@@ -248,7 +262,9 @@ def test_a_vsi_container_is_not_cut_by_its_preview(tmp_path):
     ],
 )
 def test_units_of_length(tmp_path, unit, um):
-    size = {f"PhysicalSize{axis}{what}": value for axis in "XY" for what, value in (("", 0.5 / (um or 1)), ("Unit", unit))}
+    size = {
+        f"PhysicalSize{axis}{what}": value for axis in "XY" for what, value in (("", 0.5 / (um or 1)), ("Unit", unit))
+    }
     tifffile.imwrite(tmp_path / "s.ome.tif", PICTURE, photometric="rgb", ome=True, metadata=size, tile=(128, 128))
     found = open_pyramid(tmp_path / "s.ome.tif", CACHE).mpp
     assert found == (None if um is None else pytest.approx((0.5, 0.5)))
