@@ -27,7 +27,12 @@ PANELS = [
     ("tumour in excluded", [("Exclude", OUTER), ("Tumor", INNER)]),
     ("hole in a nested region", [("Stroma", OUTER), ("Tumor", INNER), ("negative", CORNER)]),
 ]
-LEGEND = [("stroma", COLOURS[0]), ("tumour", COLOURS[1]), ("excluded: never learnt, scored or labelled", COLOURS[EXCLUDED_PX]), ("unlabelled: teachers may label it", "#ffffff")]  # fmt: skip
+LEGEND = [
+    ("stroma", COLOURS[0]),
+    ("tumour", COLOURS[1]),
+    ("excluded: never learnt, scored or labelled", COLOURS[EXCLUDED_PX]),
+    ("unlabelled: teachers may label it", "#ffffff"),
+]
 
 
 def asap(shapes: list[tuple[str, tuple[int, int, int, int]]]) -> str:
@@ -39,7 +44,8 @@ def asap(shapes: list[tuple[str, tuple[int, int, int, int]]]) -> str:
             f'<Annotation Type="Polygon" PartOfGroup="{name}"><Coordinates>{points}</Coordinates></Annotation>'
         )
     groups = "".join(f'<Group Name="{name}"/>' for name in dict.fromkeys(name for name, _ in shapes))
-    return f"<ASAP_Annotations><Annotations>{''.join(drawn)}</Annotations><AnnotationGroups>{groups}</AnnotationGroups></ASAP_Annotations>"
+    body = f"<Annotations>{''.join(drawn)}</Annotations><AnnotationGroups>{groups}</AnnotationGroups>"
+    return f"<ASAP_Annotations>{body}</ASAP_Annotations>"
 
 
 def labels(shapes: list[tuple[str, tuple[int, int, int, int]]]) -> np.ndarray:

@@ -47,7 +47,7 @@ class ShardsConfig(StableDump):
     fine_classes: tuple[str, ...]
     """Names of the fine classes; a class's id in the label images is its place in this list."""
     annotation_classes: dict[str, str]
-    """Annotation name -> fine class, or `excluded`, or `ignored`, or `hole` (for formats whose holes are annotations of their own)."""
+    """Annotation name -> fine class, or `excluded`, or `ignored`, or `hole` (where holes are annotations of their own)."""
     mask_classes: dict[str, str] = {}
     """Value in a label mask (as text) -> annotation name; a value that is not listed is an error, 0 is unlabelled unless listed."""
     priority: tuple[str, ...] = ()

@@ -18,7 +18,10 @@ from shards.sample import high_px
 from shards.tar import BadShard, ShardReader
 
 OUTSIDE = "outside"
-"""Name of the count of a round's pixels that lie outside or are excluded; they hold 255 as rejected ones do, and are not counted as such."""
+"""Name of the count of a round's pixels that lie outside or are excluded.
+
+They hold 255 as rejected ones do, and are not counted as such.
+"""
 
 
 def box_on_slide(size: tuple[int, int], mpp: tuple[float, float], bounds: Bounds | None, view_mpp: float) -> Box:
@@ -45,7 +48,10 @@ def _first_from(at: float, step: float) -> int:
 
 
 class Outside:
-    """The pixels of a corpus' pairs that lie off their slides or are excluded. None is known where an earlier version cut the slide."""
+    """The pixels of a corpus' pairs that lie off their slides or are excluded.
+
+    None is known where an earlier version cut the slide.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._ratio, self._high_mpp = manifest.ratio, manifest.views["high_mpp"]

@@ -56,7 +56,10 @@ def filled_labels(
     accepted: Mapping[ViewName, np.ndarray],
     people: bool,
 ) -> dict[ViewName, np.ndarray]:
-    """joined_labels, of what was read; what people excluded is IGNORED. sidecar: its members, None where a pair has none. accepted, people: see Corpus."""
+    """joined_labels, of what was read; what people excluded is IGNORED.
+
+    sidecar: its members, None where a pair has none. accepted, people: see Corpus.
+    """
     known = training_class_of if people or sidecar is None else np.full(256, IGNORED, np.uint8)
     if sidecar is None:
         return {view: known[human] for view, human in fine.items()}

@@ -59,7 +59,10 @@ class OnTissue:
 
 
 class Annotated:
-    """Cells whose centre somebody annotated, with whatever class, and did not exclude. span, columns: rows and columns outside of which none is."""
+    """Cells whose centre somebody annotated, with whatever class, and did not exclude.
+
+    span, columns: rows and columns outside of which none is.
+    """
 
     def __init__(self, grid: SlideGrid, annotation: Annotation) -> None:
         self._grid, self._annotation = grid, annotation
@@ -77,7 +80,7 @@ class Annotated:
         return self.fine(first, last) < EXCLUDED_PX
 
     def fine(self, first: int, last: int) -> np.ndarray:
-        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); EXCLUDED_PX or UNLABELLED where there is none.
+        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); else EXCLUDED_PX or UNLABELLED.
 
         Asked for the same rows again it gives the same array: a strip's region, then its labels.
         """

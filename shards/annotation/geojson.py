@@ -1,8 +1,9 @@
 """GeoJSON as QuPath writes it, 0.2 (bare list) to 0.5 (FeatureCollection), and single Features -> Drawing.
 
-The class is `properties.classification` (old versions: with `parentClass`), else `properties.name`, else "(no class)". Cells, tiles and other detections
-that carry no class, and cores of a TMA, whose names are places in its grid, are not what a person drew: ignored and counted. The plane that a shape was
-drawn on is in its geometry, where it is not the first one; a third coordinate of a point is ignored.
+The class is `properties.classification` (old versions: with `parentClass`), else `properties.name`, else "(no class)".
+Cells, tiles and other detections that carry no class, and cores of a TMA, whose names are places in its grid, are not what a
+person drew: ignored and counted. The plane that a shape was drawn on is in its geometry, where it is not the first one; a third
+coordinate of a point is ignored.
 """
 
 import json

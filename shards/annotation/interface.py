@@ -34,7 +34,7 @@ class Annotation(Protocol):
         ...
 
     def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-        """Fine class ids or EXCLUDED_PX, uint8 (height, width), of the view of `size` px whose top left corner is the point `corner`.
+        """Fine class ids or EXCLUDED_PX, uint8 (height, width), of the view of `size` px with its top left corner at `corner`.
 
         step: level-0 px per view px. A pixel takes the class at its centre; off the slide it is UNLABELLED.
         """

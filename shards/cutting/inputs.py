@@ -77,7 +77,7 @@ def _class_parts(config: ShardsConfig, annotation: AnnotationFile, recipe: int) 
 
 
 def targets(config: ShardsConfig, annotation: AnnotationFile, all_by_value: bool = False) -> dict[str, str | None]:
-    """Each name in an annotation, of a mask each value -> its fine class, `excluded`, `ignored`, `hole`, or None where nobody mapped it.
+    """Each name in an annotation, of a mask each value -> its fine class, `excluded`, `ignored` or `hole`; None: not mapped.
 
     all_by_value: look up drawn names among the values of masks too, as recipe 5 did. Raises UserError.
     """

@@ -5,6 +5,7 @@ A palette is looked up, YCbCr is converted as TIFF 6.0 (section 21) and libtiff 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tifffile
@@ -55,10 +56,9 @@ class ToRgb:
     @classmethod
     def of(cls, page: tifffile.TiffPage) -> "ToRgb":
         """Of a page that colour_fault lets pass."""
-        convert: Callable[[np.ndarray], np.ndarray] = lambda stored: stored[..., :3]
+        convert: Callable[[np.ndarray], np.ndarray] = _first_three
         if page.photometric == PALETTE:
-            table = colour_map(page)
-            convert = lambda stored: table[stored[..., 0]]
+            convert = partial(_looked_up, colour_map(page))
         elif stays_ycbcr(page):
             convert = _from_ycbcr(page)
         return cls(convert, has_alpha(page), page.extrasamples[:1] != (_UNASSOCIATED,))
@@ -72,6 +72,15 @@ class ToRgb:
             share = np.maximum(alpha, 1).astype(np.float32) / 255
             rgb = np.clip(rgb / share + 0.5, 0, 255).astype(np.uint8)
         return np.concatenate([rgb, alpha], axis=-1)
+
+
+def _first_three(stored: np.ndarray) -> np.ndarray:
+    return stored[..., :3]
+
+
+def _looked_up(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    colours: np.ndarray = table[stored[..., 0]]
+    return colours
 
 
 def _from_ycbcr(page: tifffile.TiffPage) -> Callable[[np.ndarray], np.ndarray]:

@@ -14,7 +14,6 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from shards.annotation import UNLABELLED
 from shards.manifest import Manifest, SlideEntry
 
 LEVELS = 21

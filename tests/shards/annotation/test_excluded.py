@@ -76,9 +76,13 @@ def test_the_digest_tells_excluded_from_a_class_and_from_nothing(tmp_path):
 
 def test_holes_and_what_is_excluded(tmp_path):
     """A hole in a tumour that lies in an excluded region leaves that excluded; one in the excluded region itself opens it."""
-    inside = FORMATS["asap"](("Exclude", square(0, 0, 90, 90)), ("Tumor", square(20, 20, 60, 60)), ("negative", square(30, 30, 40, 40)))  # fmt: skip
+    inside = FORMATS["asap"](
+        ("Exclude", square(0, 0, 90, 90)), ("Tumor", square(20, 20, 60, 60)), ("negative", square(30, 30, 40, 40))
+    )
     assert areas(opened(write(tmp_path, inside), WITH)) == {EXCLUDED_PX: 8100}
-    itself = FORMATS["asap"](("Tumor", square(0, 0, 90, 90)), ("Exclude", square(20, 20, 60, 60)), ("negative", square(30, 30, 40, 40)))  # fmt: skip
+    itself = FORMATS["asap"](
+        ("Tumor", square(0, 0, 90, 90)), ("Exclude", square(20, 20, 60, 60)), ("negative", square(30, 30, 40, 40))
+    )
     assert areas(opened(write(tmp_path, itself), WITH)) == {TUMOUR: 8100 - 1600, EXCLUDED_PX: 1500}
     ring = geojson(
         feature("Tumor", square(0, 0, 90, 90)), feature("Exclude", square(20, 20, 60, 60), square(30, 30, 40, 40))

@@ -101,8 +101,16 @@ def test_the_hole_of_a_polygon_is_no_hole_in_what_lies_below(tmp_path):
 
 
 def test_slides_with_nested_holes_are_cut_again_and_no_others(tmp_path):
-    nested = asap(("Polygon", "Stroma", square(0, 0, 90, 90)), ("Polygon", "DCIS", square(20, 20, 60, 60)), ("Polygon", "negative", square(30, 30, 40, 40)))  # fmt: skip
-    across = asap(("Polygon", "Tumor", square(0, 0, 30, 50)), ("Polygon", "Tumor", square(50, 0, 80, 50)), ("Polygon", "negative", square(20, 10, 60, 20)))  # fmt: skip
+    nested = asap(
+        ("Polygon", "Stroma", square(0, 0, 90, 90)),
+        ("Polygon", "DCIS", square(20, 20, 60, 60)),
+        ("Polygon", "negative", square(30, 30, 40, 40)),
+    )
+    across = asap(
+        ("Polygon", "Tumor", square(0, 0, 30, 50)),
+        ("Polygon", "Tumor", square(50, 0, 80, 50)),
+        ("Polygon", "negative", square(20, 10, 60, 20)),
+    )
     plain = geojson(
         feature("Stroma", square(0, 0, 90, 90)), feature("Tumor", square(20, 20, 60, 60), square(30, 30, 40, 40))
     )

@@ -1,4 +1,4 @@
-"""Every photometric interpretation × storage × depth: converted right, or refused with the true reason. docs/pixels.md has the table."""
+"""Every photometric interpretation × storage × depth: converted right, or refused with the true reason. See docs/pixels.md."""
 
 import struct
 from dataclasses import dataclass
@@ -58,32 +58,101 @@ def refused(row: str, stored: np.ndarray, said: str, **options) -> Case:
 
 CASES = [
     Case("RGB, 8 bits", PICTURE, {"photometric": "rgb"}, PICTURE),
-    Case("RGB with alpha (unassociated)", with_alpha(BLACKED), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, PICTURE, ALPHA > 0),
-    Case("RGB with alpha (associated)", with_alpha(BLACKED), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, PICTURE, ALPHA > 0),
-    Case("RGB with a fourth sample that is not said to be alpha", with_alpha(PICTURE), {"photometric": "rgb", "extrasamples": ["unspecified"]}, PICTURE),
-    refused("RGB, 16 bits", PICTURE.astype(np.uint16) * 257, "the TIFF holds uint16, not 8-bit pixels", photometric="rgb"),
+    Case(
+        "RGB with alpha (unassociated)",
+        with_alpha(BLACKED),
+        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+        PICTURE,
+        ALPHA > 0,
+    ),
+    Case(
+        "RGB with alpha (associated)",
+        with_alpha(BLACKED),
+        {"photometric": "rgb", "extrasamples": ["assocalpha"]},
+        PICTURE,
+        ALPHA > 0,
+    ),
+    Case(
+        "RGB with a fourth sample that is not said to be alpha",
+        with_alpha(PICTURE),
+        {"photometric": "rgb", "extrasamples": ["unspecified"]},
+        PICTURE,
+    ),
+    refused(
+        "RGB, 16 bits", PICTURE.astype(np.uint16) * 257, "the TIFF holds uint16, not 8-bit pixels", photometric="rgb"
+    ),
     refused("RGB, 32 bits", PICTURE.astype(np.uint32), "the TIFF holds uint32, not 8-bit pixels", photometric="rgb"),
     refused("RGB, signed", PICTURE.astype(np.int8), "the TIFF holds int8, not 8-bit pixels", photometric="rgb"),
-    refused("RGB, floats", (PICTURE / 255).astype(np.float32), "the TIFF holds float32, not 8-bit pixels", photometric="rgb"),
-    refused("RGB with alpha, 16 bits", with_alpha(PICTURE).astype(np.uint16), "the TIFF holds uint16, not 8-bit pixels", photometric="rgb", extrasamples=["unassalpha"]),
+    refused(
+        "RGB, floats", (PICTURE / 255).astype(np.float32), "the TIFF holds float32, not 8-bit pixels", photometric="rgb"
+    ),
+    refused(
+        "RGB with alpha, 16 bits",
+        with_alpha(PICTURE).astype(np.uint16),
+        "the TIFF holds uint16, not 8-bit pixels",
+        photometric="rgb",
+        extrasamples=["unassalpha"],
+    ),
     Case("YCbCr, not subsampled", YCBCR, {"photometric": "ycbcr", "subsampling": (1, 1)}, PICTURE, off=0.6),
     Case("palette, 8 bits", GREY, {"photometric": "palette", "colormap": (MAP.T.astype(np.uint16) * 257)}, MAP[GREY]),
     refused("grey", GREY, r"a picture in grey \(1 channel of uint8\), not RGB", photometric="minisblack"),
-    refused("grey, white is 0", GREY, r"a picture in grey, white is 0 \(1 channel of uint8\), not RGB", photometric="miniswhite"),
-    refused("grey, 16 bits", GREY.astype(np.uint16), r"a picture in grey \(1 channel of uint16\), not RGB", photometric="minisblack"),
-    refused("grey, floats", GREY.astype(np.float32), r"a picture in grey \(1 channel of float32\), not RGB", photometric="minisblack"),
+    refused(
+        "grey, white is 0",
+        GREY,
+        r"a picture in grey, white is 0 \(1 channel of uint8\), not RGB",
+        photometric="miniswhite",
+    ),
+    refused(
+        "grey, 16 bits",
+        GREY.astype(np.uint16),
+        r"a picture in grey \(1 channel of uint16\), not RGB",
+        photometric="minisblack",
+    ),
+    refused(
+        "grey, floats",
+        GREY.astype(np.float32),
+        r"a picture in grey \(1 channel of float32\), not RGB",
+        photometric="minisblack",
+    ),
     refused("grey, 1 bit", GREY > 128, r"a picture in grey \(1 channel of bool\), not RGB", photometric="minisblack"),
-    refused("grey with alpha", with_alpha(GREY), "has 2 channels of uint8, not RGB", photometric="minisblack", extrasamples=["unassalpha"]),
+    refused(
+        "grey with alpha",
+        with_alpha(GREY),
+        "has 2 channels of uint8, not RGB",
+        photometric="minisblack",
+        extrasamples=["unassalpha"],
+    ),
     refused("CMYK", with_alpha(PICTURE), "the TIFF's colours are CMYK, not RGB", photometric="separated"),
-    refused("CMYK, 16 bits", with_alpha(PICTURE).astype(np.uint16), "the TIFF's colours are CMYK, not RGB", photometric="separated"),
+    refused(
+        "CMYK, 16 bits",
+        with_alpha(PICTURE).astype(np.uint16),
+        "the TIFF's colours are CMYK, not RGB",
+        photometric="separated",
+    ),
     refused("CIE L*a*b*", LAB, r"the TIFF's colours are CIE L\*a\*b\*, not RGB", photometric="cielab"),
-    refused("CIE L*a*b*, 16 bits", LAB.astype(np.uint16) << 8, r"the TIFF's colours are CIE L\*a\*b\*, not RGB", photometric="cielab"),
+    refused(
+        "CIE L*a*b*, 16 bits",
+        LAB.astype(np.uint16) << 8,
+        r"the TIFF's colours are CIE L\*a\*b\*, not RGB",
+        photometric="cielab",
+    ),
     refused("ICC L*a*b*", LAB, r"the TIFF's colours are ICC L\*a\*b\*, not RGB", photometric="icclab"),
-    refused("ICC L*a*b*, 16 bits", LAB.astype(np.uint16) << 8, r"the TIFF's colours are ICC L\*a\*b\*, not RGB", photometric="icclab"),
+    refused(
+        "ICC L*a*b*, 16 bits",
+        LAB.astype(np.uint16) << 8,
+        r"the TIFF's colours are ICC L\*a\*b\*, not RGB",
+        photometric="icclab",
+    ),
     refused("ITU L*a*b*", LAB, r"the TIFF's colours are ITU L\*a\*b\*, not RGB", photometric="itulab"),
     refused("LogLuv", LAB, "the TIFF's colours are LogLuv, not RGB", photometric=32845),
-    refused("five or more channels", np.dstack([PICTURE, GREY, GREY]), "has 5 channels of uint8, not RGB", photometric="rgb", extrasamples=["unspecified"] * 2),
-]  # fmt: skip
+    refused(
+        "five or more channels",
+        np.dstack([PICTURE, GREY, GREY]),
+        "has 5 channels of uint8, not RGB",
+        photometric="rgb",
+        extrasamples=["unspecified"] * 2,
+    ),
+]
 
 
 def write(path: Path, stored: np.ndarray, layout: dict, planes: bool = False, **options) -> None:
@@ -186,7 +255,11 @@ def subsampled(path: Path, tiled: bool) -> None:
     chroma = blocks[..., 1:].mean(axis=(2, 3)).round().astype(np.uint8)
     units = np.concatenate([luma, chroma], axis=-1)
     step = 64
-    parts = [units[y : y + step, x : x + (step if tiled else SIDE)].tobytes() for y in range(0, SIDE // 2, step) for x in range(0, SIDE // 2 if tiled else 1, step)]  # fmt: skip
+    parts = [
+        units[y : y + step, x : x + (step if tiled else SIDE)].tobytes()
+        for y in range(0, SIDE // 2, step)
+        for x in range(0, SIDE // 2 if tiled else 1, step)
+    ]
     tags = [
         (256, 4, [SIDE]),
         (257, 4, [SIDE]),
