@@ -14,7 +14,7 @@ from mlseg_dist.run_folder import shards_folder
 from shards.annotation import EXCLUDED_PX
 from shards.manifest import read_seeds
 from shards.sample import decode_label, encode_png
-from shards.verify.corpus import verify
+from shards.verify.corpus import verify_corpus
 from tests.mlseg_dist.labelling.rounds import lively_run, make, with_label
 from tests.mlseg_dist.tiny_run import TinyRun
 from tests.shards.slides_for_tests import shards_config, square_feature, write_annotation, write_corpus
@@ -50,7 +50,7 @@ def test_no_patch_is_taken_there_and_the_corpus_is_sound(run):
         assert fine[middle, middle] != EXCLUDED_PX
         reaching += bool((fine == EXCLUDED_PX).any())
     assert reaching > 10, "patches beside it reach into it"
-    assert not verify(corpus.folder).damage
+    assert not verify_corpus(corpus.folder, 1).damage
 
 
 @pytest.mark.parametrize("stride", [1, 2])
