@@ -37,8 +37,10 @@ def has_alpha(page: tifffile.TiffPage) -> bool:
 
 
 def colour_map(page: tifffile.TiffPage) -> np.ndarray:
-    """uint8 (256, 3) of a palette, cut down as libtiff does; some programs write 8-bit colours into it."""
+    """uint8 (256, 3) of a palette, cut down as libtiff does; some programs write 8-bit colours into it. Raises ValueError."""
     found = page.colormap
+    if found is None:
+        raise ValueError("it has a palette without colours")
     return np.ascontiguousarray((found >> 8 if found.max() > 255 else found).astype(np.uint8).T)
 
 
