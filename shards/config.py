@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from mlseg_core.config import StableDump
 from shards.audit.config import AuditConfig, TissueConfig
 
-HOLE, IGNORED = "hole", "ignored"
-"""What an annotation name may be mapped to besides a fine class: cut out of what contains it; left out."""
+HOLE, IGNORED, EXCLUDED = "hole", "ignored", "excluded"
+"""What an annotation name may be mapped to besides a fine class: cut out of what contains it; as if it were not drawn; nothing
+that lies there is learnt, scored or labelled by a teacher, whatever else is drawn there."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -46,7 +47,7 @@ class ShardsConfig(StableDump):
     fine_classes: tuple[str, ...]
     """Names of the fine classes; a class's id in the label images is its place in this list."""
     annotation_classes: dict[str, str]
-    """Annotation name -> fine class, or `ignored`, or `hole` (for formats whose holes are annotations of their own)."""
+    """Annotation name -> fine class, or `excluded`, or `ignored`, or `hole` (where holes are annotations of their own)."""
     mask_classes: dict[str, str] = {}
     """Value in a label mask (as text) -> annotation name; a value that is not listed is an error, 0 is unlabelled unless listed."""
     priority: tuple[str, ...] = ()
@@ -72,9 +73,13 @@ class ShardsConfig(StableDump):
             steps = getattr(self, name) / self.low_mpp
             if abs(steps - round(steps)) > 1e-6:
                 raise ValueError(f"{name} must be a multiple of low_mpp ({self.low_mpp:g})")
-        if len(set(self.fine_classes)) != len(self.fine_classes) or len(self.fine_classes) > 255:
-            raise ValueError("fine_classes must be unique and at most 255")
-        targets = set(self.annotation_classes.values()) - {HOLE, IGNORED}
+        if len(set(self.fine_classes)) != len(self.fine_classes) or len(self.fine_classes) > 254:
+            raise ValueError("fine_classes must be unique and at most 254")
+        if EXCLUDED in self.fine_classes and EXCLUDED in self.annotation_classes.values():
+            raise ValueError(
+                f"{EXCLUDED!r} is what annotations may be mapped to besides a fine class: rename the fine class"
+            )
+        targets = set(self.annotation_classes.values()) - {HOLE, IGNORED, EXCLUDED}
         unknown = sorted({*targets, *self.priority, *self.class_caps} - set(self.fine_classes))
         if unknown:
             raise ValueError(f"not among fine_classes: {', '.join(unknown)}")

@@ -1,4 +1,4 @@
-"""Which pixels of a pair's views lie off the slide, where there is nothing that anybody could label.
+"""Which pixels of a pair's views nobody is to label: those off the slide, and those that somebody excluded.
 
 A view at a slide's border reaches beyond it, and a view that is wider than an imported tile does so on all sides; these pixels are
 painted in the colour of glass. Cutting records which pixels of each view's plane (plane.py) lie on the slide, as whole numbers; a
@@ -7,16 +7,21 @@ pair's position tells which of its own these are.
 
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from shards.excluded import excluded_cells
 from shards.manifest import Box, Manifest
 from shards.pyramids.pyramid import Bounds
 from shards.sample import high_px
 from shards.tar import BadShard, ShardReader
 
 OUTSIDE = "outside"
-"""Name of the count of a round's pixels that lie outside; they hold 255 as rejected ones do, and are not counted as such."""
+"""Name of the count of a round's pixels that lie outside or are excluded.
+
+They hold 255 as rejected ones do, and are not counted as such.
+"""
 
 
 def box_on_slide(size: tuple[int, int], mpp: tuple[float, float], bounds: Bounds | None, view_mpp: float) -> Box:
@@ -43,7 +48,10 @@ def _first_from(at: float, step: float) -> int:
 
 
 class Outside:
-    """The pixels of a corpus' pairs that lie off their slides. None is known where an earlier version cut the slide."""
+    """The pixels of a corpus' pairs that lie off their slides or are excluded.
+
+    None is known where an earlier version cut the slide.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._ratio, self._high_mpp = manifest.ratio, manifest.views["high_mpp"]
@@ -55,15 +63,23 @@ class Outside:
         """of() a pair of a shard of the corpus. Raises BadShard."""
         if not self._is_known:
             return {}
-        data = pairs.read_member(row, pairs.members.index("json"))
-        return self.of(data, f"{pairs.path}: {pairs.key(row)}", stride)
 
-    def of(self, pair_json: bytes, name: str, stride: int = 1) -> dict[str, np.ndarray]:
-        """View -> cells of stride x stride px of which any px lies outside, bool (S/stride, S/stride).
+        def read(member: str) -> bytes:
+            return pairs.read_member(row, pairs.members.index(member))
 
-        pair_json: the pair's member `json`.  name: the pair's, for errors.  A view that lies on its slide altogether has no
-        entry.  Raises BadShard.
+        return self.of(read("json"), f"{pairs.path}: {pairs.key(row)}", read, stride)
+
+    def of(self, pair_json: bytes, name: str, read: Callable[[str], bytes], stride: int = 1) -> dict[str, np.ndarray]:
+        """View -> cells of stride x stride px of which any px lies outside or is excluded, bool (S/stride, S/stride).
+
+        pair_json: the pair's member `json`.  name: the pair's, for errors.  read: gives another of its members.  A view that
+        is to be labelled altogether has no entry.  Raises BadShard.
         """
+        off, excluded = self._off_slide(pair_json, name, stride), excluded_cells(pair_json, name, stride, read)
+        masks = {view: [found[view] for found in (off, excluded) if view in found] for view in ("high", "low")}
+        return {view: np.logical_or.reduce(found) for view, found in masks.items() if found}
+
+    def _off_slide(self, pair_json: bytes, name: str, stride: int) -> dict[str, np.ndarray]:
         try:
             info = json.loads(pair_json)
             inside = self._inside[info["slug"]]

@@ -14,17 +14,16 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
 }
 
 
 def irregular(path: Path) -> str | None:
-    """What the path is in words, where it is no regular file. None: it is one, or nobody can say; opening it will."""
+    """What the path is in words, where it is no regular file. None: it is one, or a folder, or nobody can say; opening it will."""
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
     except (OSError, ValueError):
         return None
-    return _KINDS.get(kind, "something else") if kind != stat.S_IFREG else None
+    return _KINDS.get(kind, "something else") if kind not in (stat.S_IFREG, stat.S_IFDIR) else None
 
 
 def require_regular(path: Path) -> None:

@@ -1,7 +1,7 @@
 """One sample: the pair of views with labels, and how it becomes the members of a tar.
 
 Members: KEY.high.jpg KEY.high.png KEY.json KEY.low.jpg KEY.low.png. Images are JPEG 4:4:4; labels are PNGs of fine
-class ids, 255 = unlabelled.
+class ids, 254 = excluded, 255 = unlabelled.
 """
 
 import json
@@ -29,7 +29,7 @@ _DIGITS = 7
 
 @dataclass(frozen=True)
 class Pair:
-    """Images uint8 (S, S, 3) RGB, labels uint8 (S, S) fine class ids, and the sample's JSON."""
+    """Images uint8 (S, S, 3) RGB, labels uint8 (S, S) fine class ids (254: excluded, 255: unlabelled), and the sample's JSON."""
 
     key: str
     high: np.ndarray

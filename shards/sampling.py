@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlseg_core.randomness import generator
-from shards.annotation import UNLABELLED, Annotation
+from shards.annotation import EXCLUDED_PX, UNLABELLED, Annotation
 from shards.audit.tissue import TissueMask
 from shards.config import ShardsConfig
 
@@ -46,12 +46,13 @@ def choose_seeds(
     if annotation is not None:
         grid = _Grid.of(config, config.stride_um, size, mpp)
         fine = grid.classes(annotation)
-        for fine_id in np.unique(fine[fine != UNLABELLED]).tolist():
+        for fine_id in np.unique(fine[fine < EXCLUDED_PX]).tolist():
             name = config.fine_classes[fine_id]
             most = config.class_caps.get(name, config.max_per_class)
             chosen = _cap(np.argwhere(fine == fine_id), most, config.seed, slug, name, dropped)
             kept += grid.seeds(chosen, fine_id)
         dropped["between annotations"] = int((fine == UNLABELLED).sum())
+        dropped["excluded"] = int((fine == EXCLUDED_PX).sum())
     if config.tissue_stride_um and split == "train":
         grid = _Grid.of(config, config.tissue_stride_um, size, mpp)
         free = grid.classes(annotation) == UNLABELLED if annotation is not None else np.ones(grid.shape, bool)
@@ -98,7 +99,7 @@ class _Grid:
         return grid_x, grid_y
 
     def classes(self, annotation: Annotation) -> np.ndarray:
-        """Fine class of the high px to the lower right of each point, (rows, columns)."""
+        """Fine class, EXCLUDED_PX or UNLABELLED, of the high px to the lower right of each point, (rows, columns)."""
         cell = (self.stride * self.step[0], self.stride * self.step[1])
         corner = tuple((self.first + 0.5 - self.stride / 2) * step for step in self.step)
         rows, columns = self.shape

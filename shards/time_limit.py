@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 OPENING_S = 1800.0
 """To open a slide and read its annotation, seconds. The slowest that are known, masks of 10^10 px, take a few minutes."""
@@ -46,8 +46,8 @@ def time_limit(seconds: float, error: Callable[[], Exception], ends_process: boo
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     if ends_process:
-        with suppress(ValueError, OSError):  # a stderr without a file behind it
-            faulthandler.dump_traceback_later(seconds + _GRACE_S, exit=True, file=sys.__stderr__ or sys.stderr)
+        with suppress(AttributeError, ValueError, OSError):  # a stderr without a file behind it
+            faulthandler.dump_traceback_later(seconds + _GRACE_S, exit=True, file=sys.__stderr__.fileno())  # type: ignore[union-attr]
     try:
         yield
     except _TimeUp as caught:
@@ -91,7 +91,7 @@ class _Crew:
         self._changed = threading.Condition()
         self._next = 0
         self._begun: dict[int, float] = {}
-        self._given: dict[int, tuple[object, BaseException | None]] = {}
+        self._given: dict[int, tuple[Any, BaseException | None]] = {}
 
     def hire(self) -> None:
         threading.Thread(target=self._work, daemon=True).start()

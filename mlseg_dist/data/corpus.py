@@ -250,7 +250,7 @@ def _numbered(names: Sequence[str]) -> np.ndarray:
 
 
 def class_table(fine_classes: tuple[str, ...], training_classes: Mapping[str, int]) -> np.ndarray:
-    """Look-up table uint8 (256,): fine id -> training class; 255 stays 255."""
+    """Look-up table uint8 (256,): fine id -> training class; what is excluded (254) or unlabelled (255) is ignored."""
     table = np.full(256, IGNORED, np.uint8)
     for number, name in enumerate(fine_classes):
         table[number] = training_classes[name]

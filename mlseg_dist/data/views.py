@@ -13,6 +13,7 @@ from mlseg_dist.data import labels
 from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.labels import VIEWS, ViewName
 from mlseg_dist.data.prefetch import ReadAhead, Work, batch_memory
+from shards.annotation import EXCLUDED_PX
 from shards.sample import decode_label, decode_rgb
 
 
@@ -55,14 +56,19 @@ def filled_labels(
     accepted: Mapping[ViewName, np.ndarray],
     people: bool,
 ) -> dict[ViewName, np.ndarray]:
-    """joined_labels, of what was read. sidecar: its members, None where a pair has none. accepted, people: see Corpus."""
+    """joined_labels, of what was read; what people excluded is IGNORED.
+
+    sidecar: its members, None where a pair has none. accepted, people: see Corpus.
+    """
     known = training_class_of if people or sidecar is None else np.full(256, IGNORED, np.uint8)
     if sidecar is None:
         return {view: known[human] for view, human in fine.items()}
-    return {
-        view: labels.join(known[human], decode_label(sidecar[f"{view}.png"]), accepted[view])
-        for view, human in fine.items()
-    }
+    found = {}
+    for view, human in fine.items():
+        joined = labels.join(known[human], decode_label(sidecar[f"{view}.png"]), accepted[view])
+        joined[human == EXCLUDED_PX] = IGNORED  # to the pixel; a round knows cells of its stride
+        found[view] = joined
+    return found
 
 
 def centre_views(corpus: Corpus, ref: PairRef, patch_px: int) -> Views:

@@ -71,7 +71,7 @@ class SlideCounter:
         self.overview = Overview(grid, device)
 
     def add(self, strip: Strip, fine: np.ndarray) -> None:
-        """fine: fine class ids of the strip's cells, uint8 (h, columns), UNLABELLED where nobody annotated."""
+        """fine: fine class ids of the strip's cells, uint8 (h, columns), UNLABELLED or EXCLUDED_PX where there is none."""
         there = slice(*self._columns)
         labels = np.ascontiguousarray(fine[:, there])
         truth = self._table[labels]

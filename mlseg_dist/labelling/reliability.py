@@ -7,6 +7,7 @@ classes are there. Both are asked in the very way in which the round labels: fie
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,9 +174,13 @@ def tissue_batches(
         high, low = (torch.from_numpy(np.stack([decode_rgb(pair[f"{v}.jpg"]) for pair in pairs])) for v in VIEWS)
         off: dict[ViewName, np.ndarray] = {view: np.zeros((len(part), cells, cells), bool) for view in VIEWS}
         for number, (ref, pair) in enumerate(zip(part, pairs, strict=True)):
-            for view, mask in outside.of(pair["json"], ref.key, stride).items():
+            for view, mask in outside.of(pair["json"], ref.key, partial(_member, corpus, ref), stride).items():
                 off[view][number] = mask  # type: ignore[index]
         yield high, low, off
+
+
+def _member(corpus: Corpus, ref: PairRef, name: str) -> bytes:
+    return corpus.read(ref, {name})[name]
 
 
 def _codes(

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from mlseg_dist.whole_slide.grid import SlideGrid
-from shards.annotation import UNLABELLED, Annotation
+from shards.annotation import EXCLUDED_PX, UNLABELLED, Annotation
 from shards.audit.tissue import TissueMask
 
 RegionName = Literal["annotations", "tissue", "all"]
@@ -59,7 +59,10 @@ class OnTissue:
 
 
 class Annotated:
-    """Cells whose centre somebody annotated, with whatever class. span, columns: rows and columns outside of which none is."""
+    """Cells whose centre somebody annotated, with whatever class, and did not exclude.
+
+    span, columns: rows and columns outside of which none is.
+    """
 
     def __init__(self, grid: SlideGrid, annotation: Annotation) -> None:
         self._grid, self._annotation = grid, annotation
@@ -74,10 +77,10 @@ class Annotated:
             )
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        return self.fine(first, last) != UNLABELLED
+        return self.fine(first, last) < EXCLUDED_PX
 
     def fine(self, first: int, last: int) -> np.ndarray:
-        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); UNLABELLED where there is none.
+        """Fine class ids of the cells of rows [first, last), uint8 (last - first, columns); else EXCLUDED_PX or UNLABELLED.
 
         Asked for the same rows again it gives the same array: a strip's region, then its labels.
         """

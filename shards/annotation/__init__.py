@@ -6,8 +6,8 @@ origin  where coordinates begin; fitting  which image a mask covers; planes  z-s
 regions  classes mapped, holes cut; raster  polygons to pixels
 """
 
-from shards.annotation.interface import UNLABELLED, Annotation
+from shards.annotation.interface import EXCLUDED_PX, UNLABELLED, Annotation
 from shards.annotation.origin import Frame
 from shards.annotation.read import AnnotationFile, is_mask, read_annotation
 
-__all__ = ["UNLABELLED", "Annotation", "AnnotationFile", "Frame", "is_mask", "read_annotation"]
+__all__ = ["EXCLUDED_PX", "UNLABELLED", "Annotation", "AnnotationFile", "Frame", "is_mask", "read_annotation"]

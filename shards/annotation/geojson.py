@@ -1,8 +1,9 @@
 """GeoJSON as QuPath writes it, 0.2 (bare list) to 0.5 (FeatureCollection), and single Features -> Drawing.
 
-The class is `properties.classification`, else `properties.name`, else "(no class)". Cells, tiles and other detections
-that carry no class are what software found, not what a person drew: ignored and counted. The plane that a shape was
-drawn on is in its geometry, where it is not the first one; a third coordinate of a point is ignored.
+The class is `properties.classification` (old versions: with `parentClass`), else `properties.name`, else "(no class)".
+Cells, tiles and other detections that carry no class, and cores of a TMA, whose names are places in its grid, are not what a
+person drew: ignored and counted. The plane that a shape was drawn on is in its geometry, where it is not the first one; a third
+coordinate of a point is ignored.
 """
 
 import json
@@ -13,10 +14,11 @@ import numpy as np
 
 from shards.annotation.drawing import NO_CLASS, REVIEW, Drawing
 
-_FOUND_BY_SOFTWARE = {"detection", "cell", "tile", "tma_core", "root"} | {
+_FOUND_BY_SOFTWARE = {"detection", "cell", "tile", "tma_core", "root", "TMACoreObject"} | {
     f"Path{kind}Object"
-    for kind in ("Detection", "Cell", "Tile", "Root")  # QuPath 0.2
+    for kind in ("Detection", "Cell", "Tile", "Root", "TMACore")  # QuPath 0.2
 }
+_MOST_DERIVED = 32  # classes above a class
 _NOT_AREAS = {"Point", "MultiPoint", "LineString", "MultiLineString"}
 
 
@@ -55,13 +57,25 @@ def _class_name(feature: dict) -> str | None:
     label = properties.get("classification")
     if isinstance(label, dict):
         names = label.get("names")  # a derived class, "Tumor: Positive"
-        label = label.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else None)
+        label = _derived(label) or (": ".join(map(str, names)) if isinstance(names, list) else None)
     if label:
         return str(label)
     kind = properties.get("objectType") or properties.get("object_type") or feature.get("id")
     if isinstance(kind, str) and kind in _FOUND_BY_SOFTWARE:
         return None
     return str(properties.get("name") or NO_CLASS)
+
+
+def _derived(label: dict) -> str:
+    """The name of a class. Old versions of QuPath give the last part of "Tumor: Positive" a `parentClass`; "" without a name."""
+    parts: list[str] = []
+    at: Any = label
+    while isinstance(at, dict) and at.get("name") and len(parts) < _MOST_DERIVED:
+        parts.insert(0, str(at["name"]))
+        at = at.get("parentClass")
+    if len(parts) > 1 and parts[-1].startswith(": ".join(parts[:-1]) + ": "):  # written out already
+        return parts[-1]
+    return ": ".join(parts)
 
 
 def _plane(feature: dict, number: int) -> tuple[int, int]:

@@ -10,13 +10,15 @@ from shards.annotation.origin import Placement
 
 UNLABELLED = 255
 """Label of a pixel that nobody annotated, holes included."""
+EXCLUDED_PX = 254
+"""Label of a pixel that somebody excluded: it is never learnt, scored or labelled by a teacher."""
 
 
 class Annotation(Protocol):
     """A slide's annotation after class mapping. Coordinates are level-0 px (x, y); views are (width, height)."""
 
     bounds: tuple[float, float, float, float] | None
-    """x0, y0, x1, y1 of all that is annotated on the slide; None: nothing is."""
+    """x0, y0, x1, y1 of all that has a class on the slide; None: nothing has."""
     fine: frozenset[int]
     """Fine class ids that occur."""
     digest: str
@@ -32,12 +34,12 @@ class Annotation(Protocol):
         ...
 
     def label(self, corner: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-        """Fine class ids, uint8 (height, width), of the view of `size` px whose top left corner is the point `corner`.
+        """Fine class ids or EXCLUDED_PX, uint8 (height, width), of the view of `size` px with its top left corner at `corner`.
 
         step: level-0 px per view px. A pixel takes the class at its centre; off the slide it is UNLABELLED.
         """
         ...
 
     def outlines(self, tolerance: float) -> list[tuple[int, np.ndarray]]:
-        """(fine id, ring (n, 2) level-0 px) of each border, at most about `tolerance` px off. For pictures."""
+        """(fine id or EXCLUDED_PX, ring (n, 2) level-0 px) of each border, at most about `tolerance` px off. For pictures."""
         ...

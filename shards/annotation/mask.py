@@ -14,9 +14,9 @@ from mlseg_core.errors import UserError
 from mlseg_core.files import sha256_file
 from shards.annotation.extent import OffSlide
 from shards.annotation.fitting import fit_mask
-from shards.annotation.interface import UNLABELLED
+from shards.annotation.interface import EXCLUDED_PX, UNLABELLED
 from shards.annotation.origin import Frame
-from shards.config import ShardsConfig
+from shards.config import EXCLUDED, ShardsConfig
 from shards.pixels.masks import VALUES, MaskPixels, open_mask
 
 _BLOCK = 4096  # mask px a side that are read at once
@@ -37,8 +37,10 @@ class LabelMask:
         counts, box = _scan(self._pixels, self._fine_of)
         _refuse_unmapped(counts, config, path)
         meant = {value: int(self._fine_of[value]) for value in counts if self._fine_of[value] != UNLABELLED}
-        self.fine = frozenset(meant.values())
-        names = sorted((value, config.fine_classes[fine]) for value, fine in meant.items())
+        self._drawn = sorted(set(meant.values()))
+        self.fine = frozenset(self._drawn) - {EXCLUDED_PX}
+        named = dict(enumerate(config.fine_classes)) | {EXCLUDED_PX: EXCLUDED}
+        names = sorted((value, named[fine]) for value, fine in meant.items())
         offset = self.placement.offset
         moved = "" if offset == (0.0, 0.0) else str(offset)  # a mask of level 0 keeps the digest that it always had
         self.digest = hashlib.sha256(f"{sha256_file(path)}{names}{moved}".encode()).hexdigest()
@@ -69,7 +71,7 @@ class LabelMask:
         step = max(tolerance, *self._scale)
         label = self.label((0.0, 0.0), (step, step), (int(self._slide[0] / step), int(self._slide[1] / step)))
         found = []
-        for fine in sorted(self.fine):
+        for fine in self._drawn:
             contours, _ = cv2.findContours((label == fine).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
             found += [(fine, (ring[:, 0].astype(float) + 0.5) * step) for ring in contours if len(ring) >= 3]
         return found
@@ -81,8 +83,8 @@ def mask_values(path: Path) -> dict[int, int]:
 
 
 def _fine_of(config: ShardsConfig) -> np.ndarray:
-    """Table value -> fine id, uint8 (65536,); UNLABELLED for values that lead to none."""
-    ids = {name: number for number, name in enumerate(config.fine_classes)}
+    """Table value -> fine id or EXCLUDED_PX, uint8 (65536,); UNLABELLED for values that lead to neither."""
+    ids = {name: number for number, name in enumerate(config.fine_classes)} | {EXCLUDED: EXCLUDED_PX}
     table = np.full(VALUES, UNLABELLED, np.uint8)
     for value, name in config.mask_classes.items():
         if value.isdecimal() and int(value) < VALUES:
@@ -119,6 +121,7 @@ def _blocks(at: np.ndarray, length: int) -> list[tuple[int, int]]:
 def _scan(pixels: MaskPixels, fine_of: np.ndarray) -> tuple[dict[int, int], tuple[int, int, int, int] | None]:
     """Value -> pixels of it, and the box x0, y0, x1, y1 of what has a fine class, mask px."""
     width, height = pixels.size
+    has_class = fine_of < EXCLUDED_PX
     counts = np.zeros(VALUES, np.int64)
     boxes = []
     rows = min(pixels.band, max(1, _BAND // width))
@@ -129,8 +132,8 @@ def _scan(pixels: MaskPixels, fine_of: np.ndarray) -> tuple[dict[int, int], tupl
             part = band[part_y : part_y + few]
             found = np.bincount(part.reshape(-1))
             counts[: len(found)] += found
-            if (fine_of[np.flatnonzero(found)] != UNLABELLED).any():
-                labelled = fine_of[part] != UNLABELLED
+            if has_class[np.flatnonzero(found)].any():
+                labelled = has_class[part]
                 across, down = np.flatnonzero(labelled.any(axis=0)), np.flatnonzero(labelled.any(axis=1)) + y + part_y
                 boxes.append((across[0], down[0], across[-1] + 1, down[-1] + 1))
     pixels_of = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}

@@ -19,7 +19,7 @@ from shards.annotation.markup import parse_xml
 from shards.annotation.mask import LabelMask, mask_values
 from shards.annotation.origin import Frame, Placement, place
 from shards.annotation.planes import keep_one_plane
-from shards.annotation.regions import Regions, is_hole
+from shards.annotation.regions import Regions, has_nested_holes, is_hole
 from shards.config import IGNORED, ShardsConfig
 from shards.pyramids.pyramid import is_tiff
 from shards.regular_files import require_regular
@@ -49,6 +49,10 @@ class AnnotationFile:
             return frozenset(str(value) for value in mask_values(self.path))
         self._drawing = _drawing(self.path)
         return frozenset(shape.name for shape in self._drawing.shapes if not shape.hole)
+
+    def has_nested_holes(self, config: ShardsConfig) -> bool:
+        """Whether it has holes of their own that lie in more than one region. Raises UserError."""
+        return not self.is_mask and bool(self.names) and has_nested_holes(self._drawing or _drawing(self.path), config)
 
     def read(self, config: ShardsConfig, frame: Frame) -> Annotation:
         """The annotation of the slide that `frame` describes, laid on its level 0.

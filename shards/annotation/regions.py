@@ -1,34 +1,33 @@
 """A Drawing with its classes mapped: polygons from weak to strong, rasterised on any view; holes cut from the regions
-that own them.
+that own them. What is excluded is stronger than every class.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import shapely
 
 from shards.annotation.drawing import Drawing, Shape
 from shards.annotation.extent import OffSlide, off_slide
-from shards.annotation.interface import UNLABELLED
+from shards.annotation.interface import EXCLUDED_PX, UNLABELLED
 from shards.annotation.origin import Placement
 from shards.annotation.raster import Region, Ring, overlap, window_of
-from shards.config import HOLE, IGNORED, ShardsConfig
+from shards.config import EXCLUDED, HOLE, IGNORED, ShardsConfig
 
 _GRID = 48  # samples across a hole
 
 
-def owners(hole: Ring, regions: Sequence[Ring]) -> list[int]:
-    """Indices of the regions to cut `hole` from.
+def owners(hole: Ring, regions: Sequence[Ring]) -> tuple[list[int], list[int]]:
+    """Indices of the regions that hold most of `hole`, and of all that it overlaps, the smallest first.
 
-    The smallest region that holds most of the hole: people draw over the edge by a little. If none does, every region
-    that it overlaps, for nothing under a hole is to be labelled by what it was cut into.
+    People draw over the edge by a little, so that most of a hole counts as all of it.
     """
     x0, y0, x1, y1 = hole.bounds
     corner, step = (x0, y0), (max(x1 - x0, 1e-6) / _GRID, max(y1 - y0, 1e-6) / _GRID)
     inside = hole.fill(corner, step, (0, 0, _GRID, _GRID))
-    touched = []
+    touched, around = [], []
     for index in sorted(range(len(regions)), key=lambda index: regions[index].area):
         window = window_of(regions[index].bounds, corner, step, (_GRID, _GRID))
         if window is None:
@@ -36,10 +35,10 @@ def owners(hole: Ring, regions: Sequence[Ring]) -> list[int]:
         left, top, right, bottom = window
         shared = int((inside[top:bottom, left:right] & regions[index].fill(corner, step, window)).sum())
         if 2 * shared > int(inside.sum()):
-            return [index]
+            around.append(index)
         if shared:
             touched.append(index)
-    return touched
+    return around, touched
 
 
 class Regions:
@@ -56,8 +55,9 @@ class Regions:
         self.ignored: Counter[str] = Counter(drawing.ignored)
         self._size = size
         self._regions = _mapped(drawing, config, self.ignored)
-        self.fine = frozenset(region.fine for region in self._regions)
-        self._bounds = np.array([region.exterior.bounds for region in self._regions]).reshape(-1, 4)
+        self._classed = [region for region in self._regions if region.fine != EXCLUDED_PX]
+        self.fine = frozenset(region.fine for region in self._classed)
+        self._bounds = _bounds(self._regions)
         self.bounds = self._clipped_bounds()
         self.digest = self._digest(config)
 
@@ -80,28 +80,34 @@ class Regions:
         return [(fine, _simplified(ring.points, tolerance)) for fine, ring in rings]
 
     def _clipped_bounds(self) -> tuple[float, float, float, float] | None:
-        if len(self._bounds) == 0:
+        reach = self.reach
+        if reach is None:
             return None
-        x0, y0 = np.maximum(self._bounds[:, :2].min(axis=0), 0).tolist()
-        x1, y1 = np.minimum(self._bounds[:, 2:].max(axis=0), self._size).tolist()
+        x0, y0 = np.maximum(reach[:2], 0).tolist()
+        x1, y1 = np.minimum(reach[2:], self._size).tolist()
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
     @property
     def reach(self) -> tuple[float, float, float, float] | None:
-        """x0, y0, x1, y1 of all that was drawn, on the slide or off it."""
-        if len(self._bounds) == 0:
+        """x0, y0, x1, y1 of all that was drawn and has a class, on the slide or off it."""
+        bounds = _bounds(self._classed)
+        if len(bounds) == 0:
             return None
-        return (*self._bounds[:, :2].min(axis=0).tolist(), *self._bounds[:, 2:].max(axis=0).tolist())
+        return (*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist())
 
     def off(self, scanned: tuple[float, float, float, float]) -> OffSlide:
-        """How much of it lies outside the box `scanned` (x0, y0, x1, y1), level-0 px."""
-        return off_slide(self._regions, scanned)
+        """How much of what has a class lies outside the box `scanned` (x0, y0, x1, y1), level-0 px.
+
+        What is excluded may reach over the edge: people draw that generously.
+        """
+        return off_slide(self._classed, scanned)
 
     def _digest(self, config: ShardsConfig) -> str:
         digest = hashlib.sha256()
         for region in self._regions:
             rings = (region.exterior, *region.holes)
-            digest.update(f"{config.fine_classes[region.fine]}\0{[len(ring.points) for ring in rings]}\0".encode())
+            name = EXCLUDED if region.fine == EXCLUDED_PX else config.fine_classes[region.fine]
+            digest.update(f"{name}\0{[len(ring.points) for ring in rings]}\0".encode())
             for ring in rings:
                 digest.update(ring.points.astype("<f8").tobytes())
         return digest.hexdigest()
@@ -117,7 +123,7 @@ def is_hole(shape: Shape, drawing: Drawing, config: ShardsConfig) -> bool:
 
 def _mapped(drawing: Drawing, config: ShardsConfig, ignored: Counter[str]) -> list[Region]:
     """Regions from weak to strong, of one strength in the file's order; separate holes are cut."""
-    ids = {name: number for number, name in enumerate(config.fine_classes)}
+    ids = {name: number for number, name in enumerate(config.fine_classes)} | {EXCLUDED: EXCLUDED_PX}
     holes, regions = [], []
     for shape in drawing.shapes:
         if is_hole(shape, drawing, config):
@@ -127,11 +133,27 @@ def _mapped(drawing: Drawing, config: ShardsConfig, ignored: Counter[str]) -> li
         else:
             regions.append(Region(shape, ids[target]))
     _cut(holes, regions, ignored)
-    strength = {ids[name]: rank for rank, name in enumerate(config.weak_to_strong)}
+    strength = {ids[name]: rank for rank, name in enumerate((*config.weak_to_strong, EXCLUDED))}
     return sorted(regions, key=lambda region: strength[region.fine])
 
 
 def _cut(holes: list[Shape], regions: list[Region], ignored: Counter[str]) -> None:
+    """Cut each hole from every region that holds most of it; where none does, from every region that it overlaps.
+
+    Nothing under a hole is labelled by what it was cut into, nor by what that lies in. A hole in a region that is excluded
+    altogether does not open the excluded one.
+    """
+    for hole, around, touched in _owned(holes, regions):
+        found = around or touched
+        if not found:
+            ignored["hole in no region"] += 1
+        for region in found:
+            if region.fine != EXCLUDED_PX or region is found[0]:
+                region.holes.append(hole)
+
+
+def _owned(holes: list[Shape], regions: list[Region]) -> Iterator[tuple[Ring, list[Region], list[Region]]]:
+    """Each hole, the regions of its layer that hold most of it, and all that it overlaps; see owners()."""
     if not holes:
         return
     exteriors = [region.exterior for region in regions]
@@ -140,11 +162,24 @@ def _cut(holes: list[Shape], regions: list[Region], ignored: Counter[str]) -> No
     for shape in holes:
         hole = Ring(shape.rings[0])
         near = [index for index in np.sort(tree.query(shapely.box(*hole.bounds))) if layers[index] == shape.layer]
-        found = owners(hole, [exteriors[index] for index in near])
-        if not found:
-            ignored["hole in no region"] += 1
-        for index in found:
-            regions[near[index]].holes.append(hole)
+        around, touched = owners(hole, [exteriors[index] for index in near])
+        yield hole, [regions[near[index]] for index in around], [regions[near[index]] for index in touched]
+
+
+def has_nested_holes(drawing: Drawing, config: ShardsConfig) -> bool:
+    """Whether a hole of its own lies in more than one region. At first recipe 6 cut it from the smallest alone."""
+    holes = [shape for shape in drawing.shapes if is_hole(shape, drawing, config)]
+    if not holes:
+        return False
+    classed = (shape for shape in drawing.shapes if not is_hole(shape, drawing, config))
+    targets = ((shape, config.annotation_classes.get(shape.name, IGNORED)) for shape in classed)
+    regions = [Region(shape, 0) for shape, target in targets if target != IGNORED]
+    return any(len(around) > 1 for _, around, _ in _owned(holes, regions))
+
+
+def _bounds(regions: Sequence[Region]) -> np.ndarray:
+    """x0, y0, x1, y1 of each, (n, 4)."""
+    return np.array([region.exterior.bounds for region in regions]).reshape(-1, 4)
 
 
 def _simplified(points: np.ndarray, tolerance: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shards.annotation import UNLABELLED, Annotation
+from shards.annotation import Annotation
 from shards.audit.slide import Audit
 from shards.audit.tissue import TissueMask
 from shards.config import ShardsConfig
@@ -96,7 +96,7 @@ def _share_on_tissue(annotation: Annotation, tissue: TissueMask, config: ShardsC
     step = ((x1 - x0) / columns, (y1 - y0) / rows)
     label = annotation.label((x0, y0), step, (columns, rows))
     counted = [number for number, name in enumerate(config.fine_classes) if not may_be_glass(name)]
-    row, column = np.nonzero(np.isin(label, counted) & (label != UNLABELLED))
+    row, column = np.nonzero(np.isin(label, counted))
     if len(row) < _FEWEST:
         return None, 0.0
     on_tissue = tissue.at(x0 + (column + 0.5) * step[0], y0 + (row + 0.5) * step[1])

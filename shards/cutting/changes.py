@@ -15,6 +15,7 @@ _WHY = {
     "slide": "the slide file changed",
     "annotation": "its annotation changed",
     "class map": "the class map changed for classes that it uses",
+    "holes": "holes are cut from every region that they lie in now, not from the smallest alone",
     "priority": "the priority of classes that it uses changed",
     "class caps": "the caps of classes that it uses changed",
     "views": "resolution, size or quality of the views changed",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlseg_core.errors import UserError
-from shards.annotation import Frame, read_annotation
+from shards.annotation import AnnotationFile, Frame, read_annotation
 from shards.annotation.planes import OTHER_PLANE
 from shards.audit import audit_slide
 from shards.audit.labels import with_labels
@@ -60,6 +60,8 @@ def label_corrections(path: Path, config: ShardsConfig, frame: Frame) -> tuple[s
     found = []
     if annotation.placement.offset != (0.0, 0.0):
         found.append(f"its annotation is counted from {annotation.placement} now, not from level 0")
+    if AnnotationFile(path).has_nested_holes(config):
+        found.append("its holes are cut from every region that they lie in now, not from the smallest alone")
     left_out = sum(count for kind, count in annotation.ignored.items() if kind.startswith(OTHER_PLANE))
     if left_out:
         found.append(f"its shapes on other planes ({left_out}) are left out now, not merged")

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 
 from mlseg_core.exactly_once.run import Scratch, Unit
-from shards.annotation import UNLABELLED, Annotation, Frame, read_annotation
+from shards.annotation import EXCLUDED_PX, UNLABELLED, Annotation, Frame, read_annotation
 from shards.audit.inspect import BadSlide, check_unreadable, inspect_annotated
 from shards.config import ShardsConfig
 from shards.cutting.identity import slide_identity
 from shards.cutting.overview import write_overview
+from shards.excluded import excluded_facts
 from shards.plane import BLOCK_PX, Plane
 from shards.pyramids import Unreadable
 from shards.reader import SlideReader, open_slide
@@ -114,7 +115,7 @@ class Cutter:
         side, ratio = config.store_px, config.ratio
         high = (seed.column - side // 2, seed.row - side // 2, side)
         low = (seed.column // ratio - side // 2, seed.row // ratio - side // 2, side)
-        high_label = self._high.label(*high)
+        high_label, low_label = self._high.label(*high), self._low.label(*low)
         step = [config.high_mpp / mpp for mpp in self._reader.mpp]
         center = (seed.column * step[0], seed.row * step[1])
         return Pair(
@@ -122,8 +123,8 @@ class Cutter:
             high=self._high.image(*high),
             low=self._low.image(*low),
             high_label=high_label,
-            low_label=self._low.label(*low),
-            info=self._info(center, high_label),
+            low_label=low_label,
+            info=self._info(center, high_label) | excluded_facts(high_label, low_label),
         )
 
     def _info(self, center: tuple[float, float], high_label: np.ndarray) -> dict[str, object]:
@@ -144,7 +145,7 @@ class Cutter:
             "mpp0": [round(value, 6) for value in self._reader.mpp],
             "high_mpp": config.high_mpp,
             "low_mpp": config.low_mpp,
-            "seed_class": None if middle == UNLABELLED else names[middle],
+            "seed_class": None if middle in (UNLABELLED, EXCLUDED_PX) else names[middle],
             "pixels": {name: int(counts[number]) for number, name in enumerate(names) if counts[number]},
         }
 

@@ -14,6 +14,7 @@ RECIPE = 6
 """Raise it when the same inputs give other bytes; say in corrections.py which slides that concerns."""
 BEFORE = 5
 """The recipe before, whose corpora stay as they are until somebody asks for `regenerate`."""
+_HOLES = "cut from every region around them"
 _ROW_OF_RECIPE_5 = ("patient", "stain", "scanner", "source", "split", "mpp", "score")
 
 
@@ -67,11 +68,16 @@ def _class_parts(config: ShardsConfig, annotation: AnnotationFile, recipe: int) 
     used = [name for name in config.weak_to_strong if name in set(mapped.values())]
     ids = {name: config.fine_classes.index(name) for name in used}
     caps = {name: config.class_caps[name] for name in used if name in config.class_caps}
-    return {"class map": [mapped, ids], "priority": used, "class caps": caps}
+    parts = {"class map": [mapped, ids], "priority": used, "class caps": caps}
+    if recipe == RECIPE and annotation.has_nested_holes(
+        config
+    ):  # only there, so that all other slides stay as they are
+        parts["holes"] = _HOLES
+    return parts
 
 
 def targets(config: ShardsConfig, annotation: AnnotationFile, all_by_value: bool = False) -> dict[str, str | None]:
-    """Each name in an annotation, of a mask each value -> its fine class, `ignored`, `hole`, or None where nobody mapped it.
+    """Each name in an annotation, of a mask each value -> its fine class, `excluded`, `ignored` or `hole`; None: not mapped.
 
     all_by_value: look up drawn names among the values of masks too, as recipe 5 did. Raises UserError.
     """

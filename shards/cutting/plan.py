@@ -110,13 +110,17 @@ def plan_cut(
 
 
 def look_at_slides(slides_csv: Path, out: Path | None = None) -> list[str]:
-    """Recognise every slide of the table before any work.
+    """Recognise every slide of a campaign's table before any work.
 
     out: where the corpus will be; what is found is remembered there, so that no worker has to read the slides again.
-    Returns warnings. Raises UserError for a table that makes no sense, and for a slide that is in two splits.
+    Returns warnings. Raises UserError for a table that makes no sense or has nothing to learn from, and for a slide that is in two
+    splits.
     """
+    slides = _readable_table(slides_csv)
+    if not any(slide.split == "train" for slide in slides):
+        raise UserError("no slide of split train", slides_csv, "Mark the slides to learn from as train.")
     store = open_store(out) if out is not None else None
-    known, warnings = _look(slides_csv, _readable_table(slides_csv), read_known(store) if store is not None else {})
+    known, warnings = _look(slides_csv, slides, read_known(store) if store is not None else {})
     if store is not None:
         write_known(store, known)
     return warnings
@@ -323,6 +327,4 @@ def _readable_table(slides_csv: Path) -> list[Slide]:
         if slide.annotation is None and slide.split != "train":
             where = f"{slides_csv}: {slide.slide.name}"
             raise UserError(f"slide of split {slide.split} has no annotation", where, "Annotate it, or drop its row.")
-    if not any(slide.split == "train" for slide in slides):
-        raise UserError("no slide of split train", slides_csv, "Mark the slides to learn from as train.")
     return slides

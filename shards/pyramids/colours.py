@@ -37,8 +37,10 @@ def has_alpha(page: tifffile.TiffPage) -> bool:
 
 
 def colour_map(page: tifffile.TiffPage) -> np.ndarray:
-    """uint8 (256, 3) of a palette, cut down as libtiff does; some programs write 8-bit colours into it."""
-    found = np.asarray(page.colormap)
+    """uint8 (256, 3) of a palette, cut down as libtiff does; some programs write 8-bit colours into it. Raises ValueError."""
+    found = page.colormap
+    if found is None:
+        raise ValueError("it has a palette without colours")
     return np.ascontiguousarray((found >> 8 if found.max() > 255 else found).astype(np.uint8).T)
 
 
@@ -81,6 +83,15 @@ class ToRgb:
             share = np.maximum(alpha, 1).astype(np.float32) / 255
             rgb = np.clip(rgb / share + 0.5, 0, 255).astype(np.uint8)
         return np.concatenate([rgb, alpha], axis=-1)
+
+
+def _first_three(stored: np.ndarray) -> np.ndarray:
+    return stored[..., :3]
+
+
+def _looked_up(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    colours: np.ndarray = table[stored[..., 0]]
+    return colours
 
 
 def _from_ycbcr(page: tifffile.TiffPage) -> Callable[[np.ndarray], np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlseg_core.files import fingerprint
 from mlseg_core.html import Html, data_uri
-from shards.annotation import UNLABELLED
+from shards.annotation import EXCLUDED_PX, UNLABELLED
 from shards.manifest import ShardEntry, SlideEntry, kept_seeds
 from shards.sample import decode_label, decode_rgb, encode_jpeg
 from shards.show.colours import rgb
@@ -23,6 +23,7 @@ MOST_PAIRS = 24
 _SIDE_PX = 260
 _JPEG_QUALITY = 85
 _STRENGTH = 0.45
+_EXCLUDED = (70, 70, 70)
 _UNANNOTATED = "unannotated tissue"
 
 
@@ -113,6 +114,7 @@ def _sample(key: str, name: str, slide: SlideEntry, members: dict[str, bytes]) -
 def figure(corpus: Corpus, sample: Sample, colours: dict[str, str]) -> Html:
     """High and low side by side, under them the same with their labels; the high field is framed in the low view."""
     table = np.full((256, 3), 255, np.float32)
+    table[EXCLUDED_PX] = _EXCLUDED
     for number, name in enumerate(corpus.manifest.classes):
         table[number] = rgb(colours[name])
     share = corpus.manifest.views["high_mpp"] / corpus.manifest.views["low_mpp"]

@@ -14,7 +14,6 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from shards.annotation import UNLABELLED
 from shards.manifest import Manifest, SlideEntry
 
 LEVELS = 21
@@ -79,9 +78,9 @@ def check_shape(label: np.ndarray, side: int, strides: tuple[int, ...]) -> None:
         raise ValueError(f"is {label.shape[1]} x {label.shape[0]} px, its side should be {sides}")
 
 
-def value_fault(label: np.ndarray, values: int) -> str | None:
-    """Values are below `values`, or 255."""
-    wrong = [value for value in np.nonzero(histogram(label))[0].tolist() if values <= value != UNLABELLED]
+def value_fault(label: np.ndarray, values: int, also: tuple[int, ...]) -> str | None:
+    """Values are below `values`, or among `also`."""
+    wrong = [value for value in np.nonzero(histogram(label))[0].tolist() if value >= values and value not in also]
     return f"has values that are no class: {', '.join(map(str, wrong[:8]))}" if wrong else None
 
 

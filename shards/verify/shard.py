@@ -14,7 +14,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from shards.annotation import UNLABELLED
+from shards.annotation import EXCLUDED_PX, UNLABELLED
 from shards.manifest import Manifest, ShardEntry, SlideEntry
 from shards.outside import OUTSIDE
 from shards.tar import NAME, NO_SEED, Place, array_of, index_type, pack, wds2idx_text
@@ -234,9 +234,9 @@ class _Check:
                 elif name.endswith(".png"):
                     label = sample.decode_png(data[name])
                     sample.check_shape(label, self.side, (1,) if corpus else (1, 2, 4))
-                    if fault := sample.value_fault(
-                        label, len(self.manifest.classes) * (1 if corpus else sample.LEVELS)
-                    ):
+                    values = len(self.manifest.classes) * (1 if corpus else sample.LEVELS)
+                    also = (EXCLUDED_PX, UNLABELLED) if corpus else (UNLABELLED,)
+                    if fault := sample.value_fault(label, values, also):
                         self.note(key, f"{name} {fault}")
                     yield name, label
             except ValueError as error:
