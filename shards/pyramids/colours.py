@@ -85,15 +85,6 @@ class ToRgb:
         return np.concatenate([rgb, alpha], axis=-1)
 
 
-def _first_three(stored: np.ndarray) -> np.ndarray:
-    return stored[..., :3]
-
-
-def _looked_up(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    colours: np.ndarray = table[stored[..., 0]]
-    return colours
-
-
 def _from_ycbcr(page: tifffile.TiffPage) -> Callable[[np.ndarray], np.ndarray]:
     luma = np.array(_rationals(page, 529, _LUMA))
     black_white = np.array(_rationals(page, 532, _BLACK_WHITE)).reshape(3, 2)
