@@ -4,14 +4,13 @@ In: chosen regions. Out: a folder. A folder that already holds a review is writt
 is never touched.
 """
 
-import csv
-import io
 import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json, sha256_file, write_atomic, write_json
 from mlseg_dist.review.choosing import Region
@@ -120,18 +119,16 @@ def sentence(region: Region) -> str:
 
 def table(regions: Sequence[Region], slides: Mapping[str, SlideEntry]) -> str:
     """Return all regions as CSV, best first. x, y, width, height: level-0 px of the whole slide."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[object]] = [
         ["rank", "slide", "stain", "scanner", "reason", "score", "x", "y", "width", "height", "mm2", "human", "key"]
-    )
+    ]
     for region in regions:
         patch, entry = region.patch, slides[region.patch.ref.slide]
         x, y = (center - size / 2 for center, size in zip(patch.center, patch.size, strict=True))
         place = [f"{value:.1f}" for value in (x, y, *patch.size)]
         facts = [f"{region.score:.4f}", *place, f"{region.area_mm2:.4f}", f"{patch.human:.3f}", patch.ref.key]
-        writer.writerow([region.rank, entry.slug, entry.stain, entry.scanner, region.reason, *facts])
-    return out.getvalue()
+        rows.append([region.rank, entry.slug, entry.stain, entry.scanner, region.reason, *facts])
+    return write_rows(rows)
 
 
 def slides_by_slug(corpus: Manifest) -> dict[str, SlideEntry]:

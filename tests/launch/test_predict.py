@@ -119,6 +119,7 @@ def test_lineage_tells_slide_place_people_and_rounds(made, run, capsys):
     entry = corpus.of_splits("train")[0]
     with ShardReader(run / "data" / "shards" / entry.name, corpus.members) as shard:
         key = shard.key(3)
+    capsys.readouterr()
     assert mlseg("lineage", run, key, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["shard"]["row"] == 3 and found["slide"]["patient"] == "P1" and found["inputs"]["annotation"]
