@@ -84,7 +84,7 @@ def empty(folder):
         (no_mpp, ["µm/px", "column mpp"]),
         (unmapped, ["<b>Tumor</b>", "ADH", "annotation_classes"]),
         (entity_bomb, ["s1.geojson", "entities"]),
-        (a_folder_as_annotation, ["s1.geojson", "cannot be read", "it is a folder"]),
+        (a_folder_as_annotation, ["s1.geojson", "cannot be read", "directory"]),
         (off_the_slide, ["lies off the slide"]),
         (fluorescence, ["inverted"]),
         (empty, ["empty", "tissue"]),
