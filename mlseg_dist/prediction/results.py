@@ -1,16 +1,15 @@
 """What came of the slides: a line each for people, and quarantine.csv for those that could not be predicted. Loads no torch."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.records import read_done
 from mlseg_core.exactly_once.run import Failed, Unit
 from mlseg_core.files import write_atomic
-from mlseg_core.own import refuse_foreign
+from mlseg_core.own import refuse_foreign, starts_with
 from mlseg_core.store import open_store
 from mlseg_dist.prediction.plan import SUMMARY, file_of
 
@@ -40,10 +39,7 @@ def write_quarantine(units: Sequence[Unit], failed: Sequence[Failed], out: Path)
     path = out / QUARANTINE
     refuse_foreign([path], _is_ours)
     if rows:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([_HEAD, *rows])
-        write_atomic(path, text.getvalue().encode(errors="backslashreplace"))
+        write_atomic(path, write_rows([_HEAD, *rows]).encode(errors="backslashreplace"))
     else:
         path.unlink(missing_ok=True)
     return [f"{slide}: quarantined. {reason}" for slide, reason in rows]
@@ -66,7 +62,6 @@ def lines(units: Sequence[Unit], out: Path) -> list[str]:
 
 def _is_ours(path: Path) -> bool:
     try:
-        with open(path, newline="", encoding="utf-8", errors="replace") as file:
-            return next(csv.reader(file), None) == list(_HEAD)
-    except (OSError, csv.Error):
+        return starts_with(path, write_rows([_HEAD]).encode())
+    except OSError:
         return False

@@ -3,14 +3,13 @@
 Bytes depend on teacher, slide, settings and kind of device (on a CPU on `train.threads` too), not on who does it or how often.
 """
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlseg_core.csv_text import write_rows
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Scratch, Unit
 from mlseg_core.files import sha256_file
@@ -123,11 +122,7 @@ def _mm2(cells: int, grid: SlideGrid) -> float:
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return write_rows([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def _picture(wanted: Prediction, reader: SlideReader, maps: MapFiles) -> bytes:
