@@ -103,7 +103,7 @@ def test_a_pair_that_does_not_say_where_it_lies_is_named(tmp_path):
     manifest = Manifest.model_validate_json(json.dumps(raw | {"views": views, "slides": [slide | {"inside": inside}]}))
     for info in ('{"slug": "s"}', '{"slug": "t", "center": [1, 1], "mpp0": [1, 1]}', "[", "7"):
         with pytest.raises(BadShard, match=r"s\+y1\.json does not say where the pair lies"):
-            Outside(manifest).of(info.encode(), "s+y1")
+            Outside(manifest).of(info.encode(), "s+y1", lambda member: b"")
 
 
 def test_the_first_pixel_is_the_one_whose_middle_is_on_the_slide():
