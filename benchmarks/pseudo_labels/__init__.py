@@ -6,8 +6,8 @@ score    these counts of one round, and the figures that follow from them at its
 table    scores as text
 """
 
+from benchmarks.common.truth import has_truth
 from benchmarks.pseudo_labels.count import score
 from benchmarks.pseudo_labels.score import RoundScore, compact
-from benchmarks.pseudo_labels.truth import has_truth
 
 __all__ = ["RoundScore", "compact", "has_truth", "score"]

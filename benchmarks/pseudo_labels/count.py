@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.common.truth import SlideTruth, open_truth, train_slides
 from benchmarks.pseudo_labels.score import CODES, COUNT, GROUPS, NOTHING, Group, RoundScore
-from benchmarks.pseudo_labels.truth import SlideTruth, open_truth, train_slides
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
 from mlseg_dist.config import CLASSES, IGNORED

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pseudo_labels.truth import open_truth, train_slides
+from benchmarks.common.truth import open_truth, train_slides
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError, exit_status
 from mlseg_core.randomness import generator

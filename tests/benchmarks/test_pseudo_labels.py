@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.common.truth import open_truth, train_slides
 from benchmarks.pseudo_labels import RoundScore, compact, has_truth, score
 from benchmarks.pseudo_labels.__main__ import main
-from benchmarks.pseudo_labels.truth import open_truth, train_slides
 from launch.config import CampaignConfig, load_campaign
 from launch.run_folder import RunFolder
 from mlseg_core.config import dump_config
