@@ -95,19 +95,8 @@ def _figures(teacher: Teacher, evaluation: Mapping[str, Any] | None) -> list[str
         "more have the class. The figures of `val` chose the network and are no test."
     )
     found = [said, _table(("split", "slides", "patients", "mean", *CLASSES), rows)]
-    domains = evaluation.get("domains", {}).get(step) or {}
-    by_domain = [
-        (
-            factor,
-            _text(value),
-            row["slides"] if isinstance(row.get("slides"), int) else "",
-            _interval(row["pooled"]["miou"]),
-        )
-        for factor, values in domains.items()
-        if isinstance(values, Mapping)
-        for value, row in values.items()
-        if isinstance(row, Mapping) and isinstance(row.get("pooled"), Mapping)
-    ]
+    rows_of_domains = evaluation.get("domains", {}).get(step) or []
+    by_domain = [(row["factor"], _text(row["value"]), row["slides"], _interval(row["miou"])) for row in rows_of_domains]
     if by_domain:
         found += [
             "Mean IoU on the held-out slides of each domain:",
