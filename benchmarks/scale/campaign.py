@@ -5,6 +5,7 @@ Shards, base, label-1 and master-1 are done; label-2 has its teacher and no side
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from launch.graph import Phase, build_graph
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import JobPlan, publish_plan
 from mlseg_core.config import dump_config
-from mlseg_core.files import sha256_file, write_json
+from mlseg_core.csv_text import write_rows
+from mlseg_core.files import sha256_file, write_atomic, write_json
 from mlseg_dist.config import CLASSES
 from mlseg_dist.run_folder import labels_folder, shards_folder
-from shards.manifest import Manifest, ShardEntry, read_manifest, read_seeds, write_manifest_file
+from shards.manifest import Manifest, ShardEntry, SlideEntry, read_manifest, read_seeds, write_manifest_file
+from shards.slide_table import REQUIRED
 
 STEP = 1
 """Index of the step whose teacher labels the round that is measured."""
@@ -37,11 +40,14 @@ def settings(folder: Path) -> list[str]:
 
 def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
     """folder: existing and empty. Deterministic but for times."""
-    (folder / "slides.csv").write_text("slide,patient,stain,scanner,source,split,annotation\n")
     config = load_campaign(ROOT / "configs/recommended.yaml", settings(folder))
     run, graph = RunFolder.of(config), build_graph(config)
     corpus, labels = write_corpus(run.data, pairs, shards)
     labels.rename(labels_folder(run.path, 1))
+    slides = read_manifest(corpus / "manifest.json").slides
+    write_atomic(folder / "slides.csv", write_rows(_table(slides)))
+    for slide in slides:
+        (folder / slide.slide).touch()
     dump_config(config, run.config_path)
     write_json(run.code / "frozen.json", {"hash": "0" * 64, "folder": str(ROOT)})
     _count_classes(corpus, PX["high"], read_manifest(corpus / "manifest.json").classes)
@@ -59,6 +65,13 @@ def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
             run, JobPlan(number, "person" if number == 1 else "replan", jobs, dict.fromkeys(jobs, "interrupted"))
         )
     return run
+
+
+def _table(slides: Sequence[SlideEntry]) -> Iterator[Sequence[str]]:
+    """Yield the slide table's header and a row for each slide of the corpus."""
+    yield REQUIRED
+    for slide in slides:
+        yield slide.slide, slide.patient, slide.stain, slide.scanner, slide.source, slide.split, ""
 
 
 def _finish(config: CampaignConfig, run: RunFolder, phase: Phase) -> None:

@@ -86,7 +86,7 @@ def take_over_from_another_sweep(folder: Path, rows: Path) -> None:
     assert main(["sweep", str(path), "--out", str(out)]) == 0
     assert not out.exists()
     text = (folder / "rows" / "other.md").read_text()
-    assert "again-3 is trial/plain-3.json" in text and "1 of 1 arms are finished; 0.0 core hours" in text
+    assert "- again, seed 3: trial/plain" in text and "1 of 1 arms are finished; 0.0 core hours" in text
     assert main(["sweep", str(path), "--out", str(out), "--rows", str(folder / "elsewhere" / "other")]) == 0
     done = {found.parent.name: read_json(found) for found in (out / "again-3").glob("phases/*/done.json")}
     assert {name.partition("-")[2] for name, record in done.items() if "adopted_from" not in record} <= {"report"}
