@@ -105,7 +105,7 @@ class Bench:
 
     def _label_serially(self, unit: Unit, scratch: Scratch) -> None:
         settings = self.config.steps[0].label
-        stride, accepted = settings.stride, Accepting.from_threshold(settings.threshold).table("high")
+        stride, accepted = settings.stride, Accepting.from_settings(settings).table("high")
         outside = Outside(self.corpus)
         samples = []
         with self._open(unit) as shard:

@@ -1,7 +1,7 @@
 """What is trained, on what, and how: typed models of a campaign's steps (Table 8) and of what surrounds them."""
 
 from mlseg_dist.augment.policy import PolicyConfig
-from mlseg_dist.config.base import CLASSES, FACTORS, HELD_OUT, IGNORED, Count, Fraction, Positive
+from mlseg_dist.config.base import CLASSES, FACTORS, HELD_OUT, IGNORED, VIEWS, Count, Fraction, Positive, ViewName
 from mlseg_dist.config.evaluation import CheckConfig, EvaluateConfig, TrackingConfig
 from mlseg_dist.config.labels import LabelConfig
 from mlseg_dist.config.learning import LearningConfig, StepConfig
@@ -21,6 +21,7 @@ __all__ = [
     "FACTORS",
     "HELD_OUT",
     "IGNORED",
+    "VIEWS",
     "CheckConfig",
     "Count",
     "DecoderConfig",
@@ -41,4 +42,5 @@ __all__ = [
     "StepConfig",
     "TrackingConfig",
     "TrainConfig",
+    "ViewName",
 ]

@@ -1,6 +1,6 @@
 """What all configs of learning share: types of numbers, the training classes, splits and factors."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,5 +13,8 @@ CLASSES = ("background", "tumour", "others")
 IGNORED = 255
 HELD_OUT = ("test", "dev-unseen", "final-unseen")
 """Splits that choose nothing, in the order in which they are shown."""
+ViewName = Literal["high", "low"]
+VIEWS: tuple[ViewName, ...] = ("high", "low")
+"""The two resolutions in which a pair shows a place."""
 FACTORS = ("stain", "scanner", "source")
 """Columns of the slide table by which figures are grouped into domains."""

@@ -1,11 +1,45 @@
 """How a step's teacher labels the corpus."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mlseg_core.config import StableDump
-from mlseg_dist.config.base import Count, Fraction
+from mlseg_dist.config.base import CLASSES, VIEWS, Count, Fraction
+
+_FORMS = f"one number, {{{': …, '.join(CLASSES)}: …}}, or {{high: …, low: …}} with one of these for each view"
+
+
+def _checked(value: Any) -> Any:
+    """Return the thresholds as given. Raises ValueError for anything but a number, a number a class, or either of these a view."""
+    if isinstance(value, Mapping) and set(value) == set(VIEWS):
+        return {view: _checked_view(value[view]) for view in VIEWS}
+    return _checked_view(value)
+
+
+def _checked_view(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return _checked_number(value)
+    if set(value) != set(CLASSES):
+        raise ValueError(f"thresholds of {', '.join(map(str, value)) or 'nothing'}: give {_FORMS}")
+    return {name: _checked_number(value[name]) for name in CLASSES}
+
+
+def _checked_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no threshold: give {_FORMS}")
+    number = float(value)
+    if not 0 <= number < 1:
+        raise ValueError(f"a threshold of {number:g}: it must be at least 0 and less than 1")
+    if abs(number * 20 - round(number * 20)) > 1e-9:
+        raise ValueError("threshold must be a multiple of 0.05: labels are stored in such steps")
+    return number
+
+
+ByClass = float | dict[str, float]
+"""One threshold for all classes, or one for each."""
+Thresholds = Annotated[ByClass | dict[str, ByClass], BeforeValidator(_checked)]
 
 
 class LabelConfig(StableDump):
@@ -23,8 +57,9 @@ class LabelConfig(StableDump):
         "align_strength",
     )
 
-    threshold: Annotated[float, Field(ge=0, lt=1)]
-    """Least probability of an accepted pixel; a multiple of .05 (Table 8)."""
+    threshold: Thresholds
+    """Least probability of an accepted pixel; a multiple of .05 (Table 8). One number, one for each class
+    (`{background: .95, tumour: .9, others: .75}`), or either of these for each view (`{high: …, low: …}`)."""
     stride: Literal[1, 2, 4] = 2
     """Labels are stored at 1/stride of the views' resolution."""
     batch: Count = 16
@@ -62,6 +97,14 @@ class LabelConfig(StableDump):
     """Power of those weights: 1 takes the estimated shares at their word, 0 ignores them. Shares are estimated by regions that
     people chose, where a teacher errs more than in plain tissue, so that rare classes are taken to be rarer than they are."""
 
+    def threshold_of(self, view: str, name: str) -> float:
+        """Return the threshold of a class in a view."""
+        found: Any = self.threshold
+        for key in (view, name):
+            if isinstance(found, dict) and key in found:
+                found = found[key]
+        return float(found)
+
     @property
     def adapts(self) -> bool:
         return self.adapt > 0 or self.align != "none"
@@ -81,10 +124,4 @@ class LabelConfig(StableDump):
             raise ValueError("adapt and align measure the teacher: measured_pairs must be above 0")
         if self.align == "none" and self.align_strength != 1:
             raise ValueError("align_strength without align: set align to tissue")
-        return self
-
-    @model_validator(mode="after")
-    def _on_the_grid(self) -> Self:
-        if abs(self.threshold * 20 - round(self.threshold * 20)) > 1e-9:
-            raise ValueError("threshold must be a multiple of 0.05: labels are stored in such steps")
         return self

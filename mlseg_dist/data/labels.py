@@ -6,14 +6,14 @@ in steps of .05 are therefore exact and are applied when labels are read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mlseg_dist.config import CLASSES, IGNORED
+from mlseg_dist.config import CLASSES, IGNORED, VIEWS, LabelConfig, ViewName
 
 LEVELS = 21
 
@@ -82,8 +82,6 @@ def join(human: np.ndarray, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.where(human != IGNORED, human, accepted)
 
 
-ViewName = Literal["high", "low"]
-VIEWS: tuple[ViewName, ...] = ("high", "low")
 NEVER = LEVELS
 """Level of a class that is not accepted at all."""
 
@@ -100,6 +98,11 @@ class Accepting:
         """One threshold for all classes and both views."""
         levels = (level_of(threshold),) * len(CLASSES)
         return cls(levels, levels)
+
+    @classmethod
+    def from_settings(cls, settings: LabelConfig) -> Self:
+        """What a config asks for: one threshold, or one for each class, view or both."""
+        return cls(*(tuple(level_of(settings.threshold_of(view, name)) for name in CLASSES) for view in VIEWS))
 
     def levels(self, view: ViewName) -> tuple[int, ...]:
         return self.high if view == "high" else self.low

@@ -33,12 +33,12 @@ class Expected:
 
 
 def choose(settings: LabelConfig, found: Reliability) -> Accepting:
-    """`fixed`: the same threshold for all. `precision`: for each view and class the least one, from `threshold` on, at which what
+    """`fixed`: the thresholds of the config. `precision`: for each view and class the least one, from `threshold` on, at which what
     is accepted is expected to be right as often as `precision` asks; a class that never is, is not accepted."""
     if settings.choose == "fixed":
-        return Accepting.from_threshold(settings.threshold)
+        return Accepting.from_settings(settings)
     prior = shares_of_tissue(found)
-    first = labels.level_of(settings.threshold)
+    least = Accepting.from_settings(settings)
     chosen = []
     for view in VIEWS:
         counts = found.val[view]
@@ -46,7 +46,7 @@ def choose(settings: LabelConfig, found: Reliability) -> Accepting:
         for number in range(len(CLASSES)):
             good = [
                 level
-                for level in range(first, labels.LEVELS)
+                for level in range(least.levels(view)[number], labels.LEVELS)
                 if counts[:, number, level:].sum() >= _FEWEST_PX
                 and (precision_at(counts, prior, number, level) or 0.0) >= settings.precision
             ]

@@ -88,7 +88,7 @@ def accepting_of(config: LearningConfig, step_index: int, run: Path) -> Acceptin
     """Which labels of a round are accepted. Raises UserError, BadPair."""
     settings = config.steps[step_index].label
     if settings.choose == "fixed" and settings.on_harm != "leave-out":
-        return Accepting.from_threshold(settings.threshold)
+        return Accepting.from_settings(settings)
     return settle(settings, reliability_of(config, step_index, run, lambda: kept_teachers(config, step_index, run)))[0]
 
 

@@ -67,7 +67,7 @@ def acceptance(rounds: Sequence[dict[str, Any]]) -> bytes:
                     middle = {"ha": "center", "va": "center", "fontsize": 8.5, "color": shade}
                     axes.text(left + width / 2, number, f"{width:.0%}", **middle)  # type: ignore[arg-type]
                 left += width
-        labels = [f"round {entry['round']}: {entry['teacher']} at {entry['threshold']:g}" for entry in rounds]
+        labels = [f"round {entry['round']}: {entry['teacher']}{_threshold(entry['threshold'])}" for entry in rounds]
         axes.set_yticks(range(count), labels)
         axes.set(xlim=(0, 1), ylim=(count - 0.5, -0.5), xlabel="share of pixels")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -76,3 +76,8 @@ def acceptance(rounds: Sequence[dict[str, Any]]) -> bytes:
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)
         return svg(figure)
+
+
+def _threshold(threshold: float | dict[str, Any]) -> str:
+    """` at 0.9`; nothing where classes or views have thresholds of their own, which no axis label has room for."""
+    return "" if isinstance(threshold, dict) else f" at {threshold:g}"

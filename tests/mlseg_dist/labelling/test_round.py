@@ -33,7 +33,7 @@ from mlseg_dist.run_folder import is_cleaned, labels_folder, mark_cleaned, phase
 from shards.manifest import ShardEntry, read_manifest
 from shards.tar import Place, ShardReader
 from shards.verify.corpus import verify_corpus
-from tests.mlseg_dist.labelling.rounds import digests, lively_run, make, with_label, worker
+from tests.mlseg_dist.labelling.rounds import THRESHOLD, digests, lively_run, make, with_label, worker
 from tests.mlseg_dist.tiny_run import TinyRun, tiny_run
 from tests.shards.tars import write_loosely
 
@@ -103,6 +103,24 @@ def test_what_is_taught_is_counted_as_training_joins_it(run, tmp_path):
     shares = read_manifest(folder / "manifest.json").facts["shares"]["taught"]
     for number, name in enumerate(CLASSES):
         assert shares[name] == pytest.approx(counts[number] / counts[:3].sum())
+
+
+def test_a_class_with_a_threshold_of_its_own_is_accepted_from_there(run, tmp_path):
+    one = make_facts(run, tmp_path / "one", threshold=THRESHOLD)
+    own = make_facts(
+        run, tmp_path / "own", threshold={"background": THRESHOLD, "tumour": THRESHOLD, "others": THRESHOLD + 0.1}
+    )
+    assert own["accepting"]["high"] == {"background": THRESHOLD, "tumour": THRESHOLD, "others": THRESHOLD + 0.1}
+    assert {name: own["accepted"][name] for name in CLASSES[:2]} == {
+        name: one["accepted"][name] for name in CLASSES[:2]
+    }
+    assert 0 < own["accepted"]["others"] < one["accepted"]["others"]
+    assert own["rejected"] - one["rejected"] == one["accepted"]["others"] - own["accepted"]["others"]
+
+
+def make_facts(run, folder, **changes):
+    make(run, with_label(run.config, **changes), folder)
+    return read_manifest(folder / "manifest.json").facts
 
 
 def edit_record(folder, **facts) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlseg_core.config import validate
+from mlseg_core.errors import UserError
 from mlseg_dist.config import CLASSES, LabelConfig
 from mlseg_dist.data import labels
 from mlseg_dist.data.labels import NEVER, Accepting
@@ -101,6 +102,53 @@ def test_nothing_to_measure_on():
     assert choose(settings(choose="fixed"), empty) == Accepting.from_threshold(0.5)
     what = expected(Accepting.from_threshold(0.5), empty)
     assert what.shares is None and set(what.precision["high"].values()) == {None}
+
+
+BY_CLASS = {"background": 0.95, "tumour": 0.9, "others": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "high", "low"),
+    [
+        (0.9, (18, 18, 18), (18, 18, 18)),
+        (BY_CLASS, (19, 18, 15), (19, 18, 15)),
+        ({"high": BY_CLASS, "low": 0.8}, (19, 18, 15), (16, 16, 16)),
+        ({"low": BY_CLASS, "high": 0}, (0, 0, 0), (19, 18, 15)),
+    ],
+)
+def test_thresholds_are_one_number_or_one_for_each_class_and_view(threshold, high, low):
+    assert choose(settings(choose="fixed", threshold=threshold), Reliability.empty()) == Accepting(high, low)
+
+
+def test_chosen_thresholds_start_at_those_of_their_class_and_view(measured):
+    first = choose(settings(threshold={"high": BY_CLASS, "low": 0.5}), measured[0])
+    free = choose(settings(), measured[0])
+    assert (
+        first.high == tuple(max(pair) for pair in zip(free.high, (19, 18, 15), strict=True)) and first.low == free.low
+    )
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        (1.0, "a threshold of 1: it must be at least 0 and less than 1"),
+        (-0.05, "a threshold of -0.05"),
+        (float("nan"), "a threshold of nan"),
+        ("0.9", "'0.9' is no threshold: give one number, {background: …, tumour: …, others: …}, or {high: …, low: …}"),
+        (True, "True is no threshold"),
+        (None, "None is no threshold"),
+        ({"background": 0.9, "tumour": 0.9}, "thresholds of background, tumour: give one number"),
+        ({"high": 0.9}, "thresholds of high: give one number"),
+        ({}, "thresholds of nothing"),
+        ({"high": BY_CLASS, "low": {"high": 0.5, "low": 0.5}}, "thresholds of high, low: give one number"),
+        (BY_CLASS | {"others": 0.93}, "threshold must be a multiple of 0.05"),
+    ],
+)
+def test_a_wrong_threshold_is_one_line_that_names_the_key(threshold, said):
+    with pytest.raises(UserError) as error:
+        settings(threshold=threshold)
+    (line,) = str(error.value).splitlines()
+    assert said in line and "threshold" in line and "float" not in line and "dict" not in line
 
 
 def test_harm_is_told_or_left_out(measured):
