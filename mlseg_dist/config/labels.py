@@ -55,6 +55,7 @@ class LabelConfig(StableDump):
         "adapt",
         "align",
         "align_strength",
+        "draw_rare",
     )
 
     threshold: Thresholds
@@ -104,6 +105,11 @@ class LabelConfig(StableDump):
             if isinstance(found, dict) and key in found:
                 found = found[key]
         return float(found)
+
+    draw_rare: Fraction = 0.0
+    """A pair that nobody annotated is drawn for tumour or others where so much of its high view is accepted as it (the one with
+    more); 0: by its centre alone. A coarse grid on tissue hardly ever centres on a rare class, so that by their centres pairs of
+    slides without annotations are drawn for background, and a student learns that on such slides there is nothing else."""
 
     @property
     def adapts(self) -> bool:

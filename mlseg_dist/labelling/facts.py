@@ -43,6 +43,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     """
     config, step_index, run, shard_name, name, _ = unit.payload
     accepted_as = accepting_of(config, step_index, run).table("high")
+    rare = config.steps[step_index].label.draw_rare
     corpus = kept_manifest(shards_folder(run) / "manifest.json")
     table, outside = class_table(corpus.classes, config.training_classes), Outside(corpus)
     with (
@@ -60,7 +61,7 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
             human = table[fine[stride // 2 :: stride, stride // 2 :: stride]]
             joined = np.where(human != IGNORED, human, accepted)
             off = int(outside.of_row(pairs, row, stride).get("high", np.zeros(1)).sum())
-            return _Looked(_count(accepted), _count(joined), off, drawing_class(accepted, corpus))
+            return _Looked(_count(accepted), _count(joined), off, drawing_class(accepted, corpus, rare))
 
         with ThreadPoolExecutor(threads_for(config.train.workers)) as pool:
             looked = list(pool.map(look, range(len(sidecar))))
@@ -90,8 +91,17 @@ def _count(classes: np.ndarray) -> np.ndarray:
     return np.bincount(classes.ravel(), minlength=256)
 
 
-def drawing_class(classes: np.ndarray, corpus: Manifest) -> int:
-    """Accepted class at the seed (the centre), else the majority of accepted px in the central 32 µm, else NO_SEED."""
+def drawing_class(classes: np.ndarray, corpus: Manifest, rare: float = 0.0) -> int:
+    """Class that a pair is drawn for, uint8, or NO_SEED.
+
+    The rare class with most accepted px, tumour or others, if it makes up at least `rare` of the view (0: not asked); else the
+    accepted class at the seed (the centre), else the majority of accepted px in the central 32 µm.
+    classes: accepted ones of the high view, uint8 (side, side), 255 where none is.
+    """
+    if rare:
+        pixels = _count(classes)[1 : len(CLASSES)]
+        if pixels.max() >= rare * classes.size:
+            return 1 + int(pixels.argmax())
     middle = classes.shape[0] // 2
     if classes[middle, middle] != IGNORED:
         return int(classes[middle, middle])
