@@ -58,7 +58,7 @@ def score(run: Path) -> list[RoundScore]:
         with open_truth(slides[slug], config.shards) as truth:
             for place in places:
                 _count_pair(pairs, place, truth, rounds, groups[slug])
-    return [one.score() for one in rounds]
+    return [one.score(groups) for one in rounds]
 
 
 def groups_of(corpus: Manifest) -> dict[str, Group]:
@@ -150,7 +150,14 @@ class _Round:
     def count_drawn(self, place: int, true_class: int, group: Group) -> None:
         self.drawn[group][min(true_class, COUNT), min(int(self._drawn_for[place]), COUNT)] += 1
 
-    def score(self) -> RoundScore:
+    def pool(self, groups: Mapping[str, Group]) -> dict[Group, np.ndarray]:
+        """See RoundScore.pool."""
+        found = {group: np.zeros(IGNORED + 1, np.int64) for group in GROUPS}
+        for ref, number in zip(self.pairs.refs, self._drawn_for, strict=True):
+            found[groups[ref.slide]][number] += 1
+        return {group: counts[:COUNT] for group, counts in found.items()}
+
+    def score(self, groups: Mapping[str, Group]) -> RoundScore:
         assert self.corpus.round is not None and self.corpus.labels_folder is not None
         facts, manifest = self.corpus.round.facts, self.corpus.manifest
         accepting, reliability = of_round(facts), measured(self.corpus.labels_folder)
@@ -163,6 +170,7 @@ class _Round:
             tuple(int(number) for number in self.corpus.training_class_of[: len(manifest.classes)]),
             self.counts,
             self.drawn,
+            self.pool(groups),
             _expected(facts, accepting, reliability),
             None if reliability is None else _expected_at(reliability),
         )

@@ -16,7 +16,7 @@ COUNT = len(CLASSES)
 NOTHING = COUNT * LEVELS
 """Column of the pixels of which the round says nothing."""
 CODES = NOTHING + 1
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class RoundScore:
 
     counts: int64 (fine classes, CODES): true fine class, code of the round (labels.py; the last: nothing said). drawn: pairs whose
     seed nobody annotated, int64 (4, 4): true class at the centre, class for which they are drawn; the last of both is none.
+    pool: all pairs that a step which learns from people and this round can draw, by the class for which they are, int64 (3,).
     expected: what the round's own measurement on val expected of its thresholds (labelling/thresholds.py); None: not measured.
     expected_at: view -> class -> the precision that it expected from each level on.
     """
@@ -66,6 +67,7 @@ class RoundScore:
     training: tuple[int, ...]
     counts: dict[ViewName, dict[Group, np.ndarray]]
     drawn: dict[Group, np.ndarray]
+    pool: dict[Group, np.ndarray]
     expected: dict[str, Any] | None = None
     expected_at: dict[str, dict[str, list[float | None]]] | None = None
 
@@ -136,6 +138,7 @@ class RoundScore:
             "expected": self.expected,
             "expected_precision_from_level": self.expected_at,
             "drawn": {group: self.drawn[group].tolist() for group in GROUPS},
+            "pool": {group: self.pool[group].tolist() for group in GROUPS},
             "fine": list(self.fine),
             "training": list(self.training),
             "counts": {view: {group: self.counts[view][group].tolist() for group in GROUPS} for view in VIEWS},
@@ -164,6 +167,7 @@ class RoundScore:
             tuple(found["training"]),
             {view: {group: np.array(found["counts"][view][group], np.int64) for group in GROUPS} for view in VIEWS},
             {group: np.array(found["drawn"][group], np.int64) for group in GROUPS},
+            {group: np.array(found["pool"][group], np.int64) for group in GROUPS},
             found["expected"],
             found["expected_precision_from_level"],
         )

@@ -13,7 +13,7 @@ _FIRST_LEVEL = 8  # of the table of thresholds: a class of three that is said ha
 _NOTE = (
     "Pixels that nobody labelled, each once, every stride-th in both directions. right: of the accepted, those that are of the "
     "class; exp.: as the round expected it; recall: of the class, those that are accepted as it; taken: accepted as anything. "
-    "known: slides of a lab and scanner of which people annotated a train slide; other: all others; both as right/recall."
+    "known: slides of a lab and scanner of which people annotated a train slide; other: all other slides; both as right/recall."
 )
 
 
@@ -82,6 +82,10 @@ def _drawn(score: RoundScore) -> Iterator[str]:
             yield f"  {'in truth ' + name:26}" + "".join(f"{count:>12}" for count in row)
     right = [_share(float(pairs[c, c] / total) if (total := pairs[:, c].sum()) else None) for c in range(len(CLASSES))]
     yield f"  {'right':26}" + "".join(f"{share:>12}" for share in right)
+    other, every = score.pool["other"], score.pool["known"] + score.pool["other"]
+    if other.sum():
+        yield f"{'All pairs that can be drawn':28}" + "".join(f"{count:>12}" for count in every)
+        yield f"  {'of these on other slides':26}" + "".join(f"{count:>12}" for count in other)
 
 
 def _tissue(score: RoundScore) -> Iterator[str]:

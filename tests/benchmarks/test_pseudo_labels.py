@@ -189,6 +189,12 @@ def test_labels_that_equal_the_truth_are_right_everywhere_and_each_pixel_counts_
         np.testing.assert_array_equal(found.confusion(view), np.diag(found.truth(view)))
     drawn = found.pairs_drawn()
     assert drawn.sum() > 20 and (drawn[:3, :3] == np.diag(np.diag(drawn)[:3])).all()
+    corpus = Corpus(shards_folder(labels.run), labels.config.training_classes, labels_folder(labels.run, 1))
+    of_pair = corpus.drawing_classes[corpus.numbers("train")]
+    every = np.bincount(of_pair, minlength=256)[:3]
+    other = [ref.slide.startswith("train-001") for ref in corpus.refs("train")]
+    assert (found.pool["known"] + found.pool["other"]).tolist() == every.tolist() and every.all()
+    assert found.pool["other"].tolist() == np.bincount(of_pair[other], minlength=256)[:3].tolist()
 
 
 def test_a_known_share_of_wrong_labels_is_found_at_every_threshold(labels):
