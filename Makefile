@@ -1,6 +1,7 @@
 # make demo      the whole campaign on phantom slides, on this machine; then how right its pseudo-labels are, by the whole truth, and
 #                the last teacher as a bundle, runs/demo/bundle
-# make test      the tests, on two processes (J=1: one after the other)
+# make test      the tests, on two processes (J=1: one after the other); every claim has one
+# make test-all  these and the long ones: more faults, more interruptions, more networks
 # make test-torch TORCH=2.11.0  the tests of what depends on torch, with another release of it (PyPI's build, some gigabytes, in
 #                .venv-torch-2.11.0; all else comes from .venv); TESTS=... chooses others
 # make check     ruff and mypy
@@ -18,7 +19,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: install install-test demo test test-torch check gpu chaos cluster-chaos fuzz
+.PHONY: install install-test demo test test-all test-torch check gpu chaos cluster-chaos fuzz
 
 install: .venv/installed
 
@@ -41,7 +42,10 @@ demo: install
 	$(BIN)/mlseg bundle runs/demo --out runs/demo/bundle
 
 test: install-test
-	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup --durations 40
+	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup -m 'not long'
+
+test-all: install-test
+	$(BIN)/python -m pytest -n $(or $(J),2) --dist loadgroup
 
 TORCH ?= 2.11.0
 TORCH_ENV := .venv-torch-$(TORCH)

@@ -1,13 +1,17 @@
-"""One S3 server for all tests, and how two processes share the tests out (`make test`).
+"""One S3 server for all tests, how two processes share the tests out (`make test`), and which files took how long.
 
 A file's tests stay together, and so do all that use a SLURM.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from mlseg_core.logs import log_as_command
+
+MOST_FILES = 60
+"""Files whose seconds are shown."""
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +25,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses_slurm = any(name.startswith("slurm") for name in getattr(item, "fixturenames", ()))
         item.add_marker(pytest.mark.xdist_group("slurm" if uses_slurm else item.nodeid.split("::")[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the time went: seconds of each file's tests and fixtures, the slowest first."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.split("::")[0]] += report.duration
+    slowest = [f"{name.removeprefix('tests/')} {took:.0f}" for name, took in seconds.most_common(MOST_FILES)]
+    if len(seconds) > MOST_FILES:
+        terminalreporter.write_line(f"seconds by file, of {sum(seconds.values()):.0f} in all: {', '.join(slowest)}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,7 +41,6 @@ def test_stage_1_measures_networks_engines_and_a_profile(tmp_path):
     assert (tmp_path / "stage-1" / "profile.json.gz").stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_stage_2_is_stopped_resumed_and_labels(tmp_path):
     found = stage(2, tmp_path)
     seen = {row["what"]: json.loads(row["seen"]) for row in found["campaign"]}

@@ -18,7 +18,6 @@ def test_the_page_judges_both_goals():
     assert wait(100, 80) == pytest.approx(0.2) and wait(100, 110) == 0
 
 
-@pytest.mark.slow
 def test_the_dali_benchmark_writes_its_page_on_cpu_operators(tmp_path):
     pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed (extra cuda12)")
     small = ["--device", "cpu", "--size", "128", "--batch", "2", "--encoder", "b0", "--seconds", "0", "--threads", "1"]

@@ -141,7 +141,6 @@ def test_a_row_runs_in_a_process_of_its_own(row):
     assert 2.8 * macs["label", 2] < macs["train", 2] <= 3 * macs["label", 2]
 
 
-@pytest.mark.slow
 def test_a_compiled_row_runs():
     said = run_row(Job("hooknet-same", 32, (1,), compile=True, seconds=0.01, threads=1, scale=TINY))
     assert [(point["work"], point["ms"] > 0) for point in said["points"]] == [("label", True), ("train", True)]

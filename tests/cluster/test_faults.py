@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.chaos import Chaos, Schedule
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
 
 IN_CI = (
     (("base", "stop a rank"), ("label-1", "kill before record"), ("master-1", "preempt")),
@@ -27,6 +27,18 @@ def test_the_undisturbed_campaign_learns_from_its_labels(chaos) -> None:
     }
 
 
-@pytest.mark.parametrize("faults", IN_CI, ids=lambda faults: "+".join(fault for _, fault in faults))
+@pytest.mark.parametrize(
+    "faults",
+    [
+        IN_CI[0],
+        pytest.param(
+            IN_CI[1],
+            marks=pytest.mark.long(
+                short="tests/cluster/test_faults.py::test_after_faults_a_campaign_ends_as_if_they_had_not_happened"
+            ),
+        ),
+    ],
+    ids=lambda faults: "+".join(fault for _, fault in faults),
+)
 def test_after_faults_a_campaign_ends_as_if_they_had_not_happened(chaos, faults) -> None:
     print(chaos.run(Schedule(IN_CI.index(faults), faults)))

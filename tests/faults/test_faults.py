@@ -20,6 +20,9 @@ IN_CI = {
 }
 """Fault -> engine, ZeRO stage, ranks, step."""
 
+SHORT = ("kill a rank", "flip a bit of the newest checkpoint", "fill the disk")
+LONG = pytest.mark.long(short="tests/faults/test_faults.py::test_after_a_fault_training_ends_as_if_it_had_not_happened")
+
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory):
@@ -35,8 +38,7 @@ def can_mount(folder) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", IN_CI)
+@pytest.mark.parametrize("fault", [fault if fault in SHORT else pytest.param(fault, marks=LONG) for fault in IN_CI])
 def test_after_a_fault_training_ends_as_if_it_had_not_happened(chaos, tmp_path, fault):
     if fault in NEEDS_MOUNT and not can_mount(tmp_path):
         pytest.skip("mounting a small file system is not allowed here: a full disk is not tested")

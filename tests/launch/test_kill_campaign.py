@@ -57,7 +57,7 @@ def kill_after(planner: subprocess.Popen[bytes], folder: Path, phases: int, dela
     planner.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.long(short="tests/mlseg_dist/training/test_training.py::test_killed_and_resumed_ends_bitwise_the_same")
 def test_killed_again_and_again_it_ends_with_the_same_metrics(tmp_path: Path, make_campaign) -> None:
     whole, killed = make_campaign("whole", styled=True), make_campaign("killed", styled=True)
     assert start(whole).wait(600) == 0

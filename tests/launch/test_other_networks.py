@@ -16,6 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {"name": "custom", "width": 0.25, "depth": 0.25}
 
 
+@pytest.mark.long(short="tests/mlseg_dist/model/test_peers.py::test_deeplab_trains_on_a_batch_of_one")
 def test_a_campaign_of_deeplab_and_hooknet(tmp_path: Path) -> None:
     path = tiny_campaign(tmp_path)
     raw = yaml.safe_load(path.read_text())

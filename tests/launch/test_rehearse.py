@@ -69,7 +69,6 @@ def test_for_gan_style_they_are_of_two_scanners(tmp_path: Path) -> None:
     assert len(of_train) == 2 and of_train[1] == "another"
 
 
-@pytest.mark.slow
 def test_it_goes_through_every_phase_and_one_interruption(tmp_path: Path) -> None:
     config = tiny_campaign(tmp_path, styled=True)
 

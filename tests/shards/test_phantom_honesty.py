@@ -28,8 +28,6 @@ CONFIG = PhantomConfig(seed=29, train=16, val=0, test=8, dev_unseen=2, final_uns
 TILES_PER_MASS = 4
 VIEWS_PER_MASS = 2
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True)
 class Views:

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from launch.run_folder import find_run
 from launch.status import campaign_status
 from tests.launch.servers import web_server
@@ -55,6 +57,9 @@ def test_a_mistake_found_in_a_job_is_one_line_and_the_phases_before_it_stay_done
     assert (run / "phases" / "01-shards" / "done.json").read_bytes() == done
 
 
+@pytest.mark.long(
+    short="tests/shards/cutting/test_regenerate.py::test_killed_anywhere_the_build_continues_to_the_same_bytes"
+)
 def test_kill_9_and_start_again_gives_the_same_shards(tmp_path: Path, make_campaign) -> None:
     """The planner is killed while slides are drawn; its processes end, and a new start goes on from the units done."""
     whole, killed = make_campaign("whole"), make_campaign("killed")

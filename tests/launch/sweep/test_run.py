@@ -44,7 +44,6 @@ def start(path: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([str(word) for word in command], start_new_session=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.slow
 def test_a_sweep_shares_phases_goes_on_after_a_signal_and_ends_with_its_table(tmp_path, capsys):
     path, out, rows = write_sweep(tmp_path), tmp_path / "runs" / "sweep-trial", tmp_path / "rows" / "trial"
     running = start(path, out)

@@ -90,7 +90,18 @@ def test_learns_and_publishes_a_teacher(uninterrupted):
     assert train[-1]["loss"] < train[0]["loss"]
 
 
-@pytest.mark.parametrize("kill_at", [3, 7])
+@pytest.mark.parametrize(
+    "kill_at",
+    [
+        pytest.param(
+            3,
+            marks=pytest.mark.long(
+                short="tests/mlseg_dist/training/test_training.py::test_killed_and_resumed_ends_bitwise_the_same"
+            ),
+        ),
+        7,
+    ],
+)
 def test_killed_and_resumed_ends_bitwise_the_same(prepared, uninterrupted, tmp_path, kill_at):
     run, config = copy_of(prepared, tmp_path)
     codes = run_ranks(run, config, 1, kill_at=kill_at)
