@@ -76,10 +76,10 @@ def _thresholds(score: RoundScore, view: ViewName) -> Iterator[str]:
 
 def _drawn(score: RoundScore) -> Iterator[str]:
     pairs = score.pairs_drawn()
-    yield f"{'Unannotated pairs drawn as':28}" + "".join(f"{name:>12}" for name in (*CLASSES, "nothing"))
+    yield f"{'Unannotated pairs, drawn as':28}" + "".join(f"{name:>12}" for name in (*CLASSES, "nothing"))
     for name, row in zip((*CLASSES, "unknown"), pairs, strict=True):
         if name in CLASSES or row.any():
-            yield f"  {'in truth ' + name:26}" + "".join(f"{count:>12}" for count in row)
+            yield f"  {'centre in truth ' + name:26}" + "".join(f"{count:>12}" for count in row)
     right = [_share(float(pairs[c, c] / total) if (total := pairs[:, c].sum()) else None) for c in range(len(CLASSES))]
     yield f"  {'right':26}" + "".join(f"{share:>12}" for share in right)
     other, every = score.pool["other"], score.pool["known"] + score.pool["other"]
