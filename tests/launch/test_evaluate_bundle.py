@@ -160,3 +160,15 @@ def test_a_wrong_class_in_an_annotation_is_told_at_once_without_torch(bundle, ta
     ended = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     assert ended.stdout == "2 False\n" and "Tumorr" in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_an_evaluated_run_shows_its_domains(run, tmp_path) -> None:
+    """`bundle` finds what `evaluate` wrote: a list of rows for each step."""
+    splits = ("--split", "test", "--split", "dev-unseen")
+    assert mlseg("evaluate", run, *splits) == 0 and mlseg("bundle", run, "--out", tmp_path / "bundle") == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    found = read_json(run / "evaluations" / "test+dev-unseen" / "evaluation.json")
+    for row in found["domains"]["master-1"]:
+        seen = "no" if row["unseen"] else "yes"
+        start = f"| {row['factor']} | {row['value']} | {seen} | {row['slides']} | {row['patients']} | "
+        assert f"{start}{row['miou']['value']:.3f} |" in card, card
