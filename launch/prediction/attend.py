@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import replace
 
-from launch.prediction.queue import Results, plan_again, queued, results
+from launch.prediction.queue import Queue, Results, plan_again, queued, results
 from launch.prediction.request import Request
 from launch.run_folder import RunFolder
 from launch.slurm.job_plans import read_plans
@@ -27,23 +27,26 @@ _PATIENCE_S = 1200.0
 def attend(run: RunFolder, request: Request, every_s: float = EVERY_S) -> Results:
     """Return once no job is left in the queue and nothing can be planned again.
 
-    Raises Interrupted on Ctrl-C, UserError where a person has to fix something, RuntimeError when SLURM does not answer for 20 min.
+    Raises Interrupted on Ctrl-C and where somebody cancelled the jobs, UserError where a person has to fix something,
+    RuntimeError when SLURM does not answer for 20 min.
     """
     units = request.units()
     status = UnitStatus(open_store(request.out), units)
     display, begun, at_start = Display("predict"), time.monotonic(), len(status.done)
     try:
         while True:
-            jobs = _patiently(run, request)
-            if not jobs:
+            queue = _patiently(run, request)
+            if not queue.jobs:
                 found = results(units, request.out)
+                if found.left and queue.cancelled:
+                    raise Interrupted("the jobs were cancelled")
                 if not plan_again(run, request, found):
                     return found
                 _log.warning("%d slides are left: submitted again", len(found.left))
                 continue
             status.refresh(force=True)
             rate = (len(status.done) - at_start) / max(1.0, time.monotonic() - begun)
-            tally = Tally("slides", 0, len(units), rate, _words(jobs), time.time())
+            tally = Tally("slides", 0, len(units), rate, _words(queue.jobs), time.time())
             display.update(replace(tally, **{**status.figures(), "pieces": 0}))
             time.sleep(every_s)
     except KeyboardInterrupt:
@@ -59,7 +62,7 @@ def how_to_end(run: RunFolder) -> str:
     return f"to end them: scancel {' '.join(ids)}"
 
 
-def _patiently(run: RunFolder, request: Request) -> list[QueuedJob]:
+def _patiently(run: RunFolder, request: Request) -> Queue:
     """queued, asked again while SLURM does not answer."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:

@@ -3,7 +3,6 @@
 In: a request that is written down. Out: jobs in the queue, RUN/plans/NNNN.json. Of two planners that start at once one counts.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,14 +93,23 @@ def submit(
     return is_first
 
 
-def queued(run: RunFolder, request: Request) -> list[QueuedJob]:
-    """The request's jobs that run or may run later. Raises RuntimeError, TimeoutExpired when SLURM does not answer."""
+@dataclass(frozen=True)
+class Queue:
+    """jobs: the request's that run or may run later. cancelled: somebody ended the last job, which plans again."""
+
+    jobs: list[QueuedJob]
+    cancelled: bool = False
+
+
+def queued(run: RunFolder, request: Request) -> Queue:
+    """Ask SLURM. Raises RuntimeError, TimeoutExpired when it does not answer."""
     plans = read_plans(run)
     if not plans:
-        return []
+        return Queue([])
     jobs = read_run_jobs(run, plans, request.teacher.campaign, settle=False, everyone=False).mine
-    own = os.environ.get("SLURM_JOB_ID", "")
-    return [job for job in jobs if job.can_run and own not in (job.id, job.main)]
+    last = plans[-1].jobs[PHASE]["merge"]
+    cancelled = any(job.main == last and job.state == "CANCELLED" for job in jobs)
+    return Queue([job for job in jobs if job.can_run], cancelled)
 
 
 def plan_again(run: RunFolder, request: Request, found: Results) -> bool:

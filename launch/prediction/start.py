@@ -18,7 +18,7 @@ def predict_on_slurm(units: Sequence[Unit], out: Path, cluster: ClusterConfig, w
     Raises UserError before anything is written where SLURM would refuse the jobs; see also attend.
     """
     run, request = folder_of(units, out), make_request(units, out, cluster)
-    if jobs := queued(run, request):
+    if jobs := queued(run, request).jobs:
         print(f"{len(jobs)} jobs for these slides are in the queue already; {how_to_end(run)}", flush=True)
     else:
         found = results(units, out)

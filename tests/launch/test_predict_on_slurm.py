@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 
-from mlseg_core.files import sha256_file
+from mlseg_core.files import read_json, sha256_file
 from tests.cluster.conftest import slurm  # noqa: F401  (a fixture)
 from tests.launch.test_predict import MPP, made, mlseg, run  # noqa: F401  (fixtures)
 from tests.shards.slides_for_tests import write_slide
@@ -86,8 +87,8 @@ def quarantined(out: Path) -> list[list[str]]:
 
 def test_killed_in_a_slide_it_is_done_again_and_gives_what_one_process_gives(slurm, site, run, tmp_path) -> None:  # noqa: F811
     """The only worker is killed; the job at the end plans again. A bad slide: status 1. Nothing is done twice afterwards."""
-    big = np.tile(np.kron(np.random.default_rng(1).integers(60, 220, (32, 32, 3)), np.ones((16, 16, 1))), (6, 6, 1))
-    write_slide(tmp_path / "big.tif", big.astype(np.uint8), mpp=MPP)
+    big = np.tile(tifffile.imread(run.parent / "slides" / "b.tif"), (6, 6, 1))
+    write_slide(tmp_path / "big.tif", big, mpp=MPP)
     write_slide(tmp_path / "dark.tif", np.full((512, 512, 3), 5, np.uint8), mpp=MPP)
     table, out = run.parent / "slides" / "slides.csv", tmp_path / "out"
     words = [run, tmp_path / "big.tif", tmp_path / "dark.tif", table, "--everywhere"]
@@ -145,6 +146,18 @@ def test_where_jobs_always_die_it_gives_up_and_says_where_to_look(slurm, site, r
     assert len(list((out / "cluster").glob("*/plans/*.json"))) == 2
     status, said = ended(start(slurm, *words[:-1], site()))
     assert status == 0, said
+
+
+def test_whoever_cancels_the_jobs_gets_none_again(slurm, site, run, tmp_path) -> None:  # noqa: F811
+    out, cluster = tmp_path / "out", site(setup=["sleep 600"])
+    words = [run, run.parent / "slides" / "b.tif", "--mpp", MPP, "--out", out, "--cluster", cluster]
+    process = start(slurm, *words)
+    slurm.wait_for(lambda: list(out.glob("cluster/*/plans/0001.json")), 120)
+    (plan,) = out.glob("cluster/*/plans/0001.json")
+    slurm.run("scancel", *read_json(plan)["jobs"]["predict"].values())
+    status, said = ended(process)
+    assert status == 75 and "the jobs were cancelled" in said, said
+    assert not queue(slurm) and len(list(out.glob("cluster/*/plans/*.json"))) == 1
 
 
 @pytest.mark.parametrize(
