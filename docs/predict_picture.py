@@ -22,7 +22,7 @@ TITLES = ("1. open the slide", "2. drop regions.geojson on it", "or open probabi
 
 
 def regions(tissue: Image.Image, features: list[dict], corner: tuple[float, float], scale: float) -> Image.Image:
-    """Their outlines, palely filled. corner: where QuPath's coordinates start, level-0 px. scale: px of the picture per level-0 px."""
+    """Their outlines, palely filled. corner: where QuPath's coordinates start, level-0 px. scale: of the picture."""
     out = tissue.convert("RGBA")
     for feature in features:
         rings = [[((x + corner[0]) * scale, (y + corner[1]) * scale) for x, y in ring] for ring in _rings(feature)]
