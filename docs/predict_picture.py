@@ -1,6 +1,7 @@
-"""Draws docs/predict.png: a slide, its regions.geojson as QuPath lays them over it, and a part of the probability map.
+r"""Draws docs/predict.png: a slide, its regions.geojson as QuPath lays them over it, and a part of the probability map.
 
-mlseg shards phantom configs/demo.yaml --out SLIDES
+mlseg shards phantom configs/demo.yaml --out SLIDES phantom.train=1 phantom.val=1 phantom.test=1 \
+    phantom.dev_unseen=1 phantom.final_unseen=1
 mlseg predict BUNDLE SLIDES/NAME.tif --out OUT
 python docs/predict_picture.py SLIDES/NAME.tif OUT/NAME-HASH [FILE]
 """
