@@ -3,6 +3,7 @@
 In: a request that is written down. Out: jobs in the queue, RUN/plans/NNNN.json. Of two planners that start at once one counts.
 """
 
+import importlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mlseg_core.exactly_once.run import Failed, Unit, is_done
 from mlseg_core.files import read_json
 from mlseg_core.store import open_store
 
+_JOBS = "launch.prediction.jobs"  # by name: the last job plans with this module
 PHASE = "predict"
 _WORK, _END = f"{PHASE}-work", f"{PHASE}-merge"
 REFUSED = "refused.json"
@@ -60,8 +62,9 @@ def submit(
     run: RunFolder, request: Request, count: int, by: Literal["person", "replan"], reason: Reason = "new"
 ) -> bool:
     """Queue jobs for so many slides. Returns False where another planner was first. Raises UserError when SLURM refuses."""
-    from launch.prediction.jobs import finish, predict_slides
     from launch.slurm.submit import job_executor, submitted
+
+    jobs = importlib.import_module(_JOBS)
 
     cluster, campaign, logs = request.cluster, request.teacher.campaign, run.plans / "logs"
     job, small = cluster.job("predict"), cluster.job("small")
@@ -74,12 +77,14 @@ def submit(
         arguments = [(str(run.path), worker, elements) for worker in range(elements)]
         with private_logs(logs, job):
             ids.append(
-                submitted("predict", lambda: executor.map_array(predict_slides, *zip(*arguments, strict=True)), limit)
+                submitted(
+                    "predict", lambda: executor.map_array(jobs.predict_slides, *zip(*arguments, strict=True)), limit
+                )
             )
         last = job_executor(run, campaign, logs, _END, small, mark=run_id(run), calls_sbatch=True)
         last.update_parameters(dependency=f"afterany:{ids[0]}")
         with private_logs(logs, small):
-            ids.append(submitted("small", lambda: [last.submit(finish, str(run.path))], limit))
+            ids.append(submitted("small", lambda: [last.submit(jobs.finish, str(run.path))], limit))
         number = plans[-1].number + 1 if plans else 1
         plan = JobPlan(number, by, {PHASE: {"work": ids[0], "merge": ids[1]}}, {PHASE: reason})
         if by == "person":
