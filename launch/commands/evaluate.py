@@ -156,8 +156,8 @@ def _evaluate_bundle(arguments: argparse.Namespace) -> int:
     _count(todo, folders, arguments.workers)
     from mlseg_dist.evaluation.publish import publish
 
-    source = None if arguments.threshold is None else "command line"
-    return _tell(publish(subject, todo, folders, out, source=source), out)
+    found = publish(subject, todo, folders, out, source=None if arguments.threshold is None else "command line")
+    return _tell(found, out)
 
 
 def _check_threshold(arguments: argparse.Namespace, splits: Sequence[str]) -> None:
