@@ -121,7 +121,16 @@ def test_nobody_waits_then_the_same_command_comes_back_and_workers_share_the_sli
     for number in range(6):
         many.append(tmp_path / f"s{number}.tif")
         many[-1].write_bytes(slides[number % len(slides)].read_bytes())
-    words = [run, *many, "--mpp", MPP, "--out", out, "--cluster", site()]
+    words = [
+        run,
+        *many,
+        "--mpp",
+        MPP,
+        "--out",
+        out,
+        "--cluster",
+        site(setup=["sleep 45"]),
+    ]  # the queue outlasts the start
     status, said = ended(start(slurm, *words, "--no-wait"))
     assert status == 0 and "queued 6 slides, 2 jobs" in said, said
     jobs = queue(slurm)
