@@ -14,6 +14,7 @@ from launch.guard import check_free
 from launch.local.liveness import planner_pid
 from launch.paths import as_recorded, same_place
 from launch.private import write_config
+from launch.resources.blocks import ClusterConfig
 from launch.resources.cluster_files import find_cluster
 from launch.run_folder import RunFolder, find_run, run_of_file
 from launch.run_folder.frozen_config import check_taken, record
@@ -162,10 +163,15 @@ def _refuse_while_running(config: CampaignConfig, run: RunFolder, changes: Seque
 
 def uses_slurm(config: CampaignConfig) -> bool:
     """Where the campaign runs. Raises UserError when SLURM is asked for and missing, or does not answer."""
-    if config.cluster.executor == "local":
+    return runs_on_slurm(config.cluster)
+
+
+def runs_on_slurm(cluster: ClusterConfig) -> bool:
+    """The same, of the campaign's resources, or of a cluster file's. Raises UserError."""
+    if cluster.executor == "local":
         return False
     found = has_slurm()
-    if config.cluster.executor == "slurm" and not found:
+    if cluster.executor == "slurm" and not found:
         raise UserError("cluster.executor is slurm, but this machine has none", "cluster", "Use auto or local.")
     return found
 

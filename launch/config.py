@@ -9,7 +9,7 @@ from pydantic import model_validator
 from launch.paths import NOT_FINGERPRINTED, PATH_KEYS, base_of, make_absolute
 from launch.resources.blocks import ClusterConfig
 from launch.resources.earlier_names import translate_cluster, translate_override, without_defaults
-from mlseg_core.config import Reading, load_config, read_yaml, unknown_key
+from mlseg_core.config import Reading, load_config, read_yaml, unknown_key, validate
 from mlseg_core.errors import UserError
 from mlseg_dist.augment.style_ops import reads_styled
 from mlseg_dist.config import LearningConfig
@@ -146,6 +146,11 @@ def load_recorded(
 
     reading = Reading(_translate_recorded)
     return load_config(path, CampaignConfig, _by_new_names(overrides), before=before, after=after, reading=reading)
+
+
+def load_cluster(site: Path) -> ClusterConfig:
+    """A cluster file by itself. Raises UserError."""
+    return validate(_cluster_of(site), ClusterConfig, site)
 
 
 def _cluster_of(site: Path) -> Any:

@@ -97,7 +97,7 @@ def run_job(run_path: str, phase_name: str, part: JobPart, worker: int = 0, work
     if watch is not None:
         watch.close(final=status != EXIT_INTERRUPTED)
     if status == EXIT_INTERRUPTED and signals.wants_requeue and environment.cluster == "slurm":
-        _requeue_all(environment)
+        requeue_all(environment)
     sys.exit(status)
 
 
@@ -319,7 +319,8 @@ class _JobControl:
             os._exit(EXIT_FAILED)
 
 
-def _requeue_all(environment: JobEnvironment) -> None:
+def requeue_all(environment: JobEnvironment) -> None:
+    """Put this process's job back in the queue. Returns when SLURM has had the time to end it."""
     if environment.global_rank == 0:
         requeue(environment.raw_job_id)
     time.sleep(60)  # SLURM ends the step; leaving early would make --kill-on-bad-exit cut rank 0 short

@@ -5,16 +5,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+from launch.phases import slide_table
 from launch.run_folder import find_run
 from launch.teachers import find_teacher, step_index
 from mlseg_core.errors import EXIT_DONE, UserError
 from mlseg_core.files import read_json
 from mlseg_dist.bundle.make import check_bundle_out, make_bundle
 from mlseg_dist.evaluation import VERSION
+from mlseg_dist.evaluation.plan import Subject
+from mlseg_dist.evaluation.summary import majority_class
 from mlseg_dist.run_folder import evaluations_folder, labels_folder, shards_folder
+from mlseg_dist.teachers.evaluated import EvaluationFacts
 from mlseg_dist.teachers.of_bundle import is_bundle
 from mlseg_dist.teachers.teacher import Teacher
-from shards.manifest import read_manifest
+from shards.manifest import Manifest, read_manifest
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +39,9 @@ def bundle(arguments: argparse.Namespace) -> int:
     check_bundle_out(arguments.out)
     teacher.check_weights()
     corpus = read_manifest(shards_folder(teacher.place) / "manifest.json")
-    made = make_bundle(teacher, corpus, _evaluation(teacher), _rounds(teacher), arguments.out)
+    made = make_bundle(
+        teacher, corpus, _evaluation(teacher), _rounds(teacher), arguments.out, _evaluated(teacher, corpus)
+    )
     facts = {"bundle": str(arguments.out), "step": teacher.config.step, **made}
     if arguments.json:
         print(json.dumps(facts, indent=1))
@@ -45,6 +51,20 @@ def bundle(arguments: argparse.Namespace) -> int:
             f"ONNX differs from torch by {made['difference']:.1e} in logits"
         )
     return EXIT_DONE
+
+
+def _evaluated(teacher: Teacher, corpus: Manifest) -> EvaluationFacts:
+    """How the run evaluates this step."""
+    run = find_run(teacher.place)
+    config = run.config()
+    subject = Subject(config, run.path, config.shards, slide_table(config, run))
+    return EvaluationFacts(
+        seed=config.seed,
+        view_px=subject.view_px,
+        overlap=config.evaluate.overlap,
+        boundary_um=config.evaluate.boundary_um,
+        majority=majority_class(corpus, config.training_classes),
+    )
 
 
 def _evaluation(teacher: Teacher) -> dict[str, Any] | None:

@@ -97,7 +97,7 @@ class _Probe:
         words = (str(self.folder), str(self.site.run.path.parent), local, self.dali, self.name != "train")
         code = package_folders()["launch"].parent
         if self.site.slurm:
-            executor = job_executor(self.site.run, self.site.config, self.folder, "preflight", self.job, code)
+            executor = job_executor(self.site.run, self.site.config.name, self.folder, "preflight", self.job, code)
             executor.update_parameters(time=_TIME_MIN)
             kept = submitting_environment()
             with clean_env(), environment(kept):

@@ -17,8 +17,10 @@ from launch.resources.quantities import gpus_of_parameter, gpus_of_types, megaby
 from mlseg_core.config import Strict
 from mlseg_core.errors import UserError
 
-Block = Literal["cut", "style", "train", "label", "evaluate", "small"]
+Block = Literal["cut", "style", "train", "label", "evaluate", "predict", "small"]
 BLOCKS: tuple[Block, ...] = get_args(Block)
+OF_CAMPAIGN: tuple[Block, ...] = tuple(name for name in BLOCKS if name != "predict")
+"""The blocks that phases of a campaign use."""
 WITHOUT_GPUS: tuple[Block, ...] = ("cut", "small")
 """Work for CPUs: these blocks get GPUs only where they ask for some themselves."""
 
@@ -180,6 +182,8 @@ class ClusterConfig(Strict):
     train: JobConfig = JobConfig()
     label: JobConfig = JobConfig()
     evaluate: JobConfig = JobConfig()
+    predict: JobConfig = JobConfig()
+    """`mlseg predict --cluster`: a teacher on slides. No phase of a campaign uses it."""
     small: JobConfig = JobConfig()
     """Merging a map's results, the report, planning again: CPUs."""
     generators: Literal["style", "train"] = "style"
@@ -233,10 +237,10 @@ class ClusterConfig(Strict):
         return JobConfig.model_construct(_fields_set=set(values), **values)
 
     def settled(self) -> dict[str, Any]:
-        """All of it as plain values, every block complete: two clusters that are equal so are used in the same way."""
+        """All that a campaign uses as plain values, every block complete: two clusters that are equal so are used alike."""
         rest = {name: getattr(self, name) for name in ("executor", "generators", "retries", "replan")}
         rest["alerts"] = self.alerts.model_dump(mode="json")
-        return {**rest, **{name: _in_one_spelling(self.job(name)) for name in BLOCKS}}
+        return {**rest, **{name: _in_one_spelling(self.job(name)) for name in OF_CAMPAIGN}}
 
 
 def _in_one_spelling(job: JobConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launch.config import CampaignConfig
 from launch.private import config_mode, write_config
+from launch.resources.blocks import JobConfig
 from launch.resources.earlier_names import by_earlier_names
 from launch.run_folder.folder import RunFolder
 from mlseg_core import yaml_text
@@ -17,6 +18,8 @@ from mlseg_core.files import temporary_beside, write_atomic
 
 _KNOWS_BLOCKS = ("launch/resources/blocks.py", "launch/resources.py")
 """Files of code that knows a block of resources for each kind of work: the present and the former name."""
+_KNOWS_PREDICT = "launch/prediction/__init__.py"
+"""A file of code that knows the block `predict`, which no phase uses."""
 _ASK = """
 import sys
 from pathlib import Path
@@ -34,6 +37,9 @@ except UserError as error:
 
 def record(run: RunFolder, config: CampaignConfig, path: Path) -> None:
     """Write the config so that the run's frozen code can read it: older code knows other names of resources. Raises UserError."""
+    if run.code.is_dir() and not (run.code / _KNOWS_PREDICT).is_file():
+        cluster_then = config.cluster.model_copy(update={"predict": JobConfig()})
+        config = config.model_copy(update={"cluster": cluster_then})
     if not run.code.is_dir() or any((run.code / name).is_file() for name in _KNOWS_BLOCKS):
         write_config(config, path)
         return

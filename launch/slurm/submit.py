@@ -4,7 +4,7 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,8 @@ class Submitter:
         """One job that plans again as soon as one of the watched jobs fails, and that SLURM drops when all end well."""
         folder = self.run.path / "plans" / "logs"
         job = self.config.cluster.job("small")
-        executor = job_executor(self.run, self.config, folder, "replan", job, mark=self._mark)
-        if job.container:
-            executor.python = shlex.quote(sys.executable)  # it calls sbatch, which containers lack
-        executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched), use_srun=False)
+        executor = job_executor(self.run, self.config.name, folder, "replan", job, mark=self._mark, calls_sbatch=True)
+        executor.update_parameters(dependency="?".join(f"afternotok:{job}" for job in watched))
         replan = importlib.import_module(_REPLAN).replan
         with private_logs(folder, job):
             return self._run("small", lambda: [executor.submit(replan, str(self.run.path))])
@@ -70,26 +68,33 @@ class Submitter:
     ) -> str:
         title, job = f"{phase.folder}-{part}", self.config.cluster.job(block)
         job = job.again() if again else job
-        executor = job_executor(self.run, self.config, self.run.logs(phase), title, job, mark=self._mark)
+        executor = job_executor(self.run, self.config.name, self.run.logs(phase), title, job, mark=self._mark)
         if dependency:
             executor.update_parameters(dependency=dependency)
         arguments = [(str(self.run.path), phase.name, part, worker, workers) for worker in range(workers)]
         with private_logs(self.run.logs(phase), job):
             return self._run(block, lambda: executor.map_array(run_job, *zip(*arguments, strict=True)))
 
-    def _run(self, block: Block, submit: Any) -> str:
-        kept = submitting_environment()
-        try:
-            with clean_env(), environment(kept):
-                job_id = submit()[0].job_id.split("_")[0]
-        except FailedJobError as error:
-            said = refusal(str(error))
-            fix = f"Correct cluster.{block}."
-            if "submit limit" in said:
-                fix = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
-            raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", fix) from error
+    def _run(self, block: Block, submit: Callable[[], Sequence[Any]]) -> str:
+        limit = f"A plan queues all its jobs at once; how many workers fit is said by: mlseg preflight {self.run.path}"
+        job_id = submitted(block, submit, limit)
         self.ids.append(job_id)
         return job_id
+
+
+def submitted(block: Block, submit: Callable[[], Sequence[Any]], limit: str) -> str:
+    """Call submit() as from a shell outside any job. Returns the id of the job, or of the array, that it submitted.
+
+    limit: how to fix it that the user may not queue so many jobs. Raises UserError when SLURM refuses.
+    """
+    kept = submitting_environment()
+    try:
+        with clean_env(), environment(kept):
+            return str(submit()[0].job_id.split("_")[0])
+    except FailedJobError as error:
+        said = refusal(str(error))
+        fix = limit if "submit limit" in said else f"Correct cluster.{block}."
+        raise UserError(f"SLURM refused a job: {said}", f"cluster.{block}", fix) from error
 
 
 def submitting_environment() -> dict[str, str]:
@@ -105,17 +110,18 @@ def sbatch_environment() -> dict[str, str]:
 
 def job_executor(
     run: RunFolder,
-    config: CampaignConfig,
+    campaign: str,
     folder: Path,
     title: str,
     job: JobConfig,
     code: Path | None = None,
     mark: str = "",
+    calls_sbatch: bool = False,
 ) -> SlurmExecutor:
     """An executor that submits jobs with these resources.
 
-    folder: for logs and pickles.  code: folder of the packages, instead of the run folder's.
-    mark: the run's id, for the job's name.
+    campaign: its name, for the job's.  folder: for logs and pickles.  code: folder of the packages, instead of the run folder's.
+    mark: the run's id, for the job's name.  calls_sbatch: the job submits others, which containers cannot.
     """
     executor = SlurmExecutor(folder, python=_interpreter(job))
     optional: dict[str, Any] = {"partition": job.partition, "account": job.account, "qos": job.qos}
@@ -125,7 +131,7 @@ def job_executor(
     if code is not None:
         variables["PYTHONPATH"] = str(code)
     executor.update_parameters(
-        job_name=job_name(run, config.name, title, mark),
+        job_name=job_name(run, campaign, title, mark),
         time=job.minutes,
         nodes=job.nodes,
         ntasks_per_node=job.tasks_per_node,
@@ -139,12 +145,16 @@ def job_executor(
         additional_parameters={"requeue": True, "kill_on_invalid_dep": "yes", **excluding(run, job)},
         **{key: value for key, value in optional.items() if value is not None},
     )
+    if calls_sbatch:
+        executor.update_parameters(use_srun=False)
+        if job.container:
+            executor.python = shlex.quote(sys.executable)
     return executor
 
 
-def script(run: RunFolder, config: CampaignConfig, name: str, job: JobConfig) -> str:
+def script(run: RunFolder, campaign: str, name: str, job: JobConfig) -> str:
     """The batch script of a job with these resources, without its dependencies and its array."""
-    executor = job_executor(run, config, run.path / "logs", name, job)
+    executor = job_executor(run, campaign, run.path / "logs", name, job)
     return executor._make_submission_file_text(executor._submitit_command_str, "0")
 
 

@@ -96,11 +96,21 @@ def _figures(teacher: Teacher, evaluation: Mapping[str, Any] | None) -> list[str
     )
     found = [said, _table(("split", "slides", "patients", "mean", *CLASSES), rows)]
     rows_of_domains = evaluation.get("domains", {}).get(step) or []
-    by_domain = [(row["factor"], _text(row["value"]), row["slides"], _interval(row["miou"])) for row in rows_of_domains]
+    by_domain = [
+        (
+            row["factor"],
+            _text(row["value"]),
+            "no" if row["unseen"] else "yes",
+            row["slides"],
+            row["patients"],
+            _interval(row["miou"]),
+        )
+        for row in rows_of_domains
+    ]
     if by_domain:
         found += [
-            "Mean IoU on the held-out slides of each domain:",
-            _table(("factor", "domain", "slides", "mean"), by_domain),
+            "Mean IoU on the held-out slides of each domain, and whether any train slide was of it:",
+            _table(("factor", "domain", "in training", "slides", "patients", "mean"), by_domain),
         ]
     return found
 

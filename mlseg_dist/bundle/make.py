@@ -10,6 +10,7 @@ from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.files import TEMPORARY, fsync_folder, sha256_file, write_atomic, write_json
+from mlseg_dist.teachers.evaluated import EvaluationFacts
 from mlseg_dist.teachers.of_bundle import BUNDLE, WEIGHTS, BundleFile, is_bundle
 from mlseg_dist.teachers.teacher import Teacher
 from shards.manifest import Manifest
@@ -37,9 +38,16 @@ def check_bundle_out(out: Path) -> None:
 
 
 def make_bundle(
-    teacher: Teacher, corpus: Manifest, evaluation: Mapping[str, Any] | None, rounds: Sequence[Any], out: Path
+    teacher: Teacher,
+    corpus: Manifest,
+    evaluation: Mapping[str, Any] | None,
+    rounds: Sequence[Any],
+    out: Path,
+    evaluated: EvaluationFacts | None = None,
 ) -> dict[str, Any]:
-    """evaluation, rounds: see card.py. Returns the largest difference of logits and the size in bytes. Raises UserError."""
+    """evaluation, rounds: see card.py. evaluated: how the run evaluates, None: the bundle cannot be evaluated.
+
+    Returns the largest difference of logits and the size in bytes. Raises UserError."""
     check_bundle_out(out)
     from safetensors.torch import save_file
 
@@ -57,7 +65,8 @@ def make_bundle(
         write_atomic(scratch / CARD, model_card(teacher, corpus, evaluation, rounds))
         write_atomic(scratch / CODE, standalone_code())
         hashes = {name: sha256_file(scratch / name) for name in FILES if name != BUNDLE}
-        write_json(scratch / BUNDLE, BundleFile(teacher=teacher.config, files=hashes).model_dump(mode="json"))
+        file = BundleFile(teacher=teacher.config, files=hashes, evaluation=evaluated)
+        write_json(scratch / BUNDLE, file.model_dump(mode="json"))
         size = sum((scratch / name).stat().st_size for name in FILES)
         _put(scratch, out)
     finally:

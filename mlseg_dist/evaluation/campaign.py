@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlseg_core.exactly_once.run import Unit
-from mlseg_core.files import sha256_file
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, units
 from mlseg_dist.events import LogEvent
-from mlseg_dist.run_folder import shards_folder, teacher_record
 
 COMMAND = "the campaign's own evaluation"
 
@@ -45,9 +43,9 @@ def publish(
 
 def corpus_of(subject: Subject) -> str:
     """sha256 of the corpus' manifest."""
-    return sha256_file(shards_folder(subject.run) / "manifest.json")
+    return subject.corpus_sha256
 
 
 def teachers_of(subject: Subject) -> dict[str, str]:
     """Step -> sha256 of its teacher."""
-    return {step.name: teacher_record(subject.run, step.name)["sha256"] for step in subject.steps}
+    return {step.name: subject.teacher_sha256(step.name) for step in subject.steps}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Unit
@@ -17,6 +17,7 @@ from mlseg_core.files import fingerprint, sha256_file
 from mlseg_core.store import open_store
 from mlseg_dist.config import LearningConfig, StepConfig
 from mlseg_dist.evaluation import operating_point
+from mlseg_dist.evaluation.operating_point import OperatingPoint
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from mlseg_dist.sides import check_side, fits
 from mlseg_dist.whole_slide.grid import make_grid
@@ -24,6 +25,9 @@ from shards.config import ShardsConfig
 from shards.cutting.identity import Known, file_state, read_known, slide_identity
 from shards.manifest import Manifest, SlideEntry, kept_manifest
 from shards.slide_table import Slide, read_slide_table
+
+if TYPE_CHECKING:
+    from mlseg_dist.inference import Predictor
 
 RECIPE = 1
 """Raise it when the same inputs give other counts."""
@@ -42,6 +46,41 @@ class Subject:
     @property
     def corpus(self) -> Manifest:
         return kept_manifest(shards_folder(self.run) / "manifest.json")
+
+    @property
+    def corpus_sha256(self) -> str:
+        """Of its manifest."""
+        return sha256_file(shards_folder(self.run) / "manifest.json")
+
+    @property
+    def majority(self) -> int | None:
+        """The training class with most labelled px in the train split; None: as the corpus says."""
+        return None
+
+    @property
+    def keeps_patches(self) -> bool:
+        """Whether the slides' patches are at hand, to draw examples from."""
+        return True
+
+    def teacher_sha256(self, step: str) -> str:
+        """Raises UserError when the step has no teacher."""
+        return str(teacher_record(self.run, step)["sha256"])
+
+    def point(self, step: str) -> OperatingPoint:
+        """Where the step's teacher is operated. Raises UserError when it has none."""
+        return operating_point.of_teacher(self.run, step, self.config)
+
+    def predictor(self, step: int) -> "Predictor":
+        """The step's teacher, loaded once a process. Raises UserError."""
+        from mlseg_dist.inference import kept_teacher
+
+        return kept_teacher(self.config, step, self.run)
+
+    def facts(self, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Of the splits' slides, as summary.slide_facts."""
+        from mlseg_dist.evaluation.summary import slide_facts
+
+        return slide_facts(self.corpus, splits)
 
     @property
     def steps(self) -> list[StepConfig]:
@@ -156,8 +195,8 @@ def units(subject: Subject, slides: Sequence[ScoredSlide]) -> list[Unit]:
     for number, step in enumerate(config.steps):
         if step not in subject.steps:
             continue
-        teacher = teacher_record(subject.run, step.name)["sha256"]
-        threshold = operating_point.of_teacher(subject.run, step.name, config).threshold
+        teacher = subject.teacher_sha256(step.name)
+        threshold = subject.point(step.name).threshold
         inputs = {
             "recipe": RECIPE,
             "teacher": teacher,

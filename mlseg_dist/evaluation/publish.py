@@ -7,7 +7,7 @@ from typing import Any
 
 from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Unit
-from mlseg_core.files import sha256_file, write_json
+from mlseg_core.files import write_json
 from mlseg_dist.evaluation import operating_point, summary
 from mlseg_dist.evaluation.differences import Against
 from mlseg_dist.evaluation.drawn import is_drawn
@@ -15,7 +15,6 @@ from mlseg_dist.evaluation.examples import draw_examples
 from mlseg_dist.evaluation.plan import Subject
 from mlseg_dist.evaluation.results import Result, StoredCounts, proven
 from mlseg_dist.evaluation.worst import draw_worst
-from mlseg_dist.run_folder import shards_folder, teacher_record
 
 EVALUATION, PICTURES = "evaluation.json", "pictures"
 
@@ -47,7 +46,7 @@ def publish(
     splits = subject.config.evaluate.splits
     found = summary.build(
         corpus=subject.corpus,
-        corpus_sha256=sha256_file(shards_folder(subject.run) / "manifest.json"),
+        corpus_sha256=subject.corpus_sha256,
         config=subject.config,
         slides=_facts(subject, units, splits),
         counts=StoredCounts(results),
@@ -55,11 +54,16 @@ def publish(
         teachers=_teachers(subject, source),
         grid=subject.facts_of_grid(),
         against=None if against is None else _against(against, folders, results),
+        majority=subject.majority,
     )
     pictures = out / PICTURES
     found["pictures"] = [
         *draw_worst(subject, results, found["slides"], pictures),
-        *(draw_examples(subject, results, pictures) if subject.config.evaluate.pictures else ()),
+        *(
+            draw_examples(subject, results, pictures)
+            if subject.keeps_patches and subject.config.evaluate.pictures
+            else ()
+        ),
     ]
     write_json(out / EVALUATION, found)
     listed = {row["file"] for row in found["pictures"]}
@@ -79,7 +83,7 @@ def reasons(found: dict[str, Any]) -> list[str]:
 def _facts(subject: Subject, units: Sequence[Unit], splits: Sequence[str]) -> dict[str, Any]:
     """Facts of the evaluated slides, by slug."""
     evaluated = {unit.payload.scored.slide.slug for unit in units}
-    return {slug: fact for slug, fact in summary.slide_facts(subject.corpus, splits).items() if slug in evaluated}
+    return {slug: fact for slug, fact in subject.facts(splits).items() if slug in evaluated}
 
 
 def _not_scored(results: Sequence[Result]) -> list[dict[str, str]]:
@@ -93,9 +97,9 @@ def _not_scored(results: Sequence[Result]) -> list[dict[str, str]]:
 def _teachers(subject: Subject, source: operating_point.ThresholdSource | None) -> dict[str, dict[str, Any]]:
     found = {}
     for step in subject.steps:
-        point = operating_point.of_teacher(subject.run, step.name, subject.config)
+        point = subject.point(step.name)
         point = point if source is None else replace(point, source=source)
-        found[step.name] = {"sha256": teacher_record(subject.run, step.name)["sha256"], **asdict(point)}
+        found[step.name] = {"sha256": subject.teacher_sha256(step.name), **asdict(point)}
     return found
 
 

@@ -51,12 +51,13 @@ def build(
     teachers: Mapping[str, Mapping[str, Any]],
     grid: Mapping[str, Any],
     against: Against | None = None,
+    majority: int | None = None,
 ) -> dict[str, Any]:
     """evaluation.json without its pictures. The same bytes whatever the order of slides and counts.
 
     corpus_sha256: of the corpus' manifest. slides: slide_facts of the evaluated splits. counts: (slug, step) -> SlideCounts; a
     mapping that reads them when asked will do: each is asked for once, those of val twice. not_scored: rows of slide, split, step
-    and why. teachers: step -> sha256, threshold, temperature, source.
+    and why. teachers: step -> sha256, threshold, temperature, source. majority: class number, where the corpus lists no shards.
     """
     splits = [split for split in config.evaluate.splits if any(fact["split"] == split for fact in slides.values())]
     steps = campaign_order(config, teachers)
@@ -66,7 +67,7 @@ def build(
     common = (slides, splits, corpus.classes, class_of, config.seed)
     made = {step: summarise_step(step, teachers[step], counts, *common) for step in steps}
     rows = {slug: _slide(slug, slides[slug], made) for slug in sorted(slides)}
-    majority = majority_class(corpus, config.training_classes)
+    majority = majority_class(corpus, config.training_classes) if majority is None else majority
     scored = [slug for slug in domain_slides(slides, splits) if any(rows[slug]["pixels"].values())]
     pairs = [*ladder(own), *((control, step) for control, step in controls.items() if step in made)]
     return {

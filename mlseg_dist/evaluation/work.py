@@ -14,7 +14,6 @@ from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.evaluation.counting import SlideCounter
 from mlseg_dist.evaluation.plan import Pass
 from mlseg_dist.evaluation.slide_counts import SlideCounts
-from mlseg_dist.inference import Predictor, kept_teacher
 from mlseg_dist.whole_slide.grid import SlideGrid, make_grid
 from mlseg_dist.whole_slide.network import slide_network
 from mlseg_dist.whole_slide.opening import open_audited
@@ -27,7 +26,8 @@ from shards.cutting.identity import slide_identity
 
 def prepare(unit: Unit) -> None:
     """Load a unit's teacher before any unit begins: an error in it is not a slide's. Raises UserError."""
-    _teacher(unit.payload)
+    one: Pass = unit.payload
+    one.subject.predictor(one.step)
 
 
 def count(unit: Unit, scratch: Scratch) -> None:
@@ -58,10 +58,6 @@ def describe(unit: Unit, files: dict[str, Path], derived: Scratch) -> dict[str, 
     return {"slide": found["slide"], "step": found["step"], "not_scored": found.get("not_scored", "")}
 
 
-def _teacher(one: Pass) -> Predictor:
-    return kept_teacher(one.subject.config, one.step, one.subject.run)
-
-
 def _counted(one: Pass, scratch: Scratch) -> tuple[SlideGrid, SlideCounts, bytes]:
     """The map's grid, counts, and the overview as PNG. Raises BadSlide, UserError."""
     subject, slide = one.subject, one.scored.slide
@@ -70,7 +66,7 @@ def _counted(one: Pass, scratch: Scratch) -> tuple[SlideGrid, SlideCounts, bytes
     high_mpp, low_mpp = corpus.views["high_mpp"], corpus.views["low_mpp"]
     with open_audited(slide, subject.shards, high_mpp) as (reader, annotation, _):
         assert annotation is not None
-        network = slide_network(_teacher(one), corpus.ratio)
+        network = slide_network(subject.predictor(one.step), corpus.ratio)
         grid = make_grid(reader.size, reader.mpp, corpus.views, patch_px=one.view_px, overlap=settings.overlap)
         region = Annotated(grid, annotation)
         table = class_table(corpus.classes, config.training_classes)

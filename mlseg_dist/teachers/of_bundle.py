@@ -6,6 +6,7 @@ from typing import Any
 from mlseg_core.config import Strict, validate
 from mlseg_core.errors import UserError
 from mlseg_core.files import read_json
+from mlseg_dist.teachers.evaluated import EvaluationFacts
 from mlseg_dist.teachers.teacher import Sha256, Teacher, TeacherConfig
 
 BUNDLE, WEIGHTS = "teacher.json", "weights.safetensors"
@@ -13,11 +14,15 @@ _KIND = "mlseg bundle"
 
 
 class BundleFile(Strict):
-    """`teacher.json` of a bundle. files: name -> sha256 of every other file of the bundle that programs read."""
+    """`teacher.json` of a bundle. files: name -> sha256 of every other file of the bundle that programs read.
+
+    evaluation: how the run evaluates; None in bundles of earlier versions.
+    """
 
     kind: str = _KIND
     teacher: TeacherConfig
     files: dict[str, Sha256]
+    evaluation: EvaluationFacts | None = None
 
 
 def is_bundle(place: Path) -> bool:
@@ -34,11 +39,24 @@ def is_bundle(place: Path) -> bool:
 
 def read_bundle(place: Path) -> Teacher:
     """Raises UserError for a bundle that is damaged or incomplete."""
-    folder = place if place.is_dir() else place.parent
-    file = validate(read_json(folder / BUNDLE), BundleFile, folder / BUNDLE)
+    folder, file = _read(place)
     weights = folder / WEIGHTS
     if WEIGHTS not in file.files:
         raise UserError("names no weights", folder / BUNDLE, "Make the bundle again: mlseg bundle RUN --out DIR.")
     if not weights.is_file():
         raise UserError("the bundle's weights are missing", weights, "Copy the whole folder of the bundle.")
     return Teacher(file.teacher, weights, file.files[WEIGHTS], folder)
+
+
+def read_evaluation(place: Path) -> EvaluationFacts:
+    """How the run of the bundle evaluates. Raises UserError for a bundle of an earlier version."""
+    folder, file = _read(place)
+    if file.evaluation is None:
+        what = "was made before bundles recorded how they are evaluated"
+        raise UserError(what, folder / BUNDLE, "Make it again: mlseg bundle RUN --out DIR.")
+    return file.evaluation
+
+
+def _read(place: Path) -> tuple[Path, BundleFile]:
+    folder = place if place.is_dir() else place.parent
+    return folder, validate(read_json(folder / BUNDLE), BundleFile, folder / BUNDLE)

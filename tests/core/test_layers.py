@@ -46,6 +46,7 @@ FLOORS_OF_LAUNCH = (
     ("status", "status_page"),
     ("campaign",),
     ("preflight", "sweep"),
+    ("prediction",),
     ("commands", "plan_table"),
     ("cli",),
 )

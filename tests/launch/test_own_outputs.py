@@ -159,13 +159,13 @@ def test_scores_do_not_take_the_place_of_somebodys_files(tmp_path, name):
     path.write_text('{"mine": 1}')
     run = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match="would be overwritten"):
-        refuse_out(tmp_path, run, ["val"])
+        refuse_out(tmp_path, run.path, ["val"])
     path.unlink()
-    refuse_out(tmp_path, run, ["val"])
+    refuse_out(tmp_path, run.path, ["val"])
     (tmp_path / "pictures").mkdir(exist_ok=True)
     (tmp_path / "pictures" / "val-00.png").write_bytes(png(Image.new("RGB", (2, 2))))
     write_json(tmp_path / "evaluation.json", {"version": 1, "classes": [], "steps": [], "corpus_sha256": ""})
-    refuse_out(tmp_path, run, ["val"])
+    refuse_out(tmp_path, run.path, ["val"])
     (run.path / "phases").mkdir(parents=True)
     (tmp_path / "link").symlink_to(run.path / "phases")
     names = (
@@ -180,7 +180,7 @@ def test_scores_do_not_take_the_place_of_somebodys_files(tmp_path, name):
     )
     for taken in names:
         with pytest.raises(UserError, match="the campaign's own files"):
-            refuse_out(run.path / taken, run, ["val"])
+            refuse_out(run.path / taken, run.path, ["val"])
 
 
 def test_preflight_leaves_the_folders_that_it_tries_as_they_were(tmp_path):

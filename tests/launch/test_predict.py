@@ -57,6 +57,8 @@ def mlseg(*words: object) -> int:
         (["{slides}/b.tif", "--mpp-override"], "--mpp-override without --mpp"),
         (["{slides}/slides.csv", "--mpp", "2"], "--mpp with a slide table"),
         (["{slides}/b.tif", "--workers", "0"], "--workers"),
+        (["{slides}/b.tif", "--no-wait"], "--no-wait without --cluster"),
+        (["{slides}/b.tif", "--cluster", "nowhere"], "no cluster 'nowhere'"),
         (["{slides}/b.tif", "--mpp", "2", "--out", "{run}/data/there"], "the campaign's own files lie there"),
         (["{slides}/b.tif", "--mpp", "2", "--out", "{slides}/b.tif/there"], "is a file, not a folder"),
     ],
@@ -94,6 +96,14 @@ def test_a_table_a_glob_and_a_bad_slide(run, tmp_path, capsys):
     assert mlseg("predict", run, table, "--out", out) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/summary.json")} == before, time.time() - begun
     assert not (out / "quarantine.csv").exists()
+
+
+def test_a_site_without_slurm_gives_its_workers(run, tmp_path, capsys):
+    site = tmp_path / "here.yaml"
+    site.write_text("cluster: {executor: local, predict: {workers: 2}}\n")
+    table, out = run.parent / "slides" / "slides.csv", tmp_path / "out"
+    assert mlseg("predict", run, table, "--out", out, "--cluster", site) == 0
+    assert len(list(out.glob("progress/[0-9].json"))) == 2 and not (out / "cluster").exists()
 
 
 def test_a_bundle_predicts_where_there_is_no_run_and_keeps_secrets(run, tmp_path, capsys):

@@ -51,13 +51,13 @@ def test_a_block_takes_from_default_what_it_does_not_set() -> None:
 def test_times(config: CampaignConfig, given: object, minutes: int) -> None:
     job = cluster(train={"time": given}).job("train")
     assert job.minutes == minutes
-    assert f"#SBATCH --time={minutes}\n" in script(RunFolder.of(config), config, "train", job)
+    assert f"#SBATCH --time={minutes}\n" in script(RunFolder.of(config), config.name, "train", job)
 
 
 @pytest.mark.parametrize("given", ["64G", "512M", "1T", "480GB"])
 def test_memory_is_given_to_slurm_as_it_was_written(config: CampaignConfig, given: str) -> None:
     job = cluster(default={"mem": given}).job("label")
-    assert f"#SBATCH --mem={given}\n" in script(RunFolder.of(config), config, "label", job)
+    assert f"#SBATCH --mem={given}\n" in script(RunFolder.of(config), config.name, "label", job)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_interpreter_container_and_binds(config: CampaignConfig) -> None:
     )  # fmt: skip
 
     def words(name: str) -> list[str]:
-        text = script(RunFolder.of(config), config, name, site.job(name))  # type: ignore[arg-type]
+        text = script(RunFolder.of(config), config.name, name, site.job(name))  # type: ignore[arg-type]
         line = next(line for line in text.splitlines() if line.startswith("srun "))
         found = shlex.split(line)
         return found[found.index("--cpus-per-task=1") + 1 : found.index("-u")]
@@ -198,5 +198,5 @@ def test_cluster_files_by_name(tmp_path: Path, make_campaign, capsys) -> None:
 def test_the_cluster_files_that_we_ship(path: Path, config: CampaignConfig, config_path: Path) -> None:
     loaded = load_campaign(config_path, ["cluster.train.nodes=1"], site=path)
     for name in BLOCKS:
-        assert script(RunFolder.of(config), loaded, name, loaded.cluster.job(name))
+        assert script(RunFolder.of(config), loaded.name, name, loaded.cluster.job(name))
     assert loaded.cluster.job("cut").gpus == loaded.cluster.job("small").gpus == 0

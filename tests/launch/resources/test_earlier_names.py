@@ -32,7 +32,7 @@ def test_a_recorded_run_has_the_same_batch_scripts(then: str) -> None:
     config, run = recorded(), RunFolder(Path("/runs/earlier"))
     before = json.loads((EARLIER / "scripts.json").read_text())[then]
     for block in THEN[then]:
-        now = script(run, config, then, config.cluster.job(block))  # type: ignore[arg-type]
+        now = script(run, config.name, then, config.cluster.job(block))  # type: ignore[arg-type]
         assert now.replace(sys.executable, "PYTHON") == before
     assert config.cluster.generators == "train", "generators went with training"
     assert config.cluster.job("label").workers == 16
@@ -129,7 +129,7 @@ def test_what_that_code_cannot_express_is_refused(begun: tuple[Path, RunFolder],
         prepare(load_recorded(run.config_path, run.path, [change]))
     assert run.config_path.read_bytes() == untouched
     prepare(load_recorded(run.config_path, run.path, [change]), accept_code=True)
-    assert set(yaml.safe_load(run.config_path.read_text())["cluster"]) >= set(BLOCKS) - {"small"}
+    assert set(yaml.safe_load(run.config_path.read_text())["cluster"]) >= set(BLOCKS) - {"small", "predict"}
 
 
 def test_on_a_run_folder_a_cluster_file_takes_the_place_of_what_was_recorded(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_every_setting_of_a_site_is_in_the_script(config: CampaignConfig) -> Non
         setup=("module load cuda/12",),
         extra={"constraint": "a100&nvlink", "comment": EVIL},
     )
-    text = script(RunFolder.of(config), config, "train", job)
+    text = script(RunFolder.of(config), config.name, "train", job)
     assert {
         "--nodes=2",
         "--ntasks-per-node=8",
@@ -66,7 +66,7 @@ def test_names_and_paths_are_data_in_the_script(tmp_path: Path, config_path: Pat
     folder = tmp_path / "a 'b' $(touch pwned)"
     config = load_campaign(config_path, [f"runs={folder}"]).model_copy(update={"name": EVIL.replace("/", "")})
     run = RunFolder.of(config)
-    text = script(run, config, "train", JobConfig())
+    text = script(run, config.name, "train", JobConfig())
     assert f"--job-name=mlseg-{config.name}-train" in flags(text)
     assert command(text)[-1] == str(run.path / "logs")
     setup = text[text.index("# setup") : text.index("# command")]
@@ -84,7 +84,7 @@ def test_names_and_paths_are_data_in_the_script(tmp_path: Path, config_path: Pat
 
 @pytest.mark.parametrize("container", [(), ("apptainer", "exec", "--nv", "--bind", "/data sets", "mlseg $v.sif")])
 def test_a_container_stands_before_the_interpreter(config: CampaignConfig, container: tuple[str, ...]) -> None:
-    words = command(script(RunFolder.of(config), config, "train", JobConfig(container=container)))
+    words = command(script(RunFolder.of(config), config.name, "train", JobConfig(container=container)))
     start = words.index(sys.executable)
     assert tuple(words[start - len(container) : start]) == container
     assert words[start + 1 : start + 4] == ["-u", "-m", "submitit.core._submit"]
@@ -102,7 +102,7 @@ def test_the_cluster_file_that_we_ship_holds_valid_jobs() -> None:
 
 def test_two_starts_of_a_script_are_two_attempts_though_slurm_counts_them_as_one(config: CampaignConfig) -> None:
     """A slurmctld that was killed forgets a start: the second has the same job id and the same number of restarts."""
-    text = script(RunFolder.of(config), config, "train", JobConfig())
+    text = script(RunFolder.of(config), config.name, "train", JobConfig())
     setup = text[text.index("# setup") : text.index("# command")]
     ask = "from types import SimpleNamespace as N; from launch.job import attempt_name; print(attempt_name(N(job_id='7')))"
     both = f"{setup}\nunset PYTHONPATH PYTHONSAFEPATH\n'{sys.executable}' -c \"{ask}\" & '{sys.executable}' -c \"{ask}\"; wait"

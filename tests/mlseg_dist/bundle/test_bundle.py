@@ -1,5 +1,6 @@
 """A bundle answers as its run does, without the run; its predict.py needs no mlseg; nothing that is nobody's business is in it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -94,6 +95,36 @@ def test_its_predict_py_gives_the_same_classes_with_four_packages(run, bundle, t
     theirs = np.asarray(Image.open(tmp_path / "map.png"))
     assert ours.shape == theirs.shape and len(np.unique(ours)) > 1
     assert (ours == theirs).mean() > 0.9999, (ours != theirs).sum()  # a tie at the threshold may fall either way
+
+
+def test_its_predict_py_runs_in_an_environment_of_its_own(run, bundle, tmp_path):
+    """The interpreter sees the standard library and these four packages, and nothing else that is installed."""
+    folder, _ = bundle
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    for name in ("numpy", "onnxruntime", "openslide", "openslide_bin", "PIL"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:  # openslide_bin may be the system's library
+            (site / name).symlink_to(Path(next(iter(spec.submodule_search_locations))))
+            for libraries in ("numpy.libs", "pillow.libs"):
+                there = (site / name).resolve().parent / libraries
+                if there.is_dir() and not (site / libraries).exists():
+                    (site / libraries).symlink_to(there)
+    slide = tmp_path / "slide.tif"
+    write_slide(slide, tifffile.imread(slide_of(run, 2))[:128, :128], mpp=2.0, levels=1)
+    code = (
+        "import importlib.util, runpy, sys\n"
+        "site, *sys.argv = sys.argv[1:]\n"
+        "assert not importlib.util.find_spec('numpy'), 'the interpreter sees more than the standard library'\n"
+        "sys.path.append(site)\n"
+        "seen = [n for n in ('torch', 'mlseg_core', 'shards', 'tifffile', 'cv2', 'yaml') if importlib.util.find_spec(n)]\n"
+        "assert not seen, seen\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    words = [sys.executable, "-I", "-S", "-c", code, site, folder / "predict.py", slide, tmp_path / "map.png", "2.0"]
+    ended = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "tumour: " in ended.stdout and np.asarray(Image.open(tmp_path / "map.png")).shape == (128, 128)
 
 
 def test_the_card_says_what_it_is_and_names_nobody(bundle):
