@@ -4,7 +4,6 @@ Drawn from a few pairs of the corpus; without its shards, or in a corpus that do
 """
 
 import io
-from dataclasses import replace
 
 from PIL import Image
 
@@ -18,8 +17,8 @@ from mlseg_dist.report.words import counted
 from shards.tar import BadShard
 
 DRAWS = 5
-EVERY, DRAWS_OF_SPREAD = 2, 3
-"""Which of the sample pairs are drawn, how often each: a fifth of what `mlseg augment show` does, as the report is made often."""
+DRAWS_OF_SPREAD = 4
+"""Draws of each pair: half of what `mlseg augment show` does, as the report is made often."""
 
 
 def augmentation(sources: Sources, pictures: Pictures) -> Section | None:
@@ -33,8 +32,7 @@ def augmentation(sources: Sources, pictures: Pictures) -> Section | None:
         shown = read_sources(config, sources.shards)
     except (UserError, BadShard, OSError, KeyError):  # the last: a manifest that does not say how large views are
         return None
-    some = replace(shown, views=shown.views[::EVERY])
-    spreads = spread.spreads(some, config.seed, DRAWS_OF_SPREAD)
+    spreads = spread.spreads(shown, config.seed, DRAWS_OF_SPREAD)
     drawn = pictures.add(spread.figure(spreads), "hue-saturation", "Hue and saturation before and after augmentation")
     parts: list[Html] = [heading("Hue and saturation"), target("hue-saturation"), made.sheet(drawn)]
     parts += [heading("Draws of each policy"), target("augmentations")]
@@ -44,7 +42,7 @@ def augmentation(sources: Sources, pictures: Pictures) -> Section | None:
         sheet = made.sheet(pictures.add(data.getvalue(), f"augment-{place:02d}", f"Draws of {names}"))
         parts.append(details(names, sheet) if place else sheet)
     lead = (
-        f"Pixels of {counted(len(some.views), 'low view')} as stored and after {DRAWS_OF_SPREAD} draws of each policy: the angle "
+        f"Pixels of {counted(len(shown.views), 'low view')} as stored and after {DRAWS_OF_SPREAD} draws of each policy: the angle "
         "is hue, the distance from the centre saturation, the shade how many pixels lie there. Below, one pair as stored and as "
         "drawn, high views above low ones. `mlseg augment show RUN` shows every operation."
     )

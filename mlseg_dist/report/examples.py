@@ -82,7 +82,7 @@ def _heat_map(sources: Sources, pictures: Pictures, place: int, entry: dict[str,
     who = [sources.shown_slide(entry["slide"]), *(str(facts.get(name, "")) for name in ("stain", "scanner", "source"))]
     said = f"High view, probability of tumour and of others on {sources.shown_key(entry['key'])}"
     shown = pictures.show(path, f"heat-{entry['split']}-{place:02d}", said)
-    return None if shown is None else made.pictured("example", shown, " · ".join(who))
+    return None if shown is None else made.pictured("worst", shown, " · ".join(who))
 
 
 def _example(sources: Sources, pictures: Pictures, place: int, entry: dict[str, Any]) -> Html | None:

@@ -9,8 +9,8 @@ from mlseg_dist.report.figures.base import drawing, svg
 from mlseg_dist.report.look import PAPER
 
 COLOURS = ("#2b6cb0", "#d9822b", "#0e8a7d", "#a33b68", "#8a6fb8", "#c2a11d", "#55647f", "#d0323a", "#5b7f1e", "#1c2330")
-MOST_NAMED = 10
-"""Groups with a colour of their own; the others share the last."""
+MOST_NAMED = 9
+"""Groups with a colour of their own; if there are more, the others share the last."""
 
 
 def scatter(
@@ -23,17 +23,18 @@ def scatter(
     with drawing(3.6, 3.9) as (figure, axes):
         for number, name in enumerate(names):
             chosen = places[of == name]
-            colour = COLOURS[min(number, MOST_NAMED - 1)]
+            is_own = number < MOST_NAMED or len(names) == MOST_NAMED + 1
+            label = _shown(name) if is_own else "others" if number == MOST_NAMED else None
             axes.scatter(
                 chosen[:, 0],
                 chosen[:, 1],
                 s=22 if name in unseen else 14,
                 marker="^" if name in unseen else "o",
-                color=colour,
+                color=COLOURS[min(number, MOST_NAMED)],
                 edgecolors=PAPER,
                 linewidths=0.3,
                 alpha=0.85,
-                label=_shown(name) if number < MOST_NAMED else None,
+                label=label,
             )
         axes.set(xticks=[], yticks=[], xlabel=f"{axes_of} 1", ylabel=f"{axes_of} 2")
         axes.set_title(f"By {kind}")
