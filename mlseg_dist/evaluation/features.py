@@ -63,7 +63,7 @@ def write(subject: Subject, out: Path) -> bool:
             "size": int(features.shape[1]),
             "explained": explained(features),
             "points": _points(subject.corpus, refs, config),
-            "planes": {name: [[round(float(x), 5) for x in row] for row in plane] for name, plane in planes.items()},
+            "planes": {name: _rounded(plane) for name, plane in planes.items()},
         },
     )
     return True
@@ -124,6 +124,12 @@ def plane_by_umap(features: np.ndarray, seed: int) -> np.ndarray | None:
     near = min(_NEIGHBOURS, len(features) - 1)
     made = umap.UMAP(n_components=2, n_neighbors=near, random_state=seed, n_jobs=1, init="pca")
     return np.asarray(made.fit_transform(features.astype(np.float32)), np.float64)
+
+
+def _rounded(plane: np.ndarray) -> list[list[float]]:
+    """The same, scaled so that the largest coordinate is 1: how large features are says nothing."""
+    scale = max(float(np.abs(plane).max()), 1e-30)
+    return [[round(float(x) / scale, 5) for x in row] for row in plane]
 
 
 def _points(corpus: Manifest, refs: Sequence[PairRef], config: LearningConfig) -> list[dict[str, Any]]:

@@ -95,7 +95,9 @@ def teacher(config: LearningConfig, run: Path, step: StepConfig) -> Reference | 
         record = teacher_record(run, step.name)
     except (UserError, OSError):
         return None
-    facts = {name: record[name] for name in ("step", "miou", "iou", "operating_point") if name in record}
+    facts: dict[str, Any] = {
+        name: record[name] for name in ("step", "miou", "iou", "operating_point") if name in record
+    }
     return Reference(
         _named(config, f"teacher-{step.name}"), "teacher", "teacher.pt", record["sha256"], facts, step.name
     )

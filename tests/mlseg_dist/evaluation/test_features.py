@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from scipy.stats import ortho_group
 
 from mlseg_core.errors import UserError
@@ -16,7 +17,7 @@ from mlseg_dist.report.features import charts, method, read_features
 from tests.mlseg_dist.evaluation.made_counts import made_corpus
 from tests.mlseg_dist.evaluation.subjects import subject_of
 from tests.mlseg_dist.report.features import made_features
-from tests.mlseg_dist.tiny_run import tiny_run
+from tests.mlseg_dist.tiny_run import paint_slides, tiny_run
 
 SPLITS = ("train", "val", "test", "dev-unseen")
 
@@ -66,8 +67,11 @@ def test_pca_finds_the_plane_of_most_spread_and_has_one_sign():
 
 
 def test_stains_that_differ_lie_apart(tmp_path):
-    """From slides and a teacher to features.json, twice; evaluation.json does not know of it."""
-    run = tiny_run(tmp_path)
+    """From slides and a teacher to features.json, twice; evaluation.json does not know of it. The H&E slide is tinted."""
+    table = paint_slides(tmp_path / "slides")
+    tinted = np.roll(tifffile.imread(table.parent / "d.tif"), 1, axis=2)
+    tifffile.imwrite(table.parent / "d.tif", tinted, tile=(256, 256), photometric="rgb")
+    run = tiny_run(tmp_path, table)
     subject = subject_of(run, steps=["master-1"])
     todo, opening = campaign.begin(subject)
     assert not run_units(todo, work.count, tmp_path / "counts", describe=work.describe)
@@ -88,6 +92,11 @@ def test_stains_that_differ_lie_apart(tmp_path):
     slides = {slide.slug: slide for slide in manifest.slides}
     assert all(one[name] == getattr(slides[one["slide"]], name) for one in found["points"] for name in FACTORS)
     assert {one["stain"] for one in found["points"] if one["unseen"]} == {"H&E"}
+    plane = np.array(found["planes"]["PCA"])
+    assert np.abs(plane).max() == 1
+    is_he = np.array([one["stain"] == "H&E" for one in found["points"]])
+    apart = np.linalg.norm(plane[:, None] - plane[None], axis=2) + np.where(np.eye(len(plane)), np.inf, 0)
+    assert (is_he[apart.argmin(axis=1)] == is_he).mean() > 0.9, "the nearest pair nearly always has the same stain"
     listed = read_json(tmp_path / "one" / "evaluation.json")["pictures"]
     heat = sorted(path.name for path in (tmp_path / "one" / "pictures").glob("heat-*.png"))
     assert heat == sorted(f"heat-{one['file']}" for one in listed if one["kind"] == "example")
