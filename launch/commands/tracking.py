@@ -15,7 +15,8 @@ from launch.run_folder import RunFolder, find_run
 from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 
 if TYPE_CHECKING:
-    from mlseg_dist.tracking import CampaignFollower, Follower
+    from mlseg_dist.tracking import Follower
+    from mlseg_dist.tracking.campaign import CampaignFollower
     from mlseg_dist.tracking.run import Mode
 
 
@@ -107,7 +108,7 @@ class Following:
         self._look_at_campaign()
 
     def _look_at_campaign(self) -> None:
-        from mlseg_dist.tracking import CampaignFollower
+        from mlseg_dist.tracking.campaign import CampaignFollower
 
         if self.campaign is None:
             self.campaign = CampaignFollower(self.config, self.run.path, self._mode, self.project)

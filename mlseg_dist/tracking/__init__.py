@@ -8,8 +8,7 @@ run                             the only place that talks to wandb
 follower, campaign              who sends a phase, and the campaign
 """
 
-from mlseg_dist.tracking.campaign import CampaignFollower
 from mlseg_dist.tracking.follower import Follower
 from mlseg_dist.tracking.process import Tracker
 
-__all__ = ["CampaignFollower", "Follower", "Tracker"]
+__all__ = ["Follower", "Tracker"]

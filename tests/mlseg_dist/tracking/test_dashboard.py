@@ -16,7 +16,8 @@ from mlseg_core.files import read_json, sha256_file, write_json
 from mlseg_dist.config import FACTORS
 from mlseg_dist.privacy.pseudonyms import Pseudonyms
 from mlseg_dist.report import write
-from mlseg_dist.tracking import CampaignFollower, Follower
+from mlseg_dist.tracking import Follower
+from mlseg_dist.tracking.campaign import CampaignFollower
 from mlseg_dist.tracking.lineage import lineage_of
 from mlseg_dist.tracking.own import is_of_wandb
 from mlseg_dist.tracking.story import story_of
