@@ -46,7 +46,7 @@ def write(subject: Subject, evaluation: dict[str, Any], folder: Path) -> list[st
     network = slide_network(teacher, corpus.manifest.ratio)
     titles = ["high view", *(f"{step.name}: {name}" for name in CLASSES[1:])]
     parts = parts_of(refs, config.evaluate.batch)
-    written = []
+    written: list[str] = []
     with read_centres(corpus, parts, config.train.patch_px, threads_for(config.train.workers), pinned=False) as coming:
         for batch, _ in coming:
             answers = network.answers(batch.high, batch.low).float().cpu().numpy()

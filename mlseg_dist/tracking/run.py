@@ -139,7 +139,7 @@ class Run:
         import wandb
 
         found: dict[str, Any] = {
-            name: wandb.Table(columns=grid.columns, data=grid.rows, allow_mixed_types=True)
+            name: wandb.Table(columns=list(grid.columns), data=grid.rows, allow_mixed_types=True)
             for name, grid in shown.grids.items()
         }
         for name, svg in shown.drawings.items():
