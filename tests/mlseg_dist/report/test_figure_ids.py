@@ -6,7 +6,6 @@ import re
 import pytest
 
 from mlseg_core.exactly_once.run import run_units
-from mlseg_core.files import read_json, write_json
 from mlseg_dist.config import FACTORS
 from mlseg_dist.evaluation import campaign, work
 from mlseg_dist.report import write
@@ -83,4 +82,3 @@ def test_a_run_that_was_evaluated_earlier_has_a_page_without_these(tmp_path):
     for name in ("heat-maps", "features-stain", "class-mix", "hue-saturation"):
         assert f"{PREFIX}{name}" not in text
     assert json.loads((run.path / "report" / "checks.json").read_text())["passed"]
-    write_json(run.evaluate / "evaluation.json", read_json(run.evaluate / "evaluation.json"))
