@@ -16,6 +16,7 @@ from mlseg_core.errors import EXIT_DONE, EXIT_FAILED, UserError
 
 if TYPE_CHECKING:
     from mlseg_dist.tracking import Follower
+    from mlseg_dist.tracking.campaign import CampaignFollower
     from mlseg_dist.tracking.run import Mode
 
 
@@ -58,7 +59,7 @@ def follow(arguments: argparse.Namespace) -> int:
 
 
 class Following:
-    """A Follower for each phase that has begun."""
+    """A Follower for each phase that has begun, and one for the campaign."""
 
     def __init__(self, config: CampaignConfig, run: RunFolder, arguments: argparse.Namespace) -> None:
         self.config, self.run, self.project = config, run, arguments.project
@@ -66,6 +67,7 @@ class Following:
         self.graph = build_graph(config)
         self.followers: dict[str, Follower] = {}
         self.complete: dict[str, str] = {}
+        self.campaign: CampaignFollower | None = None
 
     def once(self) -> int:
         from mlseg_dist.tracking.run import Unreachable
@@ -103,6 +105,19 @@ class Following:
             folder = self.run.phase(phase)
             if folder.is_dir():
                 self._look_at(phase, folder)
+        self._look_at_campaign()
+
+    def _look_at_campaign(self) -> None:
+        from mlseg_dist.tracking.campaign import CampaignFollower
+
+        if self.campaign is None:
+            self.campaign = CampaignFollower(self.config, self.run.path, self._mode, self.project)
+        if self.campaign.poll():
+            print(f"{self.config.name}: the campaign's run", flush=True)
+
+    @property
+    def _mode(self) -> "Mode":
+        return "offline" if self.offline else "online"
 
     def _look_at(self, phase: Phase, folder: Path) -> None:
         from mlseg_dist.tracking import Follower
@@ -117,8 +132,7 @@ class Following:
             follower.close()
             follower = None
         if follower is None:
-            mode: Mode = "offline" if self.offline else "online"
-            follower = self.followers[phase.name] = Follower(self.config, folder, mode, self.project)
+            follower = self.followers[phase.name] = Follower(self.config, folder, self._mode, self.project)
         if follower.poll():
             print(f"{self.config.name}/{folder.name}: {follower.standing}", flush=True)
         if follower.is_complete:

@@ -24,7 +24,7 @@ from shards.manifest import is_manifest
 
 _MAPS = re.compile(r"slides|shards|styled|labels-\d+|evaluation")
 _PHASE = re.compile(
-    r"(?:state|done|teacher|evaluation)\.json|(?:metrics|events)\.jsonl|teacher\.pt"
+    r"(?:state|done|teacher|evaluation|features)\.json|(?:metrics|events)\.jsonl|teacher\.pt"
     r"|tasks/[a-z]+-\d+\.json|progress/\d+\.json|stacks/rank-\d+\.txt|pictures/[a-z-]+-\d+\.png|profile/rank-\d+\.json\.gz"
     r"|logs/(?:\d+(?:_\d+){0,2}_(?:log\.out|log\.err|submission\.sh|submitted\.pkl|result\.pkl)|rendezvous-[^/]+\.json)"
     r"|media/step-\d+/(?:examples\.json|\d+-(?:view|truth|prediction)\.png)"

@@ -126,5 +126,5 @@ def image(source: str, alt: str, size: tuple[int, int] | None = None) -> Html:
     return _made.image(source, alt, size)
 
 
-def figure(source: str, alt: str, classes: str = "") -> Html:
-    return _made.figure(image(source, alt), classes)
+def figure(source: str, alt: str, classes: str = "", id: str = "") -> Html:
+    return _made.figure(image(source, alt), classes, id)

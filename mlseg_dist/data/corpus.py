@@ -4,7 +4,7 @@ Drawing class of a pair: the human class at its seed; for unannotated pairs what
 accepted there; a pair without either is not drawn, and counted.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,12 +90,16 @@ class Corpus:
 
     def refs(self, *splits: str) -> list[PairRef]:
         """All pairs of the splits, in the manifest's order. Reads their indices."""
+        return self.refs_in(number for number, shard in enumerate(self.manifest.shards) if shard.split in splits)
+
+    def refs_in(self, shards: Iterable[int]) -> list[PairRef]:
+        """All pairs of the shards with these numbers in the manifest. Reads their indices."""
         refs = []
-        for number, shard in enumerate(self.manifest.shards):
-            if shard.split in splits:
-                with ShardReader(self.folder / shard.name, self.manifest.members) as reader:
-                    keys = reader.index["key"]
-                refs += [PairRef(number, row, key.decode(), shard.slide, shard.split) for row, key in enumerate(keys)]
+        for number in shards:
+            shard = self.manifest.shards[number]
+            with ShardReader(self.folder / shard.name, self.manifest.members) as reader:
+                keys = reader.index["key"]
+            refs += [PairRef(number, row, key.decode(), shard.slide, shard.split) for row, key in enumerate(keys)]
         return refs
 
     def numbers(self, *splits: str) -> np.ndarray:

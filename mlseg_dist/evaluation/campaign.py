@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlseg_core.errors import UserError
 from mlseg_core.exactly_once.run import Unit
 from mlseg_dist.evaluation import ledger
 from mlseg_dist.evaluation.ledger import Opening
 from mlseg_dist.evaluation.plan import Subject, no_slides, scored_slides, units
 from mlseg_dist.events import LogEvent
+from shards.tar import BadShard
 
 COMMAND = "the campaign's own evaluation"
 
@@ -31,10 +33,19 @@ def begin(subject: Subject) -> tuple[list[Unit], Opening | None]:
 def publish(
     subject: Subject, todo: Sequence[Unit], folder: Path, out: Path, opening: Opening | None, log_event: LogEvent
 ) -> None:
-    """Write out/evaluation.json. Slides that could not be scored are logged; they do not stop the campaign."""
-    from mlseg_dist.evaluation import publish
+    """Write out/evaluation.json, then what is shown beside it and counts nowhere: out/features.json, heat maps.
+
+    Slides that could not be scored are logged, and so is what could not be shown; neither stops the campaign.
+    """
+    from mlseg_dist.evaluation import features, heat, publish
 
     found = publish.publish(subject, todo, [folder], out)
+    try:
+        heat.write(subject, found, out / publish.PICTURES)
+        if not features.write(subject, out):
+            log_event("no-features", "deep features need an EfficientNet encoder and three pairs")
+    except (UserError, BadShard) as error:
+        log_event("no-features", f"heat maps or deep features could not be made: {error}")
     for why in publish.reasons(found):
         log_event("not-scored", why)
     if opening is not None:

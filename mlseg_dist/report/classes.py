@@ -6,6 +6,7 @@ from typing import Any
 from mlseg_core.html import Cell, Html, Row, Section, details, head_row, join, left, note, table
 from mlseg_dist.config import CLASSES, IGNORED
 from mlseg_dist.report.elements import by_split, class_heads, class_name, interval
+from mlseg_dist.report.figure_ids import target
 from mlseg_dist.report.look import PAPER
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import Change
@@ -122,7 +123,7 @@ def bad_regions(sources: Sources) -> Section | None:
         return table([head_row(["step"], ["all", *kinds])], rows, "", f"Recall of bad regions on {SPLIT_NAMES[split]}")
 
     lead = "Recall: the share of annotated folds, bubbles, blur and artefacts that is called others. Red: less than the first step."
-    return Section("Bad regions", lead, [by_split(sources, block)])
+    return Section("Bad regions", lead, [target("bad-regions"), by_split(sources, block)])
 
 
 def _bad(sources: Sources, split: str, step: str) -> dict[str, Any]:

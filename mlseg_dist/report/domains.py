@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Row, Section, head_row, left, note, table, tagged
+from mlseg_core.html import Cell, Html, Row, Section, head_row, join, left, note, table, tagged
 from mlseg_dist.config import FACTORS
 from mlseg_dist.report.elements import Mark, class_heads, interval, made
+from mlseg_dist.report.figure_ids import target
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import Change, domains_named
 from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, Interval, has_interval, listed, share, signed, value_of
@@ -68,7 +69,8 @@ def _head(first: str) -> list[list[Cell]]:
 
 
 def _rows(factor: str, found: list[dict[str, Any]], before: dict[tuple[str, str], dict[str, Any]]) -> list[Row]:
-    rows = [Row([Cell(factor, "kind", span=8 + bool(before))])] if found else []
+    named = join([target(f"iou-by-{factor}"), Html.escape(factor)])
+    rows = [Row([Cell(named, "kind", span=8 + bool(before))])] if found else []
     for one in found:
         name = tagged(one["value"], ["unseen"] if one["unseen"] else [])
         was = before.get((factor, one["value"]), {}).get("miou") or {}

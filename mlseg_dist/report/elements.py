@@ -19,9 +19,9 @@ def interval(found: Interval | None, classes: str = "") -> Cell:
     return Cell(share(value_of(found)), classes, small=limits(found))
 
 
-def drawing(svg: bytes, alt: str, classes: str = "") -> Html:
+def drawing(svg: bytes, alt: str, classes: str = "", id: str = "") -> Html:
     """A figure of matplotlib's, inside the page."""
-    return figure(data_uri(svg, "svg+xml"), alt, classes)
+    return figure(data_uri(svg, "svg+xml"), alt, classes, id)
 
 
 def class_name(name: str) -> Html:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlseg_core.html import Cell, Html, Row, Section, details, head_row, heading, left, note, table
+from mlseg_core.html import Cell, Html, Row, Section, details, head_row, heading, join, left, note, table
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import by_split, class_heads, class_name, drawing, interval, made
+from mlseg_dist.report.figure_ids import figure_id, target
 from mlseg_dist.report.metrics import in_words
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.verdict import NOTABLE, Change
@@ -17,8 +18,17 @@ COLUMNS = ("mIoU", *ORDER)
 def results(sources: Sources) -> Section | None:
     if sources.evaluation is None or not sources.steps:
         return None
-    drawn = drawing(_chart(sources), "Mean IoU of every step on every split, with intervals", "chart")
-    body = [drawn, heading("IoU per step and class"), _pooled(sources), *_means(sources), *_differences(sources)]
+    drawn = drawing(
+        _chart(sources), "Mean IoU of every step on every split, with intervals", "chart", figure_id("ladder")
+    )
+    body = [
+        drawn,
+        heading("IoU per step and class"),
+        target("pooled"),
+        _pooled(sources),
+        *_means(sources),
+        *_differences(sources),
+    ]
     return Section("Results", _lead(sources), body)
 
 
@@ -114,7 +124,9 @@ def _means(sources: Sources) -> list[Html]:
                 rows.append(Row([left(step), *cells], "last" if step == sources.steps[-1] else ""))
             return table([_head()], rows, "", f"Mean IoU on {SPLIT_NAMES[split]}")
 
-        found.append(details(f"The same as means over {words}", by_split(sources, block, level=4)))
+        body = by_split(sources, block, level=4)
+        body = join([target("per-slide"), body]) if way == "per_slide" else body
+        found.append(details(f"The same as means over {words}", body))
     return found
 
 
@@ -124,6 +136,7 @@ def _differences(sources: Sources) -> list[Html]:
     if any(sources.block("differences", split) for split in sources.splits):
         found += [
             heading("Paired differences between steps"),
+            target("differences"),
             _difference_blocks(sources, sources.block("differences")),
         ]
     against = sources.block("against")

@@ -3,10 +3,13 @@
 from typing import Any
 
 from mlseg_core.html import Section
+from mlseg_dist.report.augmentation import augmentation
 from mlseg_dist.report.classes import bad_regions, boundaries, confusion, fine_classes
+from mlseg_dist.report.corpus import corpus
 from mlseg_dist.report.domains import domains
 from mlseg_dist.report.elements import TEMPLATES
-from mlseg_dist.report.examples import examples, training
+from mlseg_dist.report.examples import examples, heat_maps, training
+from mlseg_dist.report.features import deep_features
 from mlseg_dist.report.gan_style import styled_views
 from mlseg_dist.report.headline import headline
 from mlseg_dist.report.ladder import checks_part, results
@@ -44,8 +47,12 @@ def _parts(sources: Sources, checks: dict[str, Any], pictures: Pictures) -> list
         confusion(sources),
         training(sources),
         examples(sources, pictures),
+        heat_maps(sources, pictures),
+        deep_features(sources),
         labels_accepted(sources, pictures),
         styled_views(sources, pictures),
+        corpus(sources),
+        augmentation(sources, pictures),
         by_hand(sources),
         openings(sources),
         provenance(sources),

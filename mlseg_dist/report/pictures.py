@@ -36,9 +36,16 @@ class Pictures:
         name: of the file beside the page: lower-case letters, digits and `-`, and no name of a slide.
         """
         found = _as_jpeg(path)
+        return None if found is None else self._shown(*found, name, alt)
+
+    def add(self, data: bytes, name: str, alt: str) -> Html:
+        """As show, of a picture that was made for the page. Raises ValueError for what is no picture."""
+        found = _as_jpeg(io.BytesIO(data))
         if found is None:
-            return None
-        data, size = found
+            raise ValueError(f"{name} is no picture")
+        return self._shown(*found, name, alt)
+
+    def _shown(self, data: bytes, size: tuple[int, int], name: str, alt: str) -> Html:
         if self.inside:
             return image(data_uri(data, "jpeg"), alt, size)
         file = f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.jpg"
@@ -47,7 +54,7 @@ class Pictures:
         return made.linked(place, image(place, alt, size))
 
 
-def _as_jpeg(path: Path) -> tuple[bytes, tuple[int, int]] | None:
+def _as_jpeg(path: Path | io.BytesIO) -> tuple[bytes, tuple[int, int]] | None:
     data = io.BytesIO()
     try:
         with Image.open(path) as opened:

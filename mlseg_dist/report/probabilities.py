@@ -6,13 +6,14 @@ from mlseg_core.html import Html, Row, Section, grid, head_row, left, table
 from mlseg_dist.evaluation.operating_point import DEFAULT_THRESHOLD
 from mlseg_dist.report import figures
 from mlseg_dist.report.elements import by_split, class_name, drawing, interval
+from mlseg_dist.report.figure_ids import figure_id
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, share
 
 CURVES = (
-    (figures.precision_recall, "precision and recall"),
-    (figures.roc, "ROC"),
-    (figures.over_threshold, "IoU, sensitivity and specificity over thresholds"),
+    (figures.precision_recall, "precision and recall", "precision-recall"),
+    (figures.roc, "ROC", "roc"),
+    (figures.over_threshold, "IoU, sensitivity and specificity over thresholds", "thresholds"),
 )
 
 
@@ -62,7 +63,10 @@ def one_against_rest(sources: Sources) -> Section | None:
     for name in LEARNT:
         curves = {split: one[name] for split, one in found.items() if one.get(name, {}).get("recall")}
         if curves:
-            drawn += [drawing(draw(name, curves, threshold), f"{name}: {words}") for draw, words in CURVES]
+            drawn += [
+                drawing(draw(name, curves, threshold), f"{name}: {words}", id=figure_id(f"{key}-{name}"))
+                for draw, words, key in CURVES
+            ]
     lead = f"Probabilities of {last} for one class, thresholds in steps of .01; the dot is at its threshold, {threshold:g}."
     return Section("One class against the rest", lead, [_areas(sources, found), grid(drawn, "three")])
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from mlseg_core.html import Cell, Html, Section, details, head_row, heading, left, note, table
 from mlseg_dist.report.elements import class_heads, interval, made
+from mlseg_dist.report.figure_ids import target
 from mlseg_dist.report.sources import Sources
 from mlseg_dist.report.words import LEARNT, SPLIT_NAMES, limits, pixels, share, signed
 
@@ -55,7 +56,7 @@ def openings(sources: Sources) -> Section | None:
 def provenance(sources: Sources) -> Section:
     parts = []
     if sources.block("teachers"):
-        parts += [heading("How the figures were made"), _teachers(sources), _grid(sources)]
+        parts += [heading("How the figures were made"), target("operating-points"), _teachers(sources), _grid(sources)]
     if sources.hashes:
         parts += [heading("Hashes of what went in"), _hashes(sources.hashes)]
     if sources.config_text:

@@ -34,7 +34,7 @@ class Sources:
     rounds: per label round its number, teacher, threshold, accepted and rejected px in all, by stain and slide, its folder.
     styled: facts of the styled views' manifest, and `generators`: their records with the path of a sheet.
     by_hand: name -> evaluation.json of each other evaluation in RUN/evaluations. openings: of final-unseen, the first one first.
-    hashes: what -> hex digest.
+    hashes: what -> hex digest. shards: the corpus' folder, which may not be there.
     """
 
     config: LearningConfig
@@ -49,6 +49,7 @@ class Sources:
     by_hand: dict[str, dict[str, Any]] = field(default_factory=dict)
     openings: list[Opening] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
+    shards: Path = Path()
 
     @property
     def steps(self) -> list[str]:
@@ -131,6 +132,7 @@ def read_sources(config: LearningConfig, run: Path) -> Sources:
         by_hand=by_hand,
         openings=_openings(run),
         hashes=_hashes(config, run),
+        shards=shards_folder(run),
     )
 
 

@@ -21,6 +21,7 @@ TITLES = {
     "out-of-memory": "out of GPU memory",
     "kept-teacher": "a step learnt nothing better",
     "class-collapse": "a class has collapsed",
+    "harmful-labels": "a round's labels drift",
     "metrics-failed": "metrics.jsonl could not be written",
     "teacher": "phase done",
     "finished": "phase done",
@@ -64,6 +65,18 @@ def failed_alert(phase: str, state: dict[str, Any]) -> Alert:
     """state: state.json of an attempt that failed."""
     text = f"{state.get('error', '')} (host {state.get('host', '?')}, log {state.get('log', '?')})"
     return Alert(_title(phase, "job failed"), text, "ERROR", f"failed {state.get('attempt', '')}")
+
+
+def regions_alert(campaign: str, fallen: Sequence[str]) -> list[Alert]:
+    """One alert where folds, bubbles, blur and artefacts are recognised worse than at first. fallen: a sentence a split."""
+    text = f"{'; '.join(fallen)}. Look at the report's section on bad regions before you use the last step."
+    return [Alert(_title(campaign, "bad regions are lost"), text, "ERROR", "bad-regions")] if fallen else []
+
+
+def checks_alert(campaign: str, failed: Sequence[str]) -> list[Alert]:
+    """One alert where checks of the config did not pass. failed: a sentence a check."""
+    words = f"{len(failed)} check{'s' if len(failed) > 1 else ''} failed"
+    return [Alert(_title(campaign, words), "; ".join(failed), "ERROR", "checks")] if failed else []
 
 
 def storms(started: Sequence[dict[str, Any]], phase: str) -> list[Alert]:

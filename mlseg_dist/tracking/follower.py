@@ -14,6 +14,8 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking.alerts import Alert, alert_of, done_alert, failed_alert, storms
 from mlseg_dist.tracking.claim import Claim
+from mlseg_dist.tracking.content import content_of
+from mlseg_dist.tracking.lineage import lineage_of
 from mlseg_dist.tracking.published import published
 from mlseg_dist.tracking.rows import flatten, number, row
 from mlseg_dist.tracking.run import Mode, Run, mark_sent, run_id
@@ -175,7 +177,7 @@ class Follower:
 
     def _sizes(self) -> dict[str, int]:
         sizes = {}
-        for name in ("metrics.jsonl", "events.jsonl", "done.json"):
+        for name in ("metrics.jsonl", "events.jsonl", "done.json", "teacher.json"):
             try:
                 sizes[name] = (self.phase / name).stat().st_size
             except FileNotFoundError:
@@ -229,15 +231,20 @@ class Follower:
         return sent
 
     def _poll_outcome(self) -> bool:
-        """The contents of done.json and state.json."""
+        """The contents of done.json and state.json, and what was made of what."""
         assert self._run is not None
         failed = _failed_attempt(self.phase)
         sent = bool(failed) and self._alert(failed_alert(self._label, failed))
         done = _read(self.phase / "done.json")
+        if done or (self.phase / "teacher.json").exists():  # a step's job ends before the step is recorded as done
+            sent |= self._run.lineage(lineage_of(self.config, self.phase))
         if done and not self._sent.get("complete"):
             rows, figures = published(self.phase, done)
             for place, fields in rows:
                 self._run.log(place, fields)
+            shown = self._run.content(content_of(self.phase, done, self._redaction.names))
+            if shown:
+                self._run.log(self._run.last + 1, shown)
             self._run.summary(figures)
             if self._is_recent(float(done.get("ended", 0))):
                 self._alert(done_alert(self._label, float(done.get("seconds", 0))))

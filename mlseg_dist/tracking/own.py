@@ -7,6 +7,7 @@ _OWN = re.compile(
     r"|logs/(?:debug(?:-internal|-core)?\.log)?"
     r"|files/(?:config\.yaml|wandb-summary\.json|wandb-metadata\.json|requirements\.txt|output\.log)?"
     r"|files/media/(?:images/)?(?:mask/)?(?:[^/]+_\d+_[0-9a-f]{20}(?:\.mask)?\.(?:png|json))?"
+    r"|files/media/(?:images|table|html)/(?:[^/]+/)*(?:[^/]+_\d+_[0-9a-f]{20}\.(?:png|jpe?g|table\.json|html))?"
     r"|tmp/(?:code/)?"
 )
 

@@ -6,7 +6,8 @@ line sent twice (a resumed job, a second follower) counts once.
 
 from typing import Any
 
-AXES = (
+Axes = tuple[tuple[str, tuple[str, ...]], ...]
+AXES: Axes = (
     ("step", ()),
     ("round", ()),
     ("step", ("train/*", "val/*", "speed/*", "health/*", "examples", "examples_in_colours")),

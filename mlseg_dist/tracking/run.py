@@ -4,6 +4,8 @@ W&B cannot append to an offline run. So every start writes the phase from its fi
 and once that is closed the folders of earlier starts go: what `wandb sync` finds is one complete run.
 """
 
+import contextlib
+import io
 import json
 import os
 import secrets
@@ -17,8 +19,10 @@ from mlseg_dist.config import LearningConfig
 from mlseg_dist.privacy.redaction import Redaction
 from mlseg_dist.tracking import media
 from mlseg_dist.tracking.alerts import Alert, escape, escape_title
+from mlseg_dist.tracking.content import Content
+from mlseg_dist.tracking.lineage import Lineage, Reference
 from mlseg_dist.tracking.own import LINKS, is_of_wandb
-from mlseg_dist.tracking.rows import AXES
+from mlseg_dist.tracking.rows import AXES, Axes
 
 Mode = Literal["offline", "online"]
 INIT_TIMEOUT_S = 60.0
@@ -34,7 +38,8 @@ class Run:
 
     Slides and patients appear by their pseudonyms, and no paths (docs/privacy.md). Names that come as text pass through redaction.
     last: number of the newest row that W&B has (rows.number); rows up to it are dropped. watched_pid: whose CPU and GPU
-    use W&B records; None: nobody's. Raises Unreachable, OSError.
+    use W&B records; None: nobody's. phase: the folder that the run is of, a phase's or the campaign's. axes, job_type, name: of
+    the campaign's run, instead of a phase's. Raises Unreachable, OSError.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class Run:
         redaction: Redaction,
         project: str | None = None,
         watched_pid: int | None = None,
+        axes: Axes = AXES,
+        job_type: str = "",
+        name: str = "",
     ) -> None:
         import wandb
 
@@ -52,7 +60,8 @@ class Run:
             probe()
         self.phase, self.mode = phase, mode
         self._redaction, self._with_images = redaction, config.tracking.images
-        kind = phase.name.partition("-")[2]
+        self._sent: set[str] = set()
+        kind = job_type or phase.name.partition("-")[2]
         settings = wandb.Settings(
             init_timeout=INIT_TIMEOUT_S,
             console="off",
@@ -72,7 +81,7 @@ class Run:
                 project=project or config.tracking.project,
                 group=config.name,
                 job_type=kind,
-                name=f"{config.name}/{phase.name}",
+                name=name or f"{config.name}/{phase.name}",
                 id=run_id(phase),
                 dir=str(phase),
                 mode=mode,
@@ -84,11 +93,11 @@ class Run:
             raise Unreachable(f"wandb.init: {error}") from None
         self.last = self._run.starting_step - 1 if self._run.resumed else -1
         self.resumed = bool(self._run.resumed)
-        for axis, over in AXES:
+        for axis, over in axes:
             if not over:
                 self._run.define_metric(axis, hidden=True)
-            for name in over:
-                self._run.define_metric(name, step_metric=axis)
+            for metric in over:
+                self._run.define_metric(metric, step_metric=axis)
         self._run.define_metric("val/miou", step_metric="step", summary="max")
 
     def log(self, number: int, row: dict[str, Any]) -> bool:
@@ -125,6 +134,50 @@ class Run:
             ],
         }
 
+    def content(self, shown: Content) -> dict[str, Any]:
+        """Tables, drawings and, where the config wants them there, pictures of tissue, as fields of a row."""
+        import wandb
+
+        found: dict[str, Any] = {
+            name: wandb.Table(columns=list(grid.columns), data=grid.rows, allow_mixed_types=True)
+            for name, grid in shown.grids.items()
+        }
+        for name, svg in shown.drawings.items():
+            found[name] = wandb.Html(svg.decode("utf-8"), inject=False, data_is_not_path=True)
+        if self._with_images:
+            for name, pictures in shown.pictures.items():
+                found[name] = [
+                    wandb.Image(str(one.path), caption=self._redaction.text(one.caption)) for one in pictures
+                ]
+        return found
+
+    def lineage(self, lineage: Lineage) -> bool:
+        """Log what was used and made as reference artifacts; each once. Returns True where one was new.
+
+        A version is known by its hashes: the same corpus in two runs is one version, and the graph joins them.
+        """
+        asked = [*((one, True) for one in lineage.used), *((one, False) for one in lineage.made)]
+        new = [(one, is_used) for one, is_used in asked if f"{is_used} {one.uri}" not in self._sent]
+        for one, is_used in new:
+            self._sent.add(f"{is_used} {one.uri}")
+            self._artifact(one, is_used)
+        return bool(new)
+
+    def _artifact(self, one: Reference, is_used: bool) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(one.name, type=one.kind, metadata={"sha256": one.sha256, **one.facts})
+        with contextlib.redirect_stderr(
+            io.StringIO()
+        ):  # it warns that it cannot follow the reference, which it need not
+            artifact.add_reference(one.uri, name=one.file, checksum=False)
+        aliases = [one.alias] if one.alias else None
+        if is_used:
+            # What Run.use_artifact does with an artifact that is not logged yet; that itself refuses to be called offline.
+            self._run._log_artifact(artifact, aliases=aliases, is_user_created=True, use_after_commit=True)
+        else:
+            self._run.log_artifact(artifact, aliases=aliases)
+
     def summary(self, figures: dict[str, Any]) -> None:
         self._run.summary.update(figures)
 
@@ -150,6 +203,11 @@ def run_id(phase: Path) -> str:
         temporary.write_text(json.dumps({"id": f"{phase.name}-{secrets.token_hex(6)}"}), encoding="utf-8")
         publish_first(temporary, path)
     return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+
+
+def forget_id(phase: Path) -> None:
+    """What is sent from now on is another run."""
+    (phase / "wandb" / "run.json").unlink(missing_ok=True)
 
 
 def mark_sent(phase: Path) -> None:

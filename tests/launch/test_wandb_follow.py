@@ -80,6 +80,8 @@ def test_it_follows_a_campaign_to_its_end(config_path):
         Events(phases["base"]).log("stuck", "rank 3 says nothing", "error", rank=3)
         wait_for(lambda: wandb_files.segments(phases["base"]) != first, process)
         append(phases["master-1"], 1, 4, 3.0)
+        teacher = {"weights": "teacher.pt", "sha256": "0" * 64, "step": 12, "miou": 0.5}
+        write_json(phases["base"] / "teacher.json", teacher)
         for name, phase in phases.items():
             phase.mkdir(parents=True, exist_ok=True)
             finish(phase, "train" if name in ("base", "master-1") else "report")
@@ -98,6 +100,9 @@ def test_it_follows_a_campaign_to_its_end(config_path):
         ids.add(record["run_id"])
         groups.add(record["run_group"])
     assert len(ids) == len(phases) and groups == {"tiny"}
+    found = wandb_files.records(run.path)
+    assert [r["run"]["job_type"] for r in found if r["type"] == "run"] == ["campaign"], "and one run of the whole"
+    assert [r["teacher/miou"] for r in wandb_files.history(found)] == [0.5]
     titles = [a["title"] for a in wandb_files.alerts(wandb_files.records(phases["base"]))]
     assert titles[-1].endswith("base: phase done")
     assert any(title.endswith("base: a rank is stuck") for title in titles)

@@ -32,15 +32,15 @@ class Spread:
     saturation: tuple[float, float]
 
 
-def spreads(sources: Sources, seed: int) -> dict[str, Spread]:
-    """As stored, then by policy, over all pairs of `sources`."""
+def spreads(sources: Sources, seed: int, draws: int = DRAWS) -> dict[str, Spread]:
+    """As stored, then by policy, over all pairs of `sources`. draws: of each pair."""
     patch = sources.config.train.patch_px
     found = {"as stored": _spread([augment(v, Parameters(), sources.mpp, patch).low for v in sources.views])}
     for names, step in sources.policies.items():
         images = []
         for number, views in enumerate(sources.views):
-            for draw in range(DRAWS):
-                p = draw_parameters(step.augment, seed, step.name, number * DRAWS + draw)
+            for draw in range(draws):
+                p = draw_parameters(step.augment, seed, step.name, number * draws + draw)
                 images.append(augment(views, p, sources.mpp, patch).low)
         found[names] = _spread(images)
     return found
