@@ -23,7 +23,6 @@ from mlseg_dist.evaluation.overview import every_of
 from mlseg_dist.evaluation.patches import confusions, decide
 from mlseg_dist.evaluation.plan import Subject
 from mlseg_dist.evaluation.results import Result
-from mlseg_dist.inference import kept_teacher
 from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.whole_slide.network import slide_network
 
@@ -102,6 +101,6 @@ def _answers(subject: Subject, step: str, batches: Sequence[Centres]) -> list[np
     """What a step's teacher decides of every pair, uint8 (P, P), on the high grid."""
     config = subject.config
     index = next(i for i, one in enumerate(config.steps) if one.name == step)
-    network = slide_network(kept_teacher(config, index, subject.run), subject.corpus.ratio)
+    network = slide_network(subject.predictor(index), subject.corpus.ratio)
     threshold = of_teacher(subject.run, step, config).threshold
     return [one for batch in batches for one in decide(network.answers(batch.high, batch.low).cpu().numpy(), threshold)]

@@ -19,7 +19,7 @@ from mlseg_dist.data.corpus import Corpus, PairRef
 from mlseg_dist.data.prefetch import threads_for
 from mlseg_dist.data.views import Centres, parts_of, read_centres
 from mlseg_dist.evaluation.plan import Subject
-from mlseg_dist.inference import Predictor, kept_teacher, normalise
+from mlseg_dist.inference import Predictor, normalise
 from mlseg_dist.model.encoder import Encoder
 from mlseg_dist.run_folder import shards_folder, teacher_record
 from shards.manifest import Manifest
@@ -35,7 +35,7 @@ def write(subject: Subject, out: Path) -> bool:
     """Write out/features.json; False where the last step's network has no encoder of ours. Raises BadPair, UserError."""
     config, corpus_folder = subject.config, shards_folder(subject.run)
     step = subject.own_steps[-1]
-    teacher = kept_teacher(config, config.steps.index(step), subject.run)
+    teacher = subject.predictor(config.steps.index(step))
     if not _encoders(teacher):
         return False
     corpus = Corpus(corpus_folder, dict(config.training_classes))

@@ -17,7 +17,6 @@ from mlseg_dist.data.views import parts_of, read_centres
 from mlseg_dist.evaluation.drawn import png
 from mlseg_dist.evaluation.pictures import TILE_PX, side_by_side
 from mlseg_dist.evaluation.plan import Subject
-from mlseg_dist.inference import kept_teacher
 from mlseg_dist.report.heatmap import HEAT
 from mlseg_dist.run_folder import shards_folder
 from mlseg_dist.whole_slide.network import slide_network
@@ -42,7 +41,7 @@ def write(subject: Subject, evaluation: dict[str, Any], folder: Path) -> list[st
     known = {ref.key: ref for ref in corpus.refs_in(shards)}
     refs = [known[one["key"]] for one in entries]
     step = subject.own_steps[-1]
-    teacher = kept_teacher(config, config.steps.index(step), subject.run)
+    teacher = subject.predictor(config.steps.index(step))
     network = slide_network(teacher, corpus.manifest.ratio)
     titles = ["high view", *(f"{step.name}: {name}" for name in CLASSES[1:])]
     parts = parts_of(refs, config.evaluate.batch)

@@ -15,9 +15,9 @@ from mlseg_core.errors import Interrupted, UserError, exit_status
 from mlseg_core.exactly_once.run import Incomplete, run_units
 from mlseg_core.files import write_json
 from mlseg_dist.config import EvaluateConfig
-from mlseg_dist.evaluation import campaign, examples, work
+from mlseg_dist.evaluation import campaign, work
 from mlseg_dist.evaluation.against import steps_against, subject_against
-from mlseg_dist.evaluation.plan import scored_slides, taught, units
+from mlseg_dist.evaluation.plan import Subject, scored_slides, taught, units
 from mlseg_dist.evaluation.publish import Other, publish, reasons
 from mlseg_dist.evaluation.results import split_done
 from mlseg_dist.evaluation.table import print_headline
@@ -106,8 +106,7 @@ def test_counts_that_changed_since_they_were_written_make_no_figures(run, once, 
 
 
 def test_a_teacher_whose_answers_are_known(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "kept_teacher", lambda config, step, path: KnowsColours())
-    monkeypatch.setattr(examples, "kept_teacher", lambda config, step, path: KnowsColours())
+    monkeypatch.setattr(Subject, "predictor", lambda self, step: KnowsColours())
     found = evaluated(subject_of(run, steps=["master-1"]), tmp_path)
     for split, steps in found["figures"].items():
         pooled = steps["master-1"]["pooled"]
@@ -141,8 +140,7 @@ class Broken:
 
 def test_a_network_without_numbers_is_reported_and_not_scored(run, tmp_path, monkeypatch):
     teachers = (Broken(), KnowsColours())
-    monkeypatch.setattr(work, "kept_teacher", lambda config, step, path: teachers[step])
-    monkeypatch.setattr(examples, "kept_teacher", lambda config, step, path: teachers[step])
+    monkeypatch.setattr(Subject, "predictor", lambda self, step: teachers[step])
     found = evaluated(subject_of(run, splits=["test"]), tmp_path)
     (row,) = found["not_scored"]
     assert (row["slide"], row["split"], row["step"]) == ("c", "test", "base") and "is no number" in row["why"]
@@ -262,9 +260,9 @@ def test_a_campaign_opens_final_unseen_once_and_is_not_stopped_by_a_slide_withou
     assert campaign.begin(subject_of(mine, splits=["test"]))[1] is None
     todo, opening = campaign.begin(subject)
     assert campaign.begin(subject) == (todo, opening), "every worker asks"
-    monkeypatch.setattr(work, "kept_teacher", lambda config, step, path: Broken())
-    monkeypatch.setattr(examples, "kept_teacher", lambda config, step, path: Broken())
-    assert not run_units(todo, work.count, tmp_path / "counts", describe=work.describe)
+    with monkeypatch.context() as patch:
+        patch.setattr(Subject, "predictor", lambda self, step: Broken())
+        assert not run_units(todo, work.count, tmp_path / "counts", describe=work.describe)
     told: list[str] = []
     campaign.publish(
         subject, todo, tmp_path / "counts", tmp_path / "out", opening, lambda event, text, *_, **__: told.append(text)
