@@ -29,6 +29,7 @@ class Tracker:
         path = [str(Path(mlseg_dist.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         command = [sys.executable, "-P", "-m", "mlseg_dist.tracking", str(phase), str(patience_s)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+        environment.pop("WANDB_SERVICE", None)  # the child has a sender of its own, which ends with it
         try:
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment)
             assert self._child.stdin is not None

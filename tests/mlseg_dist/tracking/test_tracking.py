@@ -189,6 +189,15 @@ def test_an_unreachable_server_costs_training_nothing(phase, monkeypatch, answer
     assert files and all(KEY.encode() not in path.read_bytes() for path in files)
 
 
+def test_the_sender_shares_nothing_with_a_wandb_of_the_process_that_started_it(phase, monkeypatch):
+    """wandb.init leaves the address of its background process in the environment; who shares it finds the other's runs in use."""
+    monkeypatch.setenv("WANDB_SERVICE", "5-1-tcp-localhost-1")
+    journal = Scripted(config(), phase, 0, 20)
+    train(journal, 1, 3)
+    journal.close()
+    compare(phase)
+
+
 def test_close_is_bounded_whatever_wandb_does(phase):
     tracker = Tracker(config(), phase, patience_s=1.0)
     child = tracker._child
