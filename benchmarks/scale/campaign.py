@@ -44,13 +44,13 @@ def make_campaign(folder: Path, pairs: int, shards: int) -> RunFolder:
     run, graph = RunFolder.of(config), build_graph(config)
     corpus, labels = write_corpus(run.data, pairs, shards)
     labels.rename(labels_folder(run.path, 1))
-    slides = read_manifest(corpus / "manifest.json").slides
-    write_atomic(folder / "slides.csv", write_rows(_table(slides)))
-    for slide in slides:
+    manifest = read_manifest(corpus / "manifest.json")
+    write_atomic(folder / "slides.csv", write_rows(_table(manifest.slides)))
+    for slide in manifest.slides:
         (folder / slide.slide).touch()
     dump_config(config, run.config_path)
     write_json(run.code / "frozen.json", {"hash": "0" * 64, "folder": str(ROOT)})
-    _count_classes(corpus, PX["high"], read_manifest(corpus / "manifest.json").classes)
+    _count_classes(corpus, PX["high"], manifest.classes)
     for phase in graph:
         if phase.name in _DONE:
             _finish(config, run, phase)

@@ -32,7 +32,7 @@ REFUSED = "refused.json"
 
 @dataclass(frozen=True)
 class Results:
-    """Of a request's units. failed: which are in quarantine. left: neither done nor failed for good."""
+    """How far a request has come. failed: slides in quarantine. left: slides that are not done and may still be tried."""
 
     failed: list[Failed]
     left: list[Unit]

@@ -98,6 +98,11 @@ class LabelConfig(StableDump):
     """Power of those weights: 1 takes the estimated shares at their word, 0 ignores them. Shares are estimated by regions that
     people chose, where a teacher errs more than in plain tissue, so that rare classes are taken to be rarer than they are."""
 
+    draw_rare: Fraction = 0.0
+    """A pair that nobody annotated is drawn for tumour or others where so much of its high view is accepted as it (the one with
+    more); 0: by its centre alone. A coarse grid on tissue hardly ever centres on a rare class, so that by their centres pairs of
+    slides without annotations are drawn for background, and a student learns that on such slides there is nothing else."""
+
     def threshold_of(self, view: str, name: str) -> float:
         """Return the threshold of a class in a view."""
         found: Any = self.threshold
@@ -105,11 +110,6 @@ class LabelConfig(StableDump):
             if isinstance(found, dict) and key in found:
                 found = found[key]
         return float(found)
-
-    draw_rare: Fraction = 0.0
-    """A pair that nobody annotated is drawn for tumour or others where so much of its high view is accepted as it (the one with
-    more); 0: by its centre alone. A coarse grid on tissue hardly ever centres on a rare class, so that by their centres pairs of
-    slides without annotations are drawn for background, and a student learns that on such slides there is nothing else."""
 
     @property
     def adapts(self) -> bool:

@@ -6,7 +6,7 @@ Loads no torch.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -170,7 +170,7 @@ def table_slides(subject: BundleSubject) -> list[ScoredSlide]:
         except OSError as error:
             raise UserError(f"cannot be read ({error.strerror})", error.filename, "Check its permissions.") from None
         read = {"row": [slide.mpp, slide.mpp_override, slide.origin], "shards": subject.shards.model_dump(mode="json")}
-        return ScoredSlide(replace(slide), slide.split, {**inputs, "read": fingerprint(read)}, size)
+        return ScoredSlide(slide, slide.split, {**inputs, "read": fingerprint(read)}, size)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(look, wanted))

@@ -49,7 +49,7 @@ class Subject:
 
     @property
     def corpus_sha256(self) -> str:
-        """Of its manifest."""
+        """Hash of the corpus manifest file, hex."""
         return sha256_file(shards_folder(self.run) / "manifest.json")
 
     @property
@@ -77,7 +77,7 @@ class Subject:
         return kept_teacher(self.config, step, self.run)
 
     def facts(self, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Of the splits' slides, as summary.slide_facts."""
+        """Return name, patient, split and domain of the slides in these splits, by slug, in the form of summary.slide_facts."""
         from mlseg_dist.evaluation.summary import slide_facts
 
         return slide_facts(self.corpus, splits)
