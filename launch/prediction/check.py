@@ -1,6 +1,6 @@
 """Whether a site's SLURM would take the jobs of `mlseg predict --cluster`, asked before anything is written or queued."""
 
-from launch.preflight.asking import Asking, blamed, where
+from launch.preflight.asking import Asking, where
 from launch.resources.blocks import Block, ClusterConfig, JobConfig
 from launch.run_folder import RunFolder
 from mlseg_core.errors import UserError
@@ -21,13 +21,9 @@ def check_cluster(cluster: ClusterConfig, run: RunFolder, elements: int) -> None
 
     asking = Asking(write_script)
     for name in BLOCKS:
-        job = cluster.job(name)
-        for attempt in (job, job.again()):
-            problem, _ = asking.ask(attempt)
-            if problem is not None:
-                is_retry = attempt is not job and problem.key in attempt.retry.model_fields_set
-                key = f"retry.{problem.key}" if is_retry else problem.key
-                raise UserError(problem.what, blamed(cluster, name, key), problem.fix)
+        problem, key, _ = asking.block(cluster, name)
+        if problem is not None:
+            raise UserError(problem.what, key, problem.fix)
     if elements >= asking.most:
         what = f"{elements} workers, but MaxArraySize is {asking.most}"
         key = where(cluster, "predict", "workers", elements)

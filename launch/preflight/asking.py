@@ -43,7 +43,18 @@ class Asking:
         found = re.search(r"MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"))
         return int(found.group(1)) if found else _DEFAULT_ARRAY
 
-    def ask(self, job: JobConfig) -> tuple[Problem | None, str]:
+    def block(self, cluster: ClusterConfig, name: Block) -> tuple[Problem | None, str, str]:
+        """(what is wrong, the key to blame for it, when such a job could start), of a block's jobs and of those of a retry."""
+        job, start = cluster.job(name), ""
+        for attempt in (job, job.again()):
+            problem, start_of_attempt = self._ask(attempt)
+            start = start or start_of_attempt
+            if problem is not None:
+                is_retry = attempt is not job and problem.key in attempt.retry.model_fields_set
+                return problem, _blamed(cluster, name, f"retry.{problem.key}" if is_retry else problem.key), start
+        return None, "", start
+
+    def _ask(self, job: JobConfig) -> tuple[Problem | None, str]:
         """(what is wrong, when such a job could start)."""
         key = job.model_copy(update={"workers": 1}).model_dump_json()
         if key not in self._asked:
@@ -78,7 +89,7 @@ class Asking:
         return answer.returncode == 0, answer.stderr
 
 
-def blamed(cluster: ClusterConfig, name: Block, key: str) -> str:
+def _blamed(cluster: ClusterConfig, name: Block, key: str) -> str:
     """`cluster.train.partition=gpu`, or `cluster.default.partition=gpu (train)` if that block set it."""
     if not key:
         return f"cluster.{name}"

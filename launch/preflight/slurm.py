@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from launch.phases import MapKind, block_of, kind_of
-from launch.preflight.asking import Asking, blamed, where
+from launch.preflight.asking import Asking, where
 from launch.preflight.finding import Finding
 from launch.preflight.site import Site
 from launch.resources.blocks import WITHOUT_GPUS, Block, JobConfig
@@ -68,15 +68,9 @@ class _ClusterChecks:
     def block(self, name: Block) -> Finding:
         """Whether SLURM would accept the block's jobs, also those of a retry."""
         row, job = f"SLURM: {name} jobs", self.cluster.job(name)
-        start = ""
-        for attempt in (job, job.again()):
-            problem, start_of_attempt = self._asking.ask(attempt)
-            start = start or start_of_attempt
-            if problem:
-                more = attempt is not job and problem.key in attempt.retry.model_fields_set
-                key = blamed(self.cluster, name, f"retry.{problem.key}" if more else problem.key)
-                seen = f"{key}: {problem.what}"
-                return Finding(row, "bad", seen, problem.fix, problem.said)
+        problem, key, start = self._asking.block(self.cluster, name)
+        if problem is not None:
+            return Finding(row, "bad", f"{key}: {problem.what}", problem.fix, problem.said)
         asked = asked_gpus(job)
         asks = f"{job.nodes} × {job.tasks_per_node} tasks, {asked.per_node} GPUs a node, {clock(job.minutes * 60)}"
         seen = f"accepted: {asks}" + (f"; could start {start}" if start else "")
