@@ -74,7 +74,7 @@ def of_evaluation(evaluation: dict[str, Any], folder: Path, names: Pseudonyms) -
 
 def slides(evaluation: dict[str, Any], names: Pseudonyms) -> Grid:
     """A row a slide: who it is, its annotated pixels, then mean IoU and IoU of each class for every step."""
-    steps = [*evaluation["steps"], *evaluation.get("controls", {})]
+    steps = _steps(evaluation)
     figures = [f"{step} {name}" for step in steps for name in ("mIoU", *CLASSES)]
     columns = ["slide", "patient", "split", *FACTORS, "unseen", *(f"{name} px" for name in CLASSES), *figures]
     rows: list[list[Value]] = []
@@ -152,7 +152,7 @@ def _evaluation_pictures(evaluation: dict[str, Any], folder: Path, names: Pseudo
         score = "" if one.get("iou") is None else f"IoU {one['iou']:.2f}"
         caption = " · ".join(filter(None, [*said, one.get("class") or "", score]))
         found.setdefault(f"{one.get('kind', 'example')}/{one['split']}", []).append(Picture(path, caption))
-    return {name: _there(pictures) for name, pictures in found.items() if _there(pictures)}
+    return {name: there for name, pictures in found.items() if (there := _there(pictures))}
 
 
 def _label_sheet(manifest: Path) -> dict[str, list[Picture]]:

@@ -4,7 +4,7 @@ A reference says a hash and a few numbers, never a path or a name of a slide: th
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,4 @@ def _named(config: LearningConfig, name: str) -> str:
 
 
 def _known(*found: Reference | None) -> tuple[Reference, ...]:
-    return tuple(_only(found))
-
-
-def _only(found: Iterable[Reference | None]) -> Iterable[Reference]:
-    return (one for one in found if one is not None)
+    return tuple(one for one in found if one is not None)
